@@ -1,0 +1,121 @@
+"""An application: its namespace, its database groups, and one Secret with the environment of them all."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from components.arguments import Arguments, Name
+from components.connection import environment_variables
+from components.database_group import DatabaseGroup, DatabaseGroupArgs, Group, GroupSpec, encoded
+from components.engines import ENGINES
+from components.names import environment_secret_name
+from components.platform import Platform
+
+__all__ = ["Application", "ApplicationArgs", "ApplicationSpec"]
+
+
+def _known_engine(name: str) -> str:
+    if name not in ENGINES:
+        raise ValueError(f"is none of {', '.join(sorted(ENGINES))}")
+    return name
+
+
+EngineName = Annotated[str, AfterValidator(_known_engine), WithJsonSchema({"enum": sorted(ENGINES)})]
+
+
+class ApplicationSpec(Arguments):
+    """What the stack file says of an application."""
+
+    namespace: Name | None = None
+    """The application's name by default."""
+    create_namespace: bool = True
+    """Whether the namespace is made, rather than there already."""
+    databases: Annotated[dict[EngineName, Annotated[dict[Name, Group], Field(min_length=1)]], Field(min_length=1)]
+    """Database groups by engine and name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationArgs:
+    """An application in its stack."""
+
+    name: str
+    spec: ApplicationSpec
+    platform: Platform
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that the application owns."""
+        return self.spec.namespace or self.name
+
+    def groups(self, namespace: pulumi.Input[str] | None = None) -> Iterator[DatabaseGroupArgs]:
+        """The application's groups, in the order of the stack file, in its namespace."""
+        for engine, groups in self.spec.databases.items():
+            for group, spec in groups.items():
+                yield DatabaseGroupArgs(
+                    application=self.name,
+                    namespace=namespace or self.namespace,
+                    engine=ENGINES[engine],
+                    group=group,
+                    default=spec.primary or len(groups) == 1,
+                    spec=spec,
+                    platform=self.platform,
+                )
+
+    def database_url_group(self) -> DatabaseGroupArgs | None:
+        """The group that DATABASE_URL stands for: the one relational group with default names, where there is just one."""
+        candidates = [group for group in self.groups() if group.default and group.engine.relational]
+        return candidates[0] if len(candidates) == 1 else None
+
+    def summary(self) -> dict[str, Any]:
+        """What the stack output says of the application: names only."""
+        databases: dict[str, dict[str, Any]] = {}
+        for group in self.groups():
+            databases.setdefault(group.engine.name, {})[group.group] = group.summary()
+        return {"namespace": self.namespace, "secret": environment_secret_name(self.name), "databases": databases}
+
+
+class Application(pulumi.ComponentResource):
+    """`database-groups:components:Application`
+
+    Resources: the Namespace, if it is to be made; a DatabaseGroup for each group; the environment Secret.
+    """
+
+    def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("database-groups:components:Application", name, None, opts)
+        namespace: pulumi.Input[str] = args.namespace
+        if args.spec.create_namespace:
+            namespace = kubernetes.core.v1.Namespace(
+                f"{name}-namespace",
+                metadata={"name": args.namespace, "labels": _labels(args)},
+                opts=args.platform.durable(self),
+            ).metadata.apply(lambda metadata: metadata.name or "")
+
+        groups = [(group, DatabaseGroup(group.resource_name, group, pulumi.ResourceOptions(parent=self))) for group in args.groups(namespace)]
+
+        url_group = args.database_url_group()
+        url_resource = url_group.resource_name if url_group else None
+
+        def environment(connections: list[Mapping[str, str]]) -> dict[str, str]:
+            variables: dict[str, str] = {}
+            for (group, _), keys in zip(groups, connections, strict=True):
+                variables |= environment_variables(group.engine.name, group.group, keys, default=group.default)
+                if group.resource_name == url_resource:
+                    variables["DATABASE_URL"] = keys["uri"]
+            return encoded(variables)
+
+        kubernetes.core.v1.Secret(
+            f"{name}-environment",
+            metadata={"name": environment_secret_name(args.name), "namespace": namespace, "labels": _labels(args)},
+            type="Opaque",
+            data=pulumi.Output.secret(pulumi.Output.all(*(group.connection for _, group in groups)).apply(environment)),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({"namespace": args.namespace, "secret": environment_secret_name(args.name)})
+
+
+def _labels(args: ApplicationArgs) -> dict[str, str]:
+    return {"app.kubernetes.io/part-of": args.name, "app.kubernetes.io/managed-by": "database-groups"}

@@ -1,0 +1,109 @@
+"""The base of everything a user writes, and the kinds of value that occur in it.
+
+Models of the stack file stand beside the component that they describe and derive from `Arguments`; what is here is only shared by
+them. Keys are written in camelCase in the file and in snake_case in Python. No message repeats a value that could be a secret.
+"""
+
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+__all__ = ["Arguments", "Cpu", "Host", "Hosts", "Labels", "Name", "Password", "Port", "Size", "Text", "is_address", "is_loopback"]
+
+NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+POSITIVE = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
+CPU_PATTERN = f"^{POSITIVE}m?$"
+SIZE_PATTERN = f"^{POSITIVE}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)$"
+HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+DOTTED_NUMBERS = re.compile(r"[0-9.]+")
+
+
+class Arguments(BaseModel):
+    """A part of the stack file: immutable, and every key that it does not know is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, use_attribute_docstrings=True
+    )
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host means the machine it is used on: `localhost`, 127.0.0.0/8 or ::1."""
+    return ipaddress.ip_address(host).is_loopback if is_address(host) else host == "localhost" or host.endswith(".localhost")
+
+
+def _host(value: str) -> str:
+    """A host name (RFC 1123, in lower case) or an IP address."""
+    if is_address(value):
+        return str(ipaddress.ip_address(value))
+    if not HOST_NAME.fullmatch(value) or DOTTED_NUMBERS.fullmatch(value):
+        raise ValueError("is neither a host name in lower case, such as db.example.org, nor an IP address; a port or a user has a key of its own")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """One host is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def _number_as_text(value: Any) -> Any:
+    """Processors may be written as a number: `cpu: 2`."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _reachable_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Hosts that Pods can connect to: one name, or addresses of one family that the API admits to an EndpointSlice."""
+    addresses = [ipaddress.ip_address(host) for host in hosts if is_address(host)]
+    if any(is_loopback(host) for host in hosts):
+        raise ValueError("is a loopback address, which from a Pod is the Pod itself; give the address that the cluster reaches the server at")
+    if any(a.is_unspecified or a.is_link_local or a.is_multicast for a in addresses):
+        raise ValueError("is an address that Kubernetes admits to no EndpointSlice (unspecified, link-local or multicast)")
+    if len(hosts) > 1 and len(addresses) < len(hosts):
+        raise ValueError("must be one host name, or a list of IP addresses: a Service follows only one name")
+    if len({a.version for a in addresses}) > 1:
+        raise ValueError("mixes IPv4 and IPv6 addresses, which need an EndpointSlice each; give those of one family")
+    if len(set(hosts)) < len(hosts):
+        raise ValueError("names an address twice")
+    return hosts
+
+
+def _no_control_characters(value: SecretStr) -> SecretStr:
+    """A password that a variable, a URI and every protocol can carry."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in value.get_secret_value()):
+        raise ValueError("holds a control character, such as a line break, which no environment variable carries safely")
+    return value
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
+Text = Annotated[str, Field(min_length=1, max_length=253)]
+Labels = dict[Text, Annotated[str, Field(max_length=63)]]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Cpu = Annotated[str, Field(pattern=CPU_PATTERN, max_length=20), BeforeValidator(_number_as_text)]
+Size = Annotated[str, Field(pattern=SIZE_PATTERN, max_length=20)]
+Host = Annotated[str, AfterValidator(_host)]
+Hosts = Annotated[
+    tuple[Host, ...],
+    Field(min_length=1, max_length=100),
+    BeforeValidator(_listed),
+    AfterValidator(_reachable_hosts),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100}]}),
+]
+Password = Annotated[
+    SecretStr,
+    Field(min_length=1),
+    AfterValidator(_no_control_characters),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"], "additionalProperties": False}]}
+    ),
+]

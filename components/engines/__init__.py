@@ -1,0 +1,13 @@
+"""The engines, one module each. A new one is a module here and a line in `ENGINES`."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from components.engines.engine import Engine
+from components.engines.mysql import MYSQL
+from components.engines.postgresql import POSTGRESQL
+from components.engines.redis import REDIS
+
+__all__ = ["ENGINES"]
+
+ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (MYSQL, POSTGRESQL, REDIS)})

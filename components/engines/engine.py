@@ -1,0 +1,146 @@
+"""The record that an engine is: its data, and the few functions in which engines differ. An engine knows no server kinds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+import pulumi
+
+from components.connection import Connection
+
+__all__ = ["Account", "Administrator", "Engine", "Flavour", "Provisioning", "Software", "Tenant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flavour:
+    """One program that speaks an engine's protocol."""
+
+    name: str
+    image: str
+    """The repository of its official image; the version is the tag."""
+    series: tuple[str, ...]
+    """The version series that the program runs, oldest first. Data of one series is not opened by another."""
+    version: str
+    """The series that a group gets where it names none."""
+    uid: int
+    """The user and group of the image's server."""
+    command: str
+    """The server's program in the image."""
+
+    def series_of(self, version: str) -> str | None:
+        """The series that a version belongs to (`8.4.3` to `8.4`), or None where it belongs to none."""
+        return next((series for series in self.series if f"{version}.".startswith(f"{series}.")), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Whom an application is on a server, and where. A part that the engine does not have is None."""
+
+    username: str | None = None
+    database: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Software:
+    """What an engine's image needs to run as one server; how and where it runs is the server kind's matter.
+
+    The scripts find the application's account in APPLICATION_USERNAME, APPLICATION_PASSWORD and APPLICATION_DATABASE, and
+    the address of the Pod in POD_IP. They hold no credential.
+    """
+
+    start: str
+    """The shell script that becomes the server. It runs at every start, on new and on kept volumes."""
+    ready: str
+    """The shell script that succeeds when the application can log in over TCP."""
+    started: str | None = None
+    """The shell script that runs beside the server after each start; the server is not ready before it has ended."""
+    data: str
+    """Where the volume is mounted."""
+    data_folder: str | None = None
+    """The folder of the volume that is mounted there, where the server does not bear a volume's own `lost+found`."""
+    scratch: tuple[str, ...] = ()
+    """Folders that must be writable and may be lost; the rest of the file system is read-only."""
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    memory: str
+    """The least memory that the server works well with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Administrator:
+    """The administrator's way into an external server."""
+
+    host: str
+    port: int
+    tls: str
+    """`disable`, `require` or `verify-full`."""
+    username: str
+    password: pulumi.Output[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tenant:
+    """An application's account on an external server, to be made there."""
+
+    account: Account
+    password: pulumi.Output[str]
+    administrator: str
+    """The user name that it is made by."""
+
+
+class Provider(Protocol):
+    """Makes the Pulumi provider of one server."""
+
+    def __call__(self, name: str, administrator: Administrator) -> pulumi.ProviderResource: ...
+
+
+class Provision(Protocol):
+    """Makes a tenant's user, database and grants, named after `name`.
+
+    `durable` options belong to what holds data, `plain` ones to the rest; both carry the provider and the parent. `after` is what
+    the new database must wait for: the one made before it on the same server, if any. Returns the new database.
+    """
+
+    def __call__(
+        self, name: str, tenant: Tenant, *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions, after: Sequence[pulumi.Resource]
+    ) -> pulumi.Resource: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioning:
+    """How databases are made on an external server of an engine."""
+
+    provider: Provider
+    provision: Provision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A type of database."""
+
+    name: str
+    port: int
+    flavours: tuple[Flavour, ...]
+    """The first one is the default."""
+    uri: Callable[[Connection], str]
+    account: Callable[[str, str], Account]
+    """The account of a group that we name: by application and group."""
+    software: Callable[[Flavour, str], Software]
+    """What a version of a flavour needs to run."""
+    username_limit: int | None = None
+    """Characters that a user name may have."""
+    database_limit: int | None = None
+    """Characters that the name of a database may have."""
+    provisioning: Provisioning | None = None
+    relational: bool = False
+    """Whether a primary group of it may be the application's DATABASE_URL."""
+    anonymous: bool = False
+    """Whether an external server may be used without credentials."""
+    nameless: bool = False
+    """Whether a password may stand without a user name."""
+    default_database: str | None = None
+    """The database of an external server where the user names none; without it, naming one is necessary."""
+
+    def flavour(self, name: str | None) -> Flavour:
+        """The flavour of that name, or the default one. Raises KeyError where there is none of that name."""
+        return self.flavours[0] if name is None else {flavour.name: flavour for flavour in self.flavours}[name]

@@ -1,0 +1,110 @@
+"""MySQL, and Percona Server, which is built from it.
+
+A server of ours runs the statements of an init file as root at every start, which gives the application's user its password on a
+new and on a kept volume alike. Root is let in over the Pod's own socket alone, with a password that is new at every start.
+"""
+
+from collections.abc import Sequence
+
+import pulumi
+import pulumi_mysql as mysql
+
+from components.connection import Connection, url
+from components.engines.engine import Account, Administrator, Engine, Flavour, Provisioning, Software, Tenant
+from components.names import account_name
+
+__all__ = ["MYSQL"]
+
+TLS = {"disable": "false", "require": "skip-verify", "verify-full": "true"}
+ANY_HOST = "%"
+
+
+def _uri(connection: Connection) -> str:
+    return url("mysql", connection, connection.database or "")
+
+
+def _software(flavour: Flavour, version: str) -> Software:
+    return Software(
+        # On an empty volume the image's entrypoint sets root's password itself, and needs to find none until then.
+        # In a grant `_` stands for any character unless it is escaped.
+        start=f"""\
+#!/bin/sh
+set -eu
+umask 077
+MYSQL_ROOT_PASSWORD=$(head -c 32 /dev/urandom | base64)
+export MYSQL_ROOT_PASSWORD MYSQL_ROOT_HOST=localhost
+pattern=$(printf %s "$APPLICATION_DATABASE" | sed 's/_/\\\\_/g')
+cat > /var/run/mysqld/init.sql <<STATEMENTS
+CREATE DATABASE IF NOT EXISTS \\`$APPLICATION_DATABASE\\` CHARACTER SET utf8mb4;
+CREATE USER IF NOT EXISTS '$APPLICATION_USERNAME'@'%';
+ALTER USER '$APPLICATION_USERNAME'@'%' IDENTIFIED BY '$APPLICATION_PASSWORD';
+GRANT ALL PRIVILEGES ON \\`$pattern\\`.* TO '$APPLICATION_USERNAME'@'%';
+STATEMENTS
+if [ -d /var/lib/mysql/mysql ]; then
+    echo "ALTER USER 'root'@'localhost' IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';" >> /var/run/mysqld/init.sql
+fi
+printf '[client]\\nuser="root"\\npassword="%s"\\n' "$MYSQL_ROOT_PASSWORD" > /var/run/mysqld/root.cnf
+printf '[client]\\nuser="%s"\\npassword="%s"\\n' "$APPLICATION_USERNAME" "$APPLICATION_PASSWORD" > /var/run/mysqld/application.cnf
+exec docker-entrypoint.sh {flavour.command} --init-file=/var/run/mysqld/init.sql
+""",
+        ready="""\
+#!/bin/sh
+set -eu
+exec mysql --defaults-file=/var/run/mysqld/application.cnf --connect-timeout=5 --protocol=TCP --host="$POD_IP" \\
+    --database="$APPLICATION_DATABASE" --execute='SELECT 1' >/dev/null
+""",
+        data="/var/lib/mysql",
+        data_folder="mysql",
+        scratch=("/var/run/mysqld", "/tmp"),
+        memory="768Mi",
+    )
+
+
+def _provider(name: str, administrator: Administrator) -> pulumi.ProviderResource:
+    host = f"[{administrator.host}]" if ":" in administrator.host else administrator.host
+    return mysql.Provider(
+        name, endpoint=f"{host}:{administrator.port}", username=administrator.username, password=administrator.password, tls=TLS[administrator.tls]
+    )
+
+
+def _provision(
+    name: str, tenant: Tenant, *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions, after: Sequence[pulumi.Resource]
+) -> pulumi.Resource:
+    user = mysql.User(f"{name}-user", user=tenant.account.username, host=ANY_HOST, plaintext_password=tenant.password, opts=durable)
+    # MySQL refuses to drop a user whom a view or a routine still names, so the database, which waits for the user, goes first.
+    database = mysql.Database(
+        f"{name}-database",
+        name=tenant.account.database,
+        default_character_set="utf8mb4",
+        default_collation="utf8mb4_0900_ai_ci",
+        opts=pulumi.ResourceOptions.merge(
+            durable, pulumi.ResourceOptions(depends_on=[user, *after], ignore_changes=["defaultCharacterSet", "defaultCollation"])
+        ),
+    )
+    # In a grant `_` stands for any character unless it is escaped. The provider cannot revoke a grant; it ends with its user.
+    mysql.Grant(
+        f"{name}-grant",
+        database="`" + tenant.account.database.replace("_", r"\_") + "`",
+        user=user.user,
+        host=ANY_HOST,
+        privileges=["ALL PRIVILEGES"],
+        opts=pulumi.ResourceOptions.merge(plain, pulumi.ResourceOptions(depends_on=[database], deleted_with=user)),
+    )
+    return database
+
+
+MYSQL = Engine(
+    name="mysql",
+    port=3306,
+    flavours=(
+        Flavour(name="mysql", image="docker.io/library/mysql", series=("8.0", "8.4", "9.7"), version="8.4", uid=999, command="mysqld"),
+        Flavour(name="percona", image="docker.io/percona/percona-server", series=("8.0", "8.4"), version="8.4", uid=1001, command="mysqld"),
+    ),
+    uri=_uri,
+    account=lambda application, group: Account(username=account_name(application, group), database=account_name(application, group)),
+    software=_software,
+    username_limit=32,
+    database_limit=64,
+    provisioning=Provisioning(provider=_provider, provision=_provision),
+    relational=True,
+)

@@ -1,0 +1,53 @@
+"""What all groups of a stack share: whether it is production, where dedicated servers go, the servers to provision on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+import pulumi
+from pydantic import Field, model_validator
+
+from components.arguments import Arguments, Labels, Text
+from components.provisioning import ProvisioningServer
+
+__all__ = ["NodePool", "Platform", "Toleration"]
+
+
+class Toleration(Arguments):
+    """A taint that the servers of a node pool bear, as Kubernetes has it (core/v1 Toleration)."""
+
+    key: Text | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: Annotated[str, Field(max_length=63)] | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _as_the_api_has_it(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("has a 'value', which the operator Exists does not take")
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("has no 'key'; only the operator Exists goes without one")
+        return self
+
+
+class NodePool(Arguments):
+    """The nodes that dedicated servers run on."""
+
+    selector: Labels = Field(default_factory=dict)
+    """Labels of the nodes."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints of the nodes that a server bears."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """What all groups of a stack share."""
+
+    production: bool = False
+    database_nodes: NodePool = field(default_factory=NodePool)
+    servers: Mapping[str, ProvisioningServer] = field(default_factory=lambda: MappingProxyType({}))
+
+    def durable(self, parent: pulumi.Resource, **options: object) -> pulumi.ResourceOptions:
+        """The options of what holds data: in production it is protected, and outlives its removal from the stack."""
+        return pulumi.ResourceOptions(parent=parent, protect=self.production, retain_on_delete=self.production, **options)  # type: ignore[arg-type]

@@ -1,0 +1,107 @@
+"""External servers on which databases are made, each with its administrator: one provider a server, one chain of databases.
+
+The administrator's account is used here, by the program; it never reaches the cluster.
+"""
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+import pulumi
+from pydantic import AfterValidator, WithJsonSchema
+
+from components.arguments import Arguments, Host, Hosts, Password, Port, Text
+from components.engines import ENGINES
+from components.engines.engine import Account, Administrator, Provisioning, Tenant
+
+__all__ = ["AdministratorSpec", "ProvisioningServer", "ProvisioningServerSpec"]
+
+
+def _provisioned_engine(name: str) -> str:
+    if name not in PROVISIONED:
+        raise ValueError(f"is none of {', '.join(PROVISIONED)}, the engines on whose servers databases can be made")
+    return name
+
+
+PROVISIONED = sorted(name for name, engine in ENGINES.items() if engine.provisioning)
+
+
+class AdministratorSpec(Arguments):
+    """Who makes the databases of a server."""
+
+    username: Text
+    password: Password
+    """Encrypted, by `pulumi config set --secret --path`."""
+    host: Host | None = None
+    """Where the program reaches the server, if that is elsewhere than for applications: a tunnel, a proxy."""
+    port: Port | None = None
+
+
+class ProvisioningServerSpec(Arguments):
+    """An external server on which each group that names it gets a database and a user."""
+
+    engine: Annotated[str, AfterValidator(_provisioned_engine), WithJsonSchema({"enum": PROVISIONED})]
+    host: Hosts
+    """Where applications reach the server: a host name, an IP address, or a list of these."""
+    port: Port | None = None
+    """The engine's own by default."""
+    tls: Literal["disable", "require", "verify-full"] = "verify-full"
+    """How the program's own connection is secured."""
+    administrator: AdministratorSpec
+
+    @property
+    def service_port(self) -> int:
+        """The port that applications connect to."""
+        return self.port or ENGINES[self.engine].port
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """The host and port that the administrator connects to."""
+        return self.administrator.host or self.host[0], self.administrator.port or self.service_port
+
+
+class ProvisioningServer:
+    """One external server during a deployment: its Pulumi provider, and the last database that was made on it.
+
+    Resources: the engine's provider, named `<server>`, once a group needs it; per group what its engine's `provision` makes.
+    """
+
+    def __init__(self, name: str, spec: ProvisioningServerSpec) -> None:
+        self.spec = spec
+        self._name = name
+        self._last: list[pulumi.Resource] = []
+
+    @cached_property
+    def _provider(self) -> pulumi.ProviderResource:
+        host, port = self.spec.endpoint
+        administrator = self.spec.administrator
+        return self._provisioning.provider(
+            self._name,
+            Administrator(
+                host=host,
+                port=port,
+                tls=self.spec.tls,
+                username=administrator.username,
+                password=pulumi.Output.secret(administrator.password.get_secret_value()),
+            ),
+        )
+
+    @property
+    def _provisioning(self) -> Provisioning:
+        provisioning = ENGINES[self.spec.engine].provisioning
+        if provisioning is None:
+            raise ValueError(f"no databases can be made on a server of {self.spec.engine}")
+        return provisioning
+
+    def provision(
+        self, name: str, account: Account, password: pulumi.Output[str], *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions
+    ) -> None:
+        """Makes a user, its database and its grants, after those that were made before."""
+        provider = pulumi.ResourceOptions(provider=self._provider)
+        database = self._provisioning.provision(
+            name,
+            Tenant(account=account, password=password, administrator=self.spec.administrator.username),
+            durable=pulumi.ResourceOptions.merge(durable, provider),
+            plain=pulumi.ResourceOptions.merge(plain, provider),
+            after=self._last,
+        )
+        self._last = [database]

@@ -1,0 +1,49 @@
+"""The kind `local`: a small server beside the application's web server, for development."""
+
+from typing import Literal
+
+import pulumi
+from pydantic import Field
+
+from components.arguments import Labels
+from components.servers.server import Credentials, Scheduling, ServerArgs, ServerKind, SingleServerSpec, create_single_server, single_server_access, single_server_mistakes
+
+__all__ = ["LOCAL", "LocalServer"]
+
+CPU_REQUEST = "50m"
+STORAGE = "1Gi"
+
+
+class LocalServer(SingleServerSpec):
+    """A server in the application's namespace, on the node of its web server where possible."""
+
+    kind: Literal["local"]
+    near: Labels = Field(default_factory=dict)
+    """Labels of the Pods to be near; by default `app.kubernetes.io/name: <application>`."""
+
+
+def _create(args: ServerArgs, spec: LocalServer, credentials: Credentials, parent: pulumi.Resource) -> None:
+    """Runs a small server. A limit on memory alone: a server that waits for a processor is slow, one without memory takes the node's."""
+    memory = spec.resources.memory or args.engine.software(args.flavour, spec.version or args.flavour.version).memory
+    near = spec.near or {"app.kubernetes.io/name": args.application}
+    scheduling = Scheduling(
+        storage=STORAGE,
+        requests={"cpu": spec.resources.cpu or CPU_REQUEST, "memory": memory},
+        limits={"memory": memory},
+        affinity={
+            "podAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": near}}}
+                ]
+            }
+        },
+    )
+    create_single_server(args, spec, credentials, scheduling, parent)
+
+
+LOCAL = ServerKind[LocalServer](
+    access=single_server_access,
+    create=_create,
+    mistakes=single_server_mistakes,
+    production_warning="a local server shares the node of its web server and is for development; in production use dedicated or external",
+)

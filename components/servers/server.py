@@ -1,0 +1,249 @@
+"""What the server kinds share: what each is asked with, what each answers, and the one server that we run ourselves.
+
+That server is a StatefulSet of one Pod on a volume claim of its own, so that the claim can grow and outlive it, with the engine's
+official image under everything that Pod Security `restricted` asks for.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pydantic import SecretStr
+
+from components.arguments import Arguments, Cpu, Size, Text
+from components.credentials import Generated
+from components.engines.engine import Account, Engine, Flavour, Software
+from components.platform import Platform
+from components.service import Backend
+
+__all__ = ["Access", "Credentials", "Resources", "Scheduling", "ServerArgs", "ServerKind", "SingleServerSpec", "create_single_server", "single_server_access", "single_server_mistakes"]
+
+SCRIPTS = "/etc/database-groups"
+STOP_SECONDS = 60
+
+
+class Resources(Arguments):
+    """What a server may use of its node."""
+
+    cpu: Cpu | None = None
+    memory: Size | None = None
+
+
+class SingleServerSpec(Arguments):
+    """What may be said of a server that we run, whatever its kind."""
+
+    version: Text | None = None
+    """A version series of the flavour, or a release of one: "8.4" or "8.4.3". The program's default by default."""
+    image: Text | None = None
+    """An image to use instead of the official one. It must behave as the official one does."""
+    storage: Size | None = None
+    """The size of the volume. It can grow."""
+    storage_class: Text | None = None
+    """The cluster's default by default."""
+    resources: Resources = Resources()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerArgs:
+    """Whose server it is: what a group tells its server kind."""
+
+    resource_name: str
+    """The Pulumi name of the group; those of the server's resources begin with it."""
+    name: str
+    """The name of the server, of its volume claim and of the group's Secret: `mysql-main`."""
+    application: str
+    group: str
+    namespace: pulumi.Input[str]
+    labels: Mapping[str, str]
+    engine: Engine
+    flavour: Flavour
+    rotation: int
+    platform: Platform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How an application gets to its server, known before the server exists."""
+
+    account: Account
+    password: Generated | SecretStr | None
+    """To be generated, given by the user, or none at all."""
+    backend: Backend
+    version: str | None
+    """The version of a server that we run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What a server is to let its application in with."""
+
+    account: Account
+    password: pulumi.Output[str] | None
+    secret: kubernetes.core.v1.Secret
+
+
+Spec = TypeVar("Spec", contravariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerKind(Generic[Spec]):
+    """One answer to the question where a group's server comes from."""
+
+    access: Callable[[ServerArgs, Spec], Access]
+    create: Callable[[ServerArgs, Spec, Credentials, pulumi.Resource], None]
+    """Makes what the kind makes, as children of the group."""
+    mistakes: Callable[[ServerArgs, Spec], Iterator[tuple[str, str]]]
+    """What is wrong with the server in its place: the key and the message of each mistake. A group with mistakes has no access."""
+    production_warning: str | None = None
+    """Why the kind is not for production, if it is not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduling:
+    """Where a server runs and what it gets there: what differs between the kinds of server that we run."""
+
+    storage: str
+    requests: Mapping[str, str]
+    limits: Mapping[str, str]
+    affinity: Mapping[str, Any]
+    node_selector: Mapping[str, str] | None = None
+    tolerations: Sequence[Mapping[str, Any]] | None = None
+
+
+def _selector(args: ServerArgs) -> dict[str, str]:
+    """The labels that tell a server's Pods from all others of their namespace. They must never change."""
+    return {key: args.labels[key] for key in ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/part-of")}
+
+
+def single_server_access(args: ServerArgs, spec: SingleServerSpec) -> Access:
+    """The account that the program names, with a generated password, on a server that it runs."""
+    return Access(
+        account=args.engine.account(args.application, args.group),
+        password=Generated(rotation=args.rotation),
+        backend=Backend(port=args.engine.port, pods=_selector(args)),
+        version=spec.version or args.flavour.version,
+    )
+
+
+def single_server_mistakes(args: ServerArgs, spec: SingleServerSpec) -> Iterator[tuple[str, str]]:
+    """A version that the flavour does not have."""
+    if spec.version and not (re.fullmatch(r"[0-9]+(\.[0-9]+)*", spec.version) and args.flavour.series_of(spec.version)):
+        yield "version", f"{spec.version!r} is of none of the series of {args.flavour.name}: {', '.join(args.flavour.series)}"
+
+
+def create_single_server(
+    args: ServerArgs, spec: SingleServerSpec, credentials: Credentials, scheduling: Scheduling, parent: pulumi.Resource
+) -> None:
+    """Runs the engine's image as one server.
+
+    Resources: a ConfigMap with its scripts, a PersistentVolumeClaim, a StatefulSet, all named as the server is.
+    """
+    version = spec.version or args.flavour.version
+    software = args.engine.software(args.flavour, version)
+    metadata = {"name": args.name, "namespace": args.namespace, "labels": args.labels}
+    scripts = {"start": software.start, "ready": software.ready, **({"started": software.started} if software.started else {})}
+    config = kubernetes.core.v1.ConfigMap(f"{args.resource_name}-scripts", metadata=metadata, data=scripts, opts=pulumi.ResourceOptions(parent=parent))
+    claim = kubernetes.core.v1.PersistentVolumeClaim(
+        f"{args.resource_name}-volume",
+        metadata=metadata,
+        spec={
+            "accessModes": ["ReadWriteOnce"],
+            **({"storageClassName": spec.storage_class} if spec.storage_class else {}),
+            "resources": {"requests": {"storage": spec.storage or scheduling.storage}},
+        },
+        opts=args.platform.durable(parent),
+    )
+    kubernetes.apps.v1.StatefulSet(
+        f"{args.resource_name}-server",
+        metadata=metadata,
+        spec={
+            # It need not name a Service that exists, and could not change when the group's Service does.
+            "serviceName": args.name,
+            "replicas": 1,
+            "selector": {"matchLabels": _selector(args)},
+            "template": {
+                "metadata": {
+                    "labels": {**args.labels, "app.kubernetes.io/version": version},
+                    # What a running server would not notice makes a new Pod: another password, other scripts.
+                    "annotations": {"database-groups/rotation": str(args.rotation), "database-groups/scripts": _digest(scripts)},
+                },
+                "spec": _pod(args, _container(args, spec.image or f"{args.flavour.image}:{version}", software, credentials, scheduling), software, scheduling),
+            },
+        },
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[credentials.secret, config, claim]),
+    )
+
+
+def _pod(args: ServerArgs, container: Mapping[str, Any], software: Software, scheduling: Scheduling) -> dict[str, Any]:
+    """The Pod's specification (core/v1 PodSpec)."""
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": STOP_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": args.flavour.uid,
+            "runAsGroup": args.flavour.uid,
+            "fsGroup": args.flavour.uid,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "affinity": scheduling.affinity,
+        **({"nodeSelector": scheduling.node_selector} if scheduling.node_selector else {}),
+        **({"tolerations": scheduling.tolerations} if scheduling.tolerations else {}),
+        "containers": [container],
+        "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": args.name}},
+            {"name": "scripts", "configMap": {"name": args.name}},
+            *({"name": name, "emptyDir": {}} for name in _scratch(software)),
+        ],
+    }
+
+
+def _container(args: ServerArgs, image: str, software: Software, credentials: Credentials, scheduling: Scheduling) -> dict[str, Any]:
+    """The server's container (core/v1 Container)."""
+    started = {"lifecycle": {"postStart": {"exec": {"command": ["/bin/sh", f"{SCRIPTS}/started"]}}}}
+    return {
+        "name": args.engine.name,
+        "image": image,
+        "command": ["/bin/sh", f"{SCRIPTS}/start"],
+        "env": _variables(args, software, credentials),
+        "ports": [{"name": args.engine.name, "containerPort": args.engine.port, "protocol": "TCP"}],
+        "readinessProbe": {"exec": {"command": ["/bin/sh", f"{SCRIPTS}/ready"]}, "periodSeconds": 5, "timeoutSeconds": 10, "failureThreshold": 3},
+        "resources": {"requests": scheduling.requests, "limits": scheduling.limits},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True},
+        "volumeMounts": [
+            {"name": "data", "mountPath": software.data, **({"subPath": software.data_folder} if software.data_folder else {})},
+            {"name": "scripts", "mountPath": SCRIPTS, "readOnly": True},
+            *({"name": name, "mountPath": path} for name, path in _scratch(software).items()),
+        ],
+        **(started if software.started else {}),
+    }
+
+
+def _variables(args: ServerArgs, software: Software, credentials: Credentials) -> list[dict[str, Any]]:
+    """The container's variables: the account from the connection Secret, the Pod's address, and the image's own."""
+    account = {"username": credentials.account.username, "database": credentials.account.database, "password": credentials.password}
+    return [
+        *(
+            {"name": f"APPLICATION_{key.upper()}", "valueFrom": {"secretKeyRef": {"name": args.name, "key": key}}}
+            for key, value in account.items()
+            if value is not None
+        ),
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        *({"name": key, "value": value} for key, value in software.environment.items()),
+    ]
+
+
+def _scratch(software: Software) -> dict[str, str]:
+    """The volumes of the folders that may be lost, by name."""
+    return {f"scratch-{number}": path for number, path in enumerate(software.scratch)}
+
+
+def _digest(scripts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(scripts, sort_keys=True).encode()).hexdigest()[:16]

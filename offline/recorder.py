@@ -1,0 +1,127 @@
+"""A stand-in for Pulumi's engine that keeps what the program registers: every request as it came, so that nothing of it is lost.
+
+Pulumi's own mocks hide the options of a resource and take two resources of one URN without a word; this monitor does neither.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi.runtime import mocks, rpc, set_all_config, settings
+from pulumi.runtime.stack import run_in_stack
+
+__all__ = ["PROJECT", "Recorder", "Registration", "run"]
+
+PROJECT = "database-groups"
+STACK_TYPE = "pulumi:pulumi:Stack"
+PASSWORD = "hidden"  # noqa: S105 (a stand-in for the generated one)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """One registered resource."""
+
+    urn: str
+    type: str
+    name: str
+    parent: str
+    custom: bool
+    inputs: Mapping[str, Any]
+    """Without the marks of secrets."""
+    secrets: frozenset[str]
+    """The inputs that are secret, wholly or in a part."""
+    protect: bool
+    retain_on_delete: bool
+    depends_on: frozenset[str]
+    ignore_changes: tuple[str, ...]
+    deleted_with: str
+    provider: str
+
+
+class Recorder(mocks.MockMonitor):
+    """Keeps every registration by URN, and the outputs of components and of the stack."""
+
+    def __init__(self) -> None:
+        super().__init__(_Echo())
+        self.registrations: dict[str, Registration] = {}
+        self.outputs: dict[str, Any] = {}
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (a name of the protocol)
+        """Records a registration. Raises ValueError for a second one of the same URN, as the engine does."""
+        if request.type != STACK_TYPE:
+            urn = self.make_urn(request.parent, request.type, request.name)
+            if urn in self.registrations:
+                raise ValueError(f"two resources are registered as {urn}")
+            marked = rpc.deserialize_properties(request.object, True)
+            self.registrations[urn] = Registration(
+                urn=urn,
+                type=request.type,
+                name=request.name,
+                parent=request.parent,
+                custom=request.custom,
+                inputs={key: _unmarked(value) for key, value in marked.items()},
+                secrets=frozenset(key for key, value in marked.items() if _is_secret(value)),
+                protect=request.protect,
+                retain_on_delete=request.retainOnDelete,
+                depends_on=frozenset(request.dependencies),
+                ignore_changes=tuple(request.ignoreChanges),
+                deleted_with=request.deletedWith,
+                provider=request.provider,
+            )
+        return super().RegisterResource(request)
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 (a name of the protocol)
+        """Records outputs."""
+        self.outputs[request.urn] = rpc.deserialize_properties(request.outputs, True)
+        return super().RegisterResourceOutputs(request)
+
+    def of_type(self, token: str) -> list[Registration]:
+        """The registrations of a type, in the order in which they came."""
+        return [registration for registration in self.registrations.values() if registration.type == token]
+
+    def stack_outputs(self) -> dict[str, Any]:
+        """What the program exported."""
+        return next((_unmarked(value) for urn, value in self.outputs.items() if f"::{STACK_TYPE}::" in urn), {})
+
+
+class _Echo(mocks.Mocks):
+    """A provider whose resources have their inputs as outputs, and a password where one is made."""
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        state = _unmarked(args.inputs)
+        if args.typ == "random:index/randomPassword:RandomPassword":
+            state = {**state, "result": PASSWORD}
+        return f"{args.name}-id", state
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        return {}, None
+
+
+def run(program: Callable[[], None], *, stack: str = "test", config: Mapping[str, str] | None = None, encrypted: tuple[str, ...] = ()) -> Recorder:
+    """Runs a program against a new recorder and returns it. What the program raises is raised here."""
+    recorder = Recorder()
+
+    async def main() -> None:
+        mocks.set_mocks(recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder)
+        settings.set_root_resource(None)  # type: ignore[arg-type]  # the mocks make a root that belongs to no program
+        set_all_config(dict(config or {}), list(encrypted))
+        await run_in_stack(program)
+
+    asyncio.run(main())
+    return recorder
+
+
+def _is_secret(value: Any) -> bool:
+    if rpc.is_rpc_secret(value):
+        return True
+    if isinstance(value, dict):
+        return any(_is_secret(item) for item in value.values())
+    return isinstance(value, list) and any(_is_secret(item) for item in value)
+
+
+def _unmarked(value: Any) -> Any:
+    value = rpc.unwrap_rpc_secret(value)
+    if isinstance(value, dict):
+        return {key: _unmarked(item) for key, item in value.items()}
+    return [_unmarked(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""The stack files, and the parser that makes component arguments of them."""

@@ -1,0 +1,147 @@
+"""From the stack's configuration to the arguments of its applications. The only reader of `pulumi.Config`; it makes no resource."""
+
+import copy
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pulumi.runtime import config
+from pydantic import Field, ValidationError
+
+from components.application import ApplicationArgs, ApplicationSpec
+from components.arguments import Arguments, Name
+from components.platform import NodePool, Platform
+from components.provisioning import ProvisioningServer, ProvisioningServerSpec
+from stacks.checks import mistakes, warnings
+from stacks.problems import InvalidStack, Location, Problem, problems_of
+
+__all__ = ["PROJECT", "Stack", "StackSpec", "load", "parse", "schema"]
+
+PROJECT = "database-groups"
+
+
+class StackSpec(Arguments):
+    """The keys of a stack file that are this program's."""
+
+    environment: Literal["development", "production"] = "development"
+    """In production what holds data is protected, and every group says where its server comes from."""
+    database_nodes: NodePool = Field(default_factory=NodePool)
+    """The nodes for dedicated servers."""
+    servers: dict[Name, ProvisioningServerSpec] = Field(default_factory=dict)
+    """External servers on which databases are made."""
+    applications: Annotated[dict[Name, ApplicationSpec], Field(min_length=1)]
+    """The applications, each with the databases that it needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack without mistakes."""
+
+    spec: StackSpec
+    applications: tuple[ApplicationArgs, ...]
+    warnings: tuple[str, ...]
+
+    def outputs(self) -> dict[str, Any]:
+        """What the stack exports: names only."""
+        return {application.name: application.summary() for application in self.applications}
+
+
+def load() -> Stack:
+    """The stack of the running Pulumi program. Raises InvalidStack."""
+    prefix = f"{PROJECT}:"
+    values = {**config.get_config_env(), **config.CONFIG.get()}
+    ours = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+    return parse(
+        {key: _decoded(value) for key, value in ours.items()},
+        encrypted={key for key in ours if config.is_config_secret(prefix + key)},
+    )
+
+
+def parse(raw: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> Stack:
+    """The stack of a plain mapping, of which the keys `encrypted` hold encrypted values. Raises InvalidStack with every mistake."""
+    spec, found = _validated(raw)
+    problems = [problem for _, problem in found]
+    if spec is not None:
+        applications = _applications(spec)
+        lost_server = any(location[0] == "servers" for location, _ in found)
+        problems += [problem for problem in mistakes(applications) if not (lost_server and problem.path.endswith(".server.on"))]
+        if not problems:
+            notes = [*warnings(applications), *_plain_text(spec, encrypted)]
+            return Stack(spec=spec, applications=applications, warnings=tuple(map(str, notes)))
+    raise InvalidStack(problems)
+
+
+@cache
+def schema() -> Mapping[str, Any]:
+    """The JSON schema of a StackSpec."""
+    return StackSpec.model_json_schema(by_alias=True)
+
+
+def _decoded(value: Any) -> Any:
+    """A value of the configuration, whose maps Pulumi hands over as JSON and whose words as they are."""
+    try:
+        return json.loads(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _applications(spec: StackSpec) -> tuple[ApplicationArgs, ...]:
+    platform = Platform(
+        production=spec.environment == "production",
+        database_nodes=spec.database_nodes,
+        servers={name: ProvisioningServer(name, server) for name, server in spec.servers.items()},
+    )
+    return tuple(ApplicationArgs(name=name, spec=application, platform=platform) for name, application in spec.applications.items())
+
+
+def _validated(raw: Mapping[str, Any]) -> tuple[StackSpec | None, list[tuple[Location, Problem]]]:
+    """The models of a mapping with the problems that its values have by themselves; of a mapping with problems, those of the sound rest."""
+    try:
+        return _model(raw), []
+    except ValidationError as error:
+        found = list(problems_of(error, schema()))
+    sound = copy.deepcopy(dict(raw))
+    for location, _ in found:
+        _cut(sound, location)
+    try:
+        return _model(sound), found
+    except ValidationError:
+        return None, found
+
+
+def _model(raw: Mapping[str, Any]) -> StackSpec:
+    return StackSpec.model_validate(raw, by_alias=True, by_name=False)
+
+
+def _cut(raw: dict[str, Any], location: Location) -> None:
+    """Takes the part with a problem out of a mapping: the group, the server, or the key; then whatever it leaves empty."""
+    depth = 1 if location[0] not in ("applications", "servers") else 2 if location[0] == "servers" else 5 if "databases" in location[2:3] else 3
+    trail: list[tuple[dict[Any, Any], Any]] = []
+    node: Any = raw
+    for step in location[:depth]:
+        if not isinstance(node, dict) or step not in node:
+            break
+        trail.append((node, step))
+        node = node[step]
+    for number, (parent, key) in enumerate(reversed(trail)):
+        if number == 0 or not parent[key]:
+            del parent[key]
+
+
+def _plain_text(spec: StackSpec, encrypted: Collection[str]) -> Iterator[Problem]:
+    """Passwords in a part of the configuration that has no encrypted value at all."""
+    paths = {
+        "servers": [f"servers.{name}.administrator.password" for name in spec.servers],
+        "applications": [
+            f"applications.{application}.databases.{engine}.{name}.server.password"
+            for application, entry in spec.applications.items()
+            for engine, groups in entry.databases.items()
+            for name, group in groups.items()
+            if "password" in group.server.model_fields_set
+        ],
+    }
+    for key, found in paths.items():
+        for path in found if key not in encrypted else ():
+            yield Problem(path, f"is in plain text; encrypt it: pulumi config set --secret --path '{PROJECT}:{path}'")

@@ -1,0 +1,176 @@
+"""Mistakes in a stack file, told so that a person can mend them: where, what is wrong, what would be right.
+
+A message repeats a value only where the value cannot be a secret: a short word or number under a key that takes one.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+__all__ = ["InvalidStack", "Location", "Problem", "problems_of"]
+
+Location = tuple[str | int, ...]
+
+HARMLESS = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:]{0,62}")
+SECRET_KEYS = {"password"}
+KEY_MARK = "[key]"
+NAME_RULE = "a name begins with a letter and has lower-case letters, digits and '-' only, such as main or main-2"
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One mistake and its place."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class InvalidStack(pulumi.RunError):
+    """A stack file with mistakes; the message lists them all. Pulumi prints it without a traceback."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        count = len(self.problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"the stack's configuration has {count} mistake{'' if count == 1 else 's'}; nothing was changed:\n{lines}")
+
+
+def path_of(location: Location) -> str:
+    """`applications.shop.databases.mysql.main.server.host[1]`."""
+    path = ""
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{_printable(step)}"
+    return path.removeprefix(".") or "the configuration"
+
+
+def _printable(key: str) -> str:
+    """A key of the user's as it may be shown on one line."""
+    return key if HARMLESS.fullmatch(key) else repr(key[:63])
+
+
+def problems_of(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[tuple[Location, Problem]]:
+    """The problems of a validation, each with the location in the configuration. `schema` is the JSON schema of the model."""
+    for details in error.errors(include_url=False):
+        yield _problem(details, schema)
+
+
+def _problem(details: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Location, Problem]:
+    location = tuple(step for step in details["loc"] if step != KEY_MARK)
+    shown, known = _follow(location, schema)
+    if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        shown = (*shown, "kind")
+    return shown, Problem(path_of(shown), _message(details, shown, known))
+
+
+def _message(details: ErrorDetails, location: Location, known: list[str]) -> str:
+    value, context = details["input"], details.get("ctx", {})
+    match details["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return f"is not a known key{_nearest(str(location[-1]), known)}"
+        case "string_type" if isinstance(value, int | float) and not isinstance(value, bool):
+            return f'must be text: put it in quotes, "{value}"' if location[-1] not in SECRET_KEYS else "must be text: put it in quotes"
+        case "string_type":
+            return "must be text"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "must be a whole number"
+        case "bool_type" | "bool_parsing":
+            return "must be true or false"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "must be a map of keys and values"
+        case "list_type" | "tuple_type":
+            return "must be a list"
+        case "too_short" | "string_too_short":
+            return "must not be empty"
+        case "too_long" | "string_too_long":
+            return f"is too long: at most {context['max_length']}"
+        case "greater_than_equal" | "less_than_equal":
+            return f"{_shown(value, location)}is out of range: {'at least' if 'ge' in context else 'at most'} {context.get('ge', context.get('le'))}"
+        case "literal_error":
+            return f"{_shown(value, location)}is none of {_choices(context['expected'])}"
+        case "union_tag_invalid":
+            return f"{_shown(context['tag'], location)}is none of {_choices(context['expected_tags'])}"
+        case "union_tag_not_found":
+            return "is missing: one of dedicated, external, local"
+        case "string_pattern_mismatch":
+            return f"{_shown(value, location)}{_pattern_rule(location, context['pattern'])}"
+        case "value_error":
+            return f"{_shown(value, location)}{context['error']}"
+        case _:
+            return details["msg"].lower()
+
+
+def _pattern_rule(location: Location, pattern: str) -> str:
+    if "Gi" in pattern:
+        return "is not a size with its unit, such as 512Mi or 50Gi"
+    if "m?" in pattern:
+        return "is not a number of processors, such as 2, 0.5 or 500m"
+    return f"is not a name: {NAME_RULE}"
+
+
+def _choices(expected: str) -> str:
+    """The choices of an enumeration, sorted and without quotes."""
+    return ", ".join(sorted(re.findall(r"'([^']*)'", expected)))
+
+
+def _shown(value: object, location: Location) -> str:
+    """A value as a message repeats it, with a space behind; nothing where it might be a secret or is long."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or SECRET_KEYS & set(map(str, location)):
+        return ""
+    return f"{str(value)!r} " if HARMLESS.fullmatch(str(value)) else ""
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key.lower(), [name.lower() for name in known], n=1, cutoff=0.6)
+    match = next((name for name in known if near and name.lower() == near[0]), None)
+    if match:
+        return f"; did you mean '{match}'?"
+    return f"; known keys: {', '.join(sorted(known))}" if known else ""
+
+
+def _follow(location: Location, schema: Mapping[str, Any]) -> tuple[Location, list[str]]:
+    """Follows a location through the schema: without the tags of unions, and with the keys that its last map knows."""
+    shown: list[str | int] = []
+    known: list[str] = []
+    node: Mapping[str, Any] = schema
+    for step in location:
+        node = _resolved(node, schema)
+        tags = _tags(node)
+        if isinstance(step, str) and step in tags:
+            node = tags[step]
+            continue
+        shown.append(step)
+        known = list(node.get("properties", {}))
+        node = _value(node, step)
+    return tuple(shown), known
+
+
+def _value(node: Mapping[str, Any], step: str | int) -> Mapping[str, Any]:
+    """The schema of a map's key or of a list's item."""
+    patterns = list(node.get("patternProperties", {}).values())
+    choices = (node.get("properties", {}).get(step), *patterns, node.get("additionalProperties"), node.get("items"))
+    return next((choice for choice in choices if isinstance(choice, Mapping)), {})
+
+
+def _resolved(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema without its reference, and without the choice of null."""
+    while "$ref" in node:
+        node = schema["$defs"][node["$ref"].removeprefix("#/$defs/")]
+    choices = [choice for choice in node.get("anyOf", []) if choice.get("type") != "null"]
+    objects = [choice for choice in choices if {"$ref", "oneOf", "properties"} & set(choice)]
+    return _resolved(objects[0], schema) if objects else node
+
+
+def _tags(node: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The alternatives of a discriminated union by tag."""
+    return {tag: {"$ref": reference} for tag, reference in node.get("discriminator", {}).get("mapping", {}).items()}
