@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from components.arguments import Arguments, Name
 from components.connection import environment_variables
-from components.database_group import DatabaseGroup, DatabaseGroupArgs, Group, GroupSpec, encoded
+from components.database_group import DatabaseGroup, DatabaseGroupArgs, Group, encoded
 from components.engines import ENGINES
 from components.names import environment_secret_name
 from components.platform import Platform
@@ -111,7 +111,7 @@ class Application(pulumi.ComponentResource):
             f"{name}-environment",
             metadata={"name": environment_secret_name(args.name), "namespace": namespace, "labels": _labels(args)},
             type="Opaque",
-            data=pulumi.Output.secret(pulumi.Output.all(*(group.connection for _, group in groups)).apply(environment)),
+            data=pulumi.Output.all(*(group.connection for _, group in groups)).apply(environment),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({"namespace": args.namespace, "secret": environment_secret_name(args.name)})

@@ -18,6 +18,7 @@ POSITIVE = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
 CPU_PATTERN = f"^{POSITIVE}m?$"
 SIZE_PATTERN = f"^{POSITIVE}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)$"
 HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 DOTTED_NUMBERS = re.compile(r"[0-9.]+")
 
 
@@ -80,7 +81,7 @@ def _reachable_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
 
 def _no_control_characters(value: SecretStr) -> SecretStr:
     """A password that a variable, a URI and every protocol can carry."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in value.get_secret_value()):
+    if CONTROL_CHARACTERS.search(value.get_secret_value()):
         raise ValueError("holds a control character, such as a line break, which no environment variable carries safely")
     return value
 

@@ -93,13 +93,15 @@ class ProvisioningServer:
         return provisioning
 
     def provision(
-        self, name: str, account: Account, password: pulumi.Output[str], *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions
+        self, name: str, account: Account, password: pulumi.Output[str] | None, *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions
     ) -> None:
-        """Makes a user, its database and its grants, after those that were made before."""
+        """Makes a user, its database and its grants, after those that were made before. Raises ValueError for an account that lacks a part."""
+        if account.username is None or account.database is None or password is None:
+            raise ValueError("an account is made with a user, a database and a password")
         provider = pulumi.ResourceOptions(provider=self._provider)
         database = self._provisioning.provision(
             name,
-            Tenant(account=account, password=password, administrator=self.spec.administrator.username),
+            Tenant(username=account.username, database=account.database, password=password, administrator=self.spec.administrator.username),
             durable=pulumi.ResourceOptions.merge(durable, provider),
             plain=pulumi.ResourceOptions.merge(plain, provider),
             after=self._last,

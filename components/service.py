@@ -4,12 +4,15 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.arguments import is_address
 from components.names import service_resource_name
+
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 
 __all__ = ["Backend", "create_service"]
 
@@ -39,27 +42,20 @@ def create_service(
     Resources: a Service, with a selector for Pods, without one for IP addresses, of type ExternalName for a host name; for IP
     addresses also the EndpointSlice `server`.
     """
-    opts = pulumi.ResourceOptions(parent=parent)
-    port = {"name": port_name, "port": backend.port, "protocol": "TCP"}
+    metadata: Any = {"name": name, "namespace": namespace, "labels": labels}
+    port: Any = {"name": port_name, "port": backend.port, "protocol": "TCP"}
     external_name = next((host for host in backend.hosts if not is_address(host)), None)
-    service = kubernetes.core.v1.Service(
-        service_resource_name(application, name),
-        metadata={"name": name, "namespace": namespace, "labels": labels},
-        spec={"type": "ExternalName", "externalName": external_name, "ports": [port]}
-        if external_name
-        else {"type": "ClusterIP", "ports": [port], **({"selector": backend.pods} if backend.pods else {})},
-        opts=opts,
-    )
+    spec: Any = {"type": "ClusterIP", "ports": [port], **({"selector": backend.pods} if backend.pods else {})}
+    if external_name:
+        spec = {"type": "ExternalName", "externalName": external_name, "ports": [port]}
+    service = kubernetes.core.v1.Service(service_resource_name(application, name), metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent))
     if backend.hosts and not external_name:
+        endpoints: Any = [{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts]
         kubernetes.discovery.v1.EndpointSlice(
             f"{application}-{server}-endpoints",
-            metadata={
-                "name": server,
-                "namespace": namespace,
-                "labels": {**labels, "kubernetes.io/service-name": name, "endpointslice.kubernetes.io/managed-by": "database-groups"},
-            },
+            metadata={**metadata, "name": server, "labels": {**labels, "kubernetes.io/service-name": name, MANAGED_BY: "database-groups"}},
             address_type=f"IPv{ipaddress.ip_address(backend.hosts[0]).version}",
-            endpoints=[{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts],
+            endpoints=endpoints,
             ports=[port],
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[service]),
         )

@@ -17,7 +17,7 @@ HIDDEN = "hidden"
 class Loader(yaml.CSafeLoader):
     """YAML as Pulumi's own reader has it: `on`, `off`, `yes` and `no` are words (YAML 1.2)."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 (declared so by PyYAML)
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
         for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
     }

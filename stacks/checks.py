@@ -93,7 +93,9 @@ def _account(group: DatabaseGroupArgs, path: str) -> Iterator[Problem]:
     limits = (("user", access.account.username, group.engine.username_limit), ("database", access.account.database, group.engine.database_limit))
     for what, name, limit in limits:
         if name is not None and limit is not None and len(name) > limit:
-            yield Problem(path, f"is too long a name by {len(name) - limit}: its {what} would be named {name!r}, and {group.engine.name} allows {limit} characters")
+            yield Problem(
+                path, f"is too long a name by {len(name) - limit}: its {what} would be named {name!r}, and {group.engine.name} allows {limit} characters"
+            )
 
 
 def _claims_of_application(application: ApplicationArgs) -> Iterator[Claim]:

@@ -5,7 +5,7 @@ A message repeats a value only where the value cannot be a secret: a short word 
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,16 @@ Location = tuple[str | int, ...]
 HARMLESS = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:]{0,62}")
 SECRET_KEYS = {"password"}
 KEY_MARK = "[key]"
+PLAIN = {
+    ("missing",): "is missing",
+    ("int_type", "int_parsing", "int_from_float"): "must be a whole number",
+    ("bool_type", "bool_parsing"): "must be true or false",
+    ("dict_type", "model_type", "model_attributes_type"): "must be a map of keys and values",
+    ("list_type", "tuple_type"): "must be a list",
+    ("too_short", "string_too_short"): "must not be empty",
+    ("union_tag_not_found",): "is missing: one of dedicated, external, local",
+}
+"""What is said of an error for which the value does not matter."""
 NAME_RULE = "a name begins with a letter and has lower-case letters, digits and '-' only, such as main or main-2"
 
 
@@ -72,45 +82,31 @@ def _problem(details: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Location
 
 
 def _message(details: ErrorDetails, location: Location, known: list[str]) -> str:
-    value, context = details["input"], details.get("ctx", {})
-    match details["type"]:
-        case "missing":
-            return "is missing"
-        case "extra_forbidden":
-            return f"is not a known key{_nearest(str(location[-1]), known)}"
-        case "string_type" if isinstance(value, int | float) and not isinstance(value, bool):
-            return f'must be text: put it in quotes, "{value}"' if location[-1] not in SECRET_KEYS else "must be text: put it in quotes"
-        case "string_type":
-            return "must be text"
-        case "int_type" | "int_parsing" | "int_from_float":
-            return "must be a whole number"
-        case "bool_type" | "bool_parsing":
-            return "must be true or false"
-        case "dict_type" | "model_type" | "model_attributes_type":
-            return "must be a map of keys and values"
-        case "list_type" | "tuple_type":
-            return "must be a list"
-        case "too_short" | "string_too_short":
-            return "must not be empty"
-        case "too_long" | "string_too_long":
-            return f"is too long: at most {context['max_length']}"
-        case "greater_than_equal" | "less_than_equal":
-            return f"{_shown(value, location)}is out of range: {'at least' if 'ge' in context else 'at most'} {context.get('ge', context.get('le'))}"
-        case "literal_error":
-            return f"{_shown(value, location)}is none of {_choices(context['expected'])}"
-        case "union_tag_invalid":
-            return f"{_shown(context['tag'], location)}is none of {_choices(context['expected_tags'])}"
-        case "union_tag_not_found":
-            return "is missing: one of dedicated, external, local"
-        case "string_pattern_mismatch":
-            return f"{_shown(value, location)}{_pattern_rule(location, context['pattern'])}"
-        case "value_error":
-            return f"{_shown(value, location)}{context['error']}"
-        case _:
-            return details["msg"].lower()
+    """What is wrong and what would be right, by the kind of a validation's error."""
+    value, context, kind = details["input"], details.get("ctx", {}), details["type"]
+    plain = {kind: message for kinds, message in PLAIN.items() for kind in kinds}
+    if kind in plain:
+        return plain[kind]
+    if kind == "extra_forbidden":
+        return f"is not a known key{_nearest(str(location[-1]), known)}"
+    if kind == "string_type":
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        example = f', "{value}"' if number and location[-1] not in SECRET_KEYS else ""
+        return f"must be text{f': put it in quotes{example}' if number else ''}"
+    rules: dict[str, Callable[[], str]] = {
+        "too_long": lambda: f"is too long: at most {context['max_length']}",
+        "string_too_long": lambda: f"is too long: at most {context['max_length']} characters",
+        "greater_than_equal": lambda: f"is out of range: at least {context['ge']}",
+        "less_than_equal": lambda: f"is out of range: at most {context['le']}",
+        "literal_error": lambda: f"is none of {_choices(context['expected'])}",
+        "union_tag_invalid": lambda: f"is none of {_choices(context['expected_tags'])}",
+        "string_pattern_mismatch": lambda: _pattern_rule(context["pattern"]),
+        "value_error": lambda: str(context["error"]),
+    }
+    return _shown(context.get("tag", value), location) + rules[kind]() if kind in rules else details["msg"].lower()
 
 
-def _pattern_rule(location: Location, pattern: str) -> str:
+def _pattern_rule(pattern: str) -> str:
     if "Gi" in pattern:
         return "is not a size with its unit, such as 512Mi or 50Gi"
     if "m?" in pattern:

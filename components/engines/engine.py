@@ -82,7 +82,8 @@ class Administrator:
 class Tenant:
     """An application's account on an external server, to be made there."""
 
-    account: Account
+    username: str
+    database: str
     password: pulumi.Output[str]
     administrator: str
     """The user name that it is made by."""

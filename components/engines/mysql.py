@@ -23,7 +23,7 @@ def _uri(connection: Connection) -> str:
     return url("mysql", connection, connection.database or "")
 
 
-def _software(flavour: Flavour, version: str) -> Software:
+def _software(flavour: Flavour, _version: str) -> Software:
     return Software(
         # On an empty volume the image's entrypoint sets root's password itself, and needs to find none until then.
         # In a grant `_` stands for any character unless it is escaped.
@@ -70,11 +70,11 @@ def _provider(name: str, administrator: Administrator) -> pulumi.ProviderResourc
 def _provision(
     name: str, tenant: Tenant, *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions, after: Sequence[pulumi.Resource]
 ) -> pulumi.Resource:
-    user = mysql.User(f"{name}-user", user=tenant.account.username, host=ANY_HOST, plaintext_password=tenant.password, opts=durable)
+    user = mysql.User(f"{name}-user", user=tenant.username, host=ANY_HOST, plaintext_password=tenant.password, opts=durable)
     # MySQL refuses to drop a user whom a view or a routine still names, so the database, which waits for the user, goes first.
     database = mysql.Database(
         f"{name}-database",
-        name=tenant.account.database,
+        name=tenant.database,
         default_character_set="utf8mb4",
         default_collation="utf8mb4_0900_ai_ci",
         opts=pulumi.ResourceOptions.merge(
@@ -84,7 +84,7 @@ def _provision(
     # In a grant `_` stands for any character unless it is escaped. The provider cannot revoke a grant; it ends with its user.
     mysql.Grant(
         f"{name}-grant",
-        database="`" + tenant.account.database.replace("_", r"\_") + "`",
+        database="`" + tenant.database.replace("_", r"\_") + "`",
         user=user.user,
         host=ANY_HOST,
         privileges=["ALL PRIVILEGES"],

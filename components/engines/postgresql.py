@@ -26,7 +26,7 @@ def _uri(connection: Connection) -> str:
 
 
 def _software(flavour: Flavour, version: str) -> Software:
-    major = int(version.split(".")[0])
+    major = int(version.split(".", maxsplit=1)[0])
     volume = "/var/lib/postgresql" if major >= VOLUME_MOVED_IN else "/var/lib/postgresql/data"
     return Software(
         # The image asks for a password for the superuser; it gets one that nobody knows, and loses it again in `started`.
@@ -84,7 +84,7 @@ def _provider(name: str, administrator: Administrator) -> pulumi.ProviderResourc
 def _provision(
     name: str, tenant: Tenant, *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions, after: Sequence[pulumi.Resource]
 ) -> pulumi.Resource:
-    role = postgresql.Role(f"{name}-role", name=tenant.account.username, login=True, password=tenant.password, opts=durable)
+    role = postgresql.Role(f"{name}-role", name=tenant.username, login=True, password=tenant.password, opts=durable)
     membership = postgresql.GrantRole(
         f"{name}-membership",
         role=tenant.administrator,
@@ -94,7 +94,7 @@ def _provision(
     )
     database = postgresql.Database(
         f"{name}-database",
-        name=tenant.account.database,
+        name=tenant.database,
         owner=role.name,
         # Each of the ignored ones would replace the database. Databases of a server are made one after the other: the provider
         # holds a lock in one connection while it waits for another, and many at once wait for ever.
@@ -117,9 +117,7 @@ def _provision(
 POSTGRESQL = Engine(
     name="postgresql",
     port=5432,
-    flavours=(
-        Flavour(name="postgresql", image="docker.io/library/postgres", series=("15", "16", "17", "18"), version="17", uid=999, command="postgres"),
-    ),
+    flavours=(Flavour(name="postgresql", image="docker.io/library/postgres", series=("15", "16", "17", "18"), version="17", uid=999, command="postgres"),),
     uri=_uri,
     account=lambda application, group: Account(username=account_name(application, group), database=account_name(application, group)),
     software=_software,

@@ -14,7 +14,7 @@ def _uri(connection: Connection) -> str:
     return url("redis", connection, connection.database or "")
 
 
-def _software(flavour: Flavour, version: str) -> Software:
+def _software(flavour: Flavour, _version: str) -> Software:
     return Software(
         start=f"""\
 #!/bin/sh
@@ -47,7 +47,7 @@ REDIS = Engine(
         Flavour(name="valkey", image="docker.io/valkey/valkey", series=("8", "9"), version="8", uid=999, command="valkey-server"),
     ),
     uri=_uri,
-    account=lambda application, group: Account(database="0"),
+    account=lambda _application, _group: Account(database="0"),
     software=_software,
     anonymous=True,
     nameless=True,

@@ -4,7 +4,16 @@ from typing import Any, Literal
 
 import pulumi
 
-from components.servers.server import Credentials, Scheduling, ServerArgs, ServerKind, SingleServerSpec, create_single_server, single_server_access, single_server_mistakes
+from components.servers.server import (
+    Credentials,
+    Scheduling,
+    ServerArgs,
+    ServerKind,
+    SingleServerSpec,
+    create_single_server,
+    single_server_access,
+    single_server_mistakes,
+)
 
 __all__ = ["DEDICATED", "DedicatedServer"]
 

@@ -6,7 +6,16 @@ import pulumi
 from pydantic import Field
 
 from components.arguments import Labels
-from components.servers.server import Credentials, Scheduling, ServerArgs, ServerKind, SingleServerSpec, create_single_server, single_server_access, single_server_mistakes
+from components.servers.server import (
+    Credentials,
+    Scheduling,
+    ServerArgs,
+    ServerKind,
+    SingleServerSpec,
+    create_single_server,
+    single_server_access,
+    single_server_mistakes,
+)
 
 __all__ = ["LOCAL", "LocalServer"]
 

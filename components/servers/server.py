@@ -21,7 +21,18 @@ from components.engines.engine import Account, Engine, Flavour, Software
 from components.platform import Platform
 from components.service import Backend
 
-__all__ = ["Access", "Credentials", "Resources", "Scheduling", "ServerArgs", "ServerKind", "SingleServerSpec", "create_single_server", "single_server_access", "single_server_mistakes"]
+__all__ = [
+    "Access",
+    "Credentials",
+    "Resources",
+    "Scheduling",
+    "ServerArgs",
+    "ServerKind",
+    "SingleServerSpec",
+    "create_single_server",
+    "single_server_access",
+    "single_server_mistakes",
+]
 
 SCRIPTS = "/etc/database-groups"
 STOP_SECONDS = 60
@@ -87,7 +98,7 @@ class Credentials:
     secret: kubernetes.core.v1.Secret
 
 
-Spec = TypeVar("Spec", contravariant=True)
+Spec = TypeVar("Spec")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,47 +147,48 @@ def single_server_mistakes(args: ServerArgs, spec: SingleServerSpec) -> Iterator
         yield "version", f"{spec.version!r} is of none of the series of {args.flavour.name}: {', '.join(args.flavour.series)}"
 
 
-def create_single_server(
-    args: ServerArgs, spec: SingleServerSpec, credentials: Credentials, scheduling: Scheduling, parent: pulumi.Resource
-) -> None:
+def create_single_server(args: ServerArgs, spec: SingleServerSpec, credentials: Credentials, scheduling: Scheduling, parent: pulumi.Resource) -> None:
     """Runs the engine's image as one server.
 
     Resources: a ConfigMap with its scripts, a PersistentVolumeClaim, a StatefulSet, all named as the server is.
     """
     version = spec.version or args.flavour.version
     software = args.engine.software(args.flavour, version)
-    metadata = {"name": args.name, "namespace": args.namespace, "labels": args.labels}
+    metadata: Any = {"name": args.name, "namespace": args.namespace, "labels": args.labels}
     scripts = {"start": software.start, "ready": software.ready, **({"started": software.started} if software.started else {})}
     config = kubernetes.core.v1.ConfigMap(f"{args.resource_name}-scripts", metadata=metadata, data=scripts, opts=pulumi.ResourceOptions(parent=parent))
     claim = kubernetes.core.v1.PersistentVolumeClaim(
         f"{args.resource_name}-volume",
         metadata=metadata,
-        spec={
-            "accessModes": ["ReadWriteOnce"],
-            **({"storageClassName": spec.storage_class} if spec.storage_class else {}),
-            "resources": {"requests": {"storage": spec.storage or scheduling.storage}},
-        },
+        spec=_volume(spec, scheduling),
         opts=args.platform.durable(parent),
     )
+    container = _container(args, spec.image or f"{args.flavour.image}:{version}", software, credentials, scheduling)
+    template = {
+        "metadata": {
+            "labels": {**args.labels, "app.kubernetes.io/version": version},
+            # What a running server would not notice makes a new Pod: another password, other scripts.
+            "annotations": {"database-groups/rotation": str(args.rotation), "database-groups/scripts": _digest(scripts)},
+        },
+        "spec": _pod(args, container, software, scheduling),
+    }
+    # The name of its Service need not be one that exists, and could not change when the group's Service does.
+    stateful_set: Any = {"serviceName": args.name, "replicas": 1, "selector": {"matchLabels": _selector(args)}, "template": template}
     kubernetes.apps.v1.StatefulSet(
         f"{args.resource_name}-server",
         metadata=metadata,
-        spec={
-            # It need not name a Service that exists, and could not change when the group's Service does.
-            "serviceName": args.name,
-            "replicas": 1,
-            "selector": {"matchLabels": _selector(args)},
-            "template": {
-                "metadata": {
-                    "labels": {**args.labels, "app.kubernetes.io/version": version},
-                    # What a running server would not notice makes a new Pod: another password, other scripts.
-                    "annotations": {"database-groups/rotation": str(args.rotation), "database-groups/scripts": _digest(scripts)},
-                },
-                "spec": _pod(args, _container(args, spec.image or f"{args.flavour.image}:{version}", software, credentials, scheduling), software, scheduling),
-            },
-        },
+        spec=stateful_set,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[credentials.secret, config, claim]),
     )
+
+
+def _volume(spec: SingleServerSpec, scheduling: Scheduling) -> Any:
+    """The volume claim's specification (core/v1 PersistentVolumeClaimSpec)."""
+    return {
+        "accessModes": ["ReadWriteOnce"],
+        **({"storageClassName": spec.storage_class} if spec.storage_class else {}),
+        "resources": {"requests": {"storage": spec.storage or scheduling.storage}},
+    }
 
 
 def _pod(args: ServerArgs, container: Mapping[str, Any], software: Software, scheduling: Scheduling) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""What a run of the program says of a stack: Kubernetes manifests, a summary, a diagram. Pure."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from offline.recorder import Recorder, Registration
+from offline.stackfile import HIDDEN
+
+__all__ = ["diagram", "manifest", "manifests", "summary"]
+
+APPLICATION_TYPE = "database-groups:components:Application"
+KUBERNETES_PREFIX = "kubernetes:"
+PROVIDER_PREFIX = "pulumi:providers:"
+
+
+class _Dumper(yaml.CSafeDumper):
+    """YAML in which long scripts are readable."""
+
+
+def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def manifest(registration: Registration) -> dict[str, Any]:
+    """A Kubernetes object as it is applied, with a word in the place of each value of a Secret."""
+    content = _whole_numbers(registration.inputs)
+    if content["kind"] == "Secret":
+        content["data"] = dict.fromkeys(sorted(content["data"]), base64.b64encode(HIDDEN.encode()).decode())
+    return {key: content[key] for key in sorted(content, key=_rank)}
+
+
+def _rank(key: str) -> tuple[int, str]:
+    first = ("apiVersion", "kind", "metadata")
+    return (first.index(key) if key in first else len(first), key)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """A value whose numbers are as they were before the wire made floats of them."""
+    if isinstance(value, Mapping):
+        return {key: _whole_numbers(item) for key, item in sorted(value.items())}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def manifests(recorder: Recorder) -> dict[str, str]:
+    """Every Kubernetes object as YAML documents, by application."""
+    objects: dict[str, list[dict[str, Any]]] = {}
+    for registration in recorder.registrations.values():
+        if registration.type.startswith(KUBERNETES_PREFIX):
+            objects.setdefault(_application(recorder, registration), []).append(manifest(registration))
+    return {application: yaml.dump_all(sorted(found, key=_order), Dumper=_Dumper, sort_keys=False, width=160) for application, found in sorted(objects.items())}
+
+
+def _order(content: Mapping[str, Any]) -> tuple[bool, str, str]:
+    return content["kind"] != "Namespace", content["metadata"]["name"], content["kind"]
+
+
+def _application(recorder: Recorder, registration: Registration) -> str:
+    """The application that a resource belongs to."""
+    while registration.type != APPLICATION_TYPE:
+        registration = recorder.registrations[registration.parent]
+    return registration.name
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _environment(recorder: Recorder) -> dict[str, list[str]]:
+    """The variables of each application."""
+    secrets = (registration for registration in recorder.of_type("kubernetes:core/v1:Secret") if registration.name.endswith("-environment"))
+    return {_application(recorder, secret): sorted(secret.inputs["data"]) for secret in secrets}
+
+
+def summary(recorder: Recorder) -> str:
+    """Each application with its groups and variables, as text."""
+    environment = _environment(recorder)
+    lines: list[str] = []
+    for name, application in sorted(recorder.stack_outputs()["applications"].items()):
+        lines += [f"{name}: namespace {application['namespace']}", ""]
+        header = ("GROUP", "FLAVOUR", "VERSION", "KIND", "SERVICE", "SECRET")
+        rows = [
+            (f"{engine}.{group}", said["flavour"], said.get("version") or "-", said["kind"], said["service"], said["secret"])
+            for engine, groups in sorted(application["databases"].items())
+            for group, said in sorted(groups.items())
+        ]
+        lines += [*_table([header, *rows]), "", f"  variables, in the Secret {application['secret']}:"]
+        lines += [f"    {variable}" for variable in environment[name]] + [""]
+    return "\n".join(lines)
+
+
+def diagram(recorder: Recorder) -> str:
+    """Applications, their Services, and the servers behind them, as a Mermaid flowchart in Markdown."""
+    lines = ["```mermaid", "flowchart LR"]
+    for name, application in sorted(recorder.stack_outputs()["applications"].items()):
+        lines += [f"  subgraph {_node(name)} [namespace {application['namespace']}]", f"    {_node(name, 'app')}([{name}])"]
+        outside: list[str] = []
+        for engine, groups in sorted(application["databases"].items()):
+            for group, said in sorted(groups.items()):
+                service = _node(name, engine, group)
+                server = (
+                    f"{_node(name, engine, group, 'server')}[({' '.join(word for word in (said['flavour'], said.get('version')) if word)}<br/>{said['kind']})]"
+                )
+                lines.append(f"    {_node(name, 'app')} --> {service}{{{{{said['service']}}}}}")
+                (outside if said["kind"] == "external" else lines).append(f"    {service} --> {server}")
+        lines += ["  end", *outside]
+    return "\n".join([*lines, "```", ""])
+
+
+def _node(*words: str) -> str:
+    return "-".join(words)
