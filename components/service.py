@@ -50,10 +50,11 @@ def create_service(
         spec = {"type": "ExternalName", "externalName": external_name, "ports": [port]}
     service = kubernetes.core.v1.Service(service_resource_name(application, name), metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent))
     if backend.hosts and not external_name:
+        slice_metadata: Any = {**metadata, "name": server, "labels": {**labels, "kubernetes.io/service-name": name, MANAGED_BY: "database-groups"}}
         endpoints: Any = [{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts]
         kubernetes.discovery.v1.EndpointSlice(
             f"{application}-{server}-endpoints",
-            metadata={**metadata, "name": server, "labels": {**labels, "kubernetes.io/service-name": name, MANAGED_BY: "database-groups"}},
+            metadata=slice_metadata,
             address_type=f"IPv{ipaddress.ip_address(backend.hosts[0]).version}",
             endpoints=endpoints,
             ports=[port],
