@@ -1,0 +1,147 @@
+"""The Kubernetes cluster of the end-to-end tests: what is in it, and what runs in its Pods."""
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import kubernetes
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.stream import stream
+
+T = TypeVar("T")
+PRETEND = {"type": "kwok"}
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+NOT_FOUND = 404
+
+
+def until(seconds: float, what: str, attempt: Callable[[], T | None]) -> T:
+    """The first result of an attempt that is not None. Fails after a number of seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        result = attempt()
+        if result is not None:
+            return result
+        time.sleep(0.5)
+    raise AssertionError(f"{what}: not in {seconds:.0f} s")
+
+
+class Cluster:
+    """A cluster, by the configuration that KUBECONFIG names."""
+
+    def __init__(self) -> None:
+        load: Any = kubernetes.config.load_kube_config
+        load()
+        self.core: Any = kubernetes.client.CoreV1Api()
+        client: Any = DynamicClient
+        self.dynamic = client(kubernetes.client.ApiClient())
+
+    # Nodes
+
+    def has_real_node(self) -> bool:
+        """Whether containers run on some node."""
+        return any(not self._pretends(node) for node in self.core.list_node().items)
+
+    @contextmanager
+    def pods_on(self, *, pretend: bool) -> Iterator[None]:
+        """New Pods go to the nodes of one sort, for a time."""
+        before = {node.metadata.name: bool(node.spec.unschedulable) for node in self.core.list_node().items}
+        for node in self.core.list_node().items:
+            self._cordon(node.metadata.name, cordoned=self._pretends(node) != pretend)
+        yield
+        for name, cordoned in before.items():
+            self._cordon(name, cordoned=cordoned)
+
+    def _cordon(self, name: str, *, cordoned: bool) -> None:
+        self.core.patch_node(name, {"spec": {"unschedulable": cordoned}})
+
+    @staticmethod
+    def _pretends(node: Any) -> bool:
+        return bool(PRETEND.items() <= node.metadata.labels.items())
+
+    # Objects
+
+    @contextmanager
+    def namespace(self, name: str) -> Iterator[str]:
+        """A namespace that holds its Pods to Pod Security `restricted`, for a time."""
+        self.core.create_namespace({"metadata": {"name": name, "labels": RESTRICTED}})
+        try:
+            yield name
+        finally:
+            self.core.delete_namespace(name)
+            self.gone(name)
+
+    def gone(self, namespace: str) -> None:
+        """Waits until a namespace is gone."""
+        until(90, f"the namespace {namespace} is gone", lambda: None if self.has_namespace(namespace) else True)
+
+    def has_namespace(self, name: str) -> bool:
+        """Whether there is a namespace."""
+        try:
+            self.core.read_namespace(name)
+        except ApiException as error:
+            if error.status != NOT_FOUND:
+                raise
+            return False
+        return True
+
+    def secret(self, namespace: str, name: str) -> dict[str, str]:
+        """The values of a Secret."""
+        data: Mapping[str, str] = self.core.read_namespaced_secret(name, namespace).data
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Any:
+        """Applies an object by server-side apply. Raises ApiException where the API server refuses it."""
+        resource = self.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+        options = {"dry_run": "All"} if dry_run else {}
+        return self.dynamic.server_side_apply(
+            resource,
+            body=dict(manifest),
+            name=manifest["metadata"]["name"],
+            namespace=manifest["metadata"].get("namespace"),
+            field_manager="end-to-end",
+            force_conflicts=True,
+            **options,
+        )
+
+    # Pods
+
+    def ready_pod(self, namespace: str, name: str, *, but: str | None = None, seconds: float = 120) -> str:
+        """Waits until a Pod is ready, and is not the one with the uid `but`. Returns its uid."""
+
+        def attempt() -> str | None:
+            try:
+                pod = self.core.read_namespaced_pod(name, namespace)
+            except ApiException as error:
+                if error.status != NOT_FOUND:
+                    raise
+                return None
+            ready = any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
+            return str(pod.metadata.uid) if ready and pod.metadata.uid != but and not pod.metadata.deletion_timestamp else None
+
+        return until(seconds, f"the Pod {name} is ready", attempt)
+
+    def restart(self, namespace: str, name: str) -> None:
+        """Deletes a Pod and waits until another one of its name is ready."""
+        uid = self.ready_pod(namespace, name)
+        self.core.delete_namespaced_pod(name, namespace)
+        self.ready_pod(namespace, name, but=uid)
+
+    def run(self, namespace: str, pod: str, script: str) -> tuple[bool, str]:
+        """Runs a shell script in a Pod. Returns whether it succeeded and what it printed."""
+        client: Any = stream(
+            self.core.connect_get_namespaced_pod_exec,
+            pod,
+            namespace,
+            command=["/bin/sh", "-c", script],
+            stdin=False,
+            stdout=True,
+            stderr=True,
+            tty=False,
+            _preload_content=False,
+        )
+        client.run_forever(timeout=60)
+        output = client.read_all()
+        return client.returncode == 0, output

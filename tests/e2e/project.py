@@ -1,0 +1,123 @@
+"""A copy of the project, driven by the command line as a user drives it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("components", "stacks", "preflight", "__main__.py", "Pulumi.yaml", "requirements.txt")
+SECONDS = 400
+
+
+class Result:
+    """How a command ended: its exit code and everything that it printed."""
+
+    def __init__(self, process: "subprocess.CompletedProcess[str]") -> None:
+        self.code = process.returncode
+        self.output = process.stdout
+
+    def succeeded(self) -> "Result":
+        assert self.code == 0, self.output[-6000:]
+        return self
+
+    def failed(self) -> "Result":
+        assert self.code != 0, self.output[-6000:]
+        assert "Traceback" not in self.output, self.output[-6000:]
+        return self
+
+
+class Project:
+    """The project in a folder, with a file backend in the same folder."""
+
+    def __init__(self, command_line: str, folder: Path) -> None:
+        self.folder = folder / "project"
+        self.state = folder / "state"
+        self.folder.mkdir()
+        self.state.mkdir()
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, self.folder / part, ignore=shutil.ignore_patterns("__pycache__", "Pulumi.*.yaml"))
+            elif source.exists():
+                shutil.copy(source, self.folder / part)
+        # The Python that runs the tests has the packages of the program.
+        (self.folder / ".venv").symlink_to(Path(sys.prefix))
+        self.command_line = command_line
+        self.environment = {
+            **os.environ,
+            "PULUMI_BACKEND_URL": f"file://{self.state}",
+            "PULUMI_CONFIG_PASSPHRASE": "end-to-end",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_HOME": str(folder / "home"),
+        }
+        self.stacks: list[str] = []
+
+    def pulumi(self, *arguments: str, stack: str | None = None, seconds: int = SECONDS) -> Result:
+        """Runs a command of Pulumi's."""
+        chosen = ["--stack", stack] if stack else []
+        process = subprocess.run(
+            [self.command_line, *arguments, *chosen, "--non-interactive"],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        return Result(process)
+
+    def write(self, stack: str, config: dict[str, Any]) -> None:
+        """Writes a stack file, keeping the salt of a stack that is there."""
+        path = self.path(stack)
+        salt = {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "config"} if path.exists() else {}
+        path.write_text(yaml.safe_dump({**salt, "config": {f"database-groups:{key}": value for key, value in config.items()}}, sort_keys=False))
+
+    def path(self, stack: str) -> Path:
+        """The stack file."""
+        return self.folder / "stacks" / f"Pulumi.{stack}.yaml"
+
+    def new(self, stack: str, config: dict[str, Any] | None = None) -> None:
+        """Makes a stack, of a given configuration or of the example of its name."""
+        if config is None:
+            shutil.copy(ROOT / "stacks" / f"Pulumi.{stack}.yaml", self.path(stack))
+        else:
+            self.write(stack, config)
+        self.pulumi("stack", "init", stack).succeeded()
+        self.stacks.append(stack)
+
+    def up(self, stack: str, *arguments: str) -> Result:
+        """Runs `pulumi up`."""
+        return self.pulumi("up", "--yes", "--skip-preview", *arguments, stack=stack)
+
+    def preview(self, stack: str, *arguments: str) -> Result:
+        """Runs `pulumi preview`."""
+        return self.pulumi("preview", *arguments, stack=stack)
+
+    def resources(self, stack: str) -> list[dict[str, Any]]:
+        """The resources of a stack's state."""
+        exported = json.loads(self.pulumi("stack", "export", stack=stack).succeeded().output)
+        return list(exported["deployment"].get("resources", []))
+
+    def settles(self, stack: str) -> None:
+        """Asserts that nothing is left to do: neither by another update nor after reading everything back."""
+        self.up(stack, "--expect-no-changes").succeeded()
+        self.pulumi("refresh", "--yes", "--skip-preview", stack=stack).succeeded()
+        self.preview(stack, "--expect-no-changes", "--diff").succeeded()
+
+    def destroy(self, stack: str) -> Result:
+        """Runs `pulumi destroy`."""
+        return self.pulumi("destroy", "--yes", "--skip-preview", stack=stack)
+
+    def clean_up(self) -> None:
+        """Destroys what is still there, protected or not."""
+        for stack in self.stacks:
+            self.pulumi("state", "unprotect", "--all", "--yes", stack=stack)
+            self.destroy(stack)

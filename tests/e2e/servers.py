@@ -1,0 +1,91 @@
+"""Database servers outside the cluster, as their administrators and as the applications on them."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import psycopg
+import pymysql
+
+REFUSED = (psycopg.Error, pymysql.MySQLError)
+
+
+class DatabaseServer:
+    """A server by its administrator's URL."""
+
+    def __init__(self, url: SplitResult) -> None:
+        self.url = url
+        self.engine = url.scheme
+        assert url.hostname
+        assert url.port
+        self.host, self.port = url.hostname, url.port
+        self.username, self.password = unquote(url.username or ""), unquote(url.password or "")
+
+    def as_server(self, tls: str | None = None) -> dict[str, Any]:
+        """The server as a stack file has it."""
+        return {
+            "engine": self.engine,
+            "host": self.host,
+            "port": self.port,
+            "tls": tls or {"postgresql": "disable", "mysql": "require"}[self.engine],
+            "administrator": {"username": self.username, "password": self.password},
+        }
+
+    def login(self, uri: str, database: str | None = None) -> "Session":
+        """Logs in with an application's URI, at the place where this process reaches the server."""
+        parts = urlsplit(uri)
+        return self.session(unquote(parts.username or ""), unquote(parts.password or ""), database or unquote(parts.path[1:]))
+
+    def administrator(self, database: str | None = None) -> "Session":
+        """Logs in as the administrator."""
+        return self.session(self.username, self.password, database or {"postgresql": "postgres", "mysql": "mysql"}[self.engine])
+
+    def session(self, username: str, password: str, database: str) -> "Session":
+        """Logs in. Raises one of REFUSED where that is refused."""
+        connect: dict[str, Callable[..., Any]] = {"postgresql": self._postgresql, "mysql": self._mysql}
+        return Session(connect[self.engine](username, password, database))
+
+    def _postgresql(self, username: str, password: str, database: str) -> Any:
+        return psycopg.connect(host=self.host, port=self.port, user=username, password=password, dbname=database, connect_timeout=5, autocommit=True)
+
+    def _mysql(self, username: str, password: str, database: str) -> Any:
+        return pymysql.connect(host=self.host, port=self.port, user=username, password=password, database=database, connect_timeout=5, autocommit=True)
+
+    def drop(self, *names: str) -> None:
+        """Removes databases and users that a test has left. An administrator who is no superuser gives up memberships with the role."""
+        with self.administrator() as session:
+            for name in names:
+                if self.engine == "postgresql":
+                    session.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+                    session.run(f'DROP ROLE IF EXISTS "{name}"')
+                else:
+                    session.run(f"DROP DATABASE IF EXISTS `{name}`")
+                    session.run(f"DROP USER IF EXISTS '{name}'@'%'")
+
+    def names(self) -> set[str]:
+        """The databases and the users that there are."""
+        queries = {
+            "postgresql": ("SELECT datname FROM pg_database", "SELECT rolname FROM pg_roles"),
+            "mysql": ("SELECT schema_name FROM information_schema.schemata", "SELECT user FROM mysql.user"),
+        }[self.engine]
+        with self.administrator() as session:
+            return {str(row[0]) for query in queries for row in session.run(query)}
+
+
+class Session:
+    """A connection as one user to one database."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        """Runs a statement and returns its rows."""
+        cursor = self._connection.cursor()
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
