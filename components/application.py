@@ -8,7 +8,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from components.arguments import Arguments, Name
+from components.arguments import Arguments, Flag, Name
 from components.connection import environment_variables
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, Group, encoded
 from components.engines import ENGINES
@@ -24,7 +24,7 @@ def _known_engine(name: str) -> str:
     return name
 
 
-EngineName = Annotated[str, AfterValidator(_known_engine), WithJsonSchema({"enum": sorted(ENGINES)})]
+EngineName = Annotated[str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "enum": sorted(ENGINES)})]
 
 
 class ApplicationSpec(Arguments):
@@ -32,7 +32,7 @@ class ApplicationSpec(Arguments):
 
     namespace: Name | None = None
     """The application's name by default."""
-    create_namespace: bool = True
+    create_namespace: Flag = True
     """Whether the namespace is made, rather than there already."""
     databases: Annotated[dict[EngineName, Annotated[dict[Name, Group], Field(min_length=1)]], Field(min_length=1)]
     """Database groups by engine and name."""

@@ -8,10 +8,10 @@ import ipaddress
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator
 from pydantic.alias_generators import to_camel
 
-__all__ = ["Arguments", "Cpu", "Host", "Hosts", "Labels", "Name", "Password", "Port", "Size", "Text", "is_address", "is_loopback"]
+__all__ = ["Arguments", "Count", "Cpu", "Flag", "Host", "Hosts", "Labels", "Name", "Password", "Port", "Size", "Text", "is_address", "is_loopback"]
 
 NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 POSITIVE = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
@@ -41,7 +41,15 @@ def is_address(host: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether a host means the machine it is used on: `localhost`, 127.0.0.0/8 or ::1."""
-    return ipaddress.ip_address(host).is_loopback if is_address(host) else host == "localhost" or host.endswith(".localhost")
+    if not is_address(host):
+        return host == "localhost" or host.endswith(".localhost")
+    address = ipaddress.ip_address(host)
+    return (_ipv4_in_ipv6(address) or address).is_loopback
+
+
+def _ipv4_in_ipv6(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address such as ::ffff:10.0.0.1 is written for."""
+    return address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
 
 
 def _host(value: str) -> str:
@@ -53,9 +61,10 @@ def _host(value: str) -> str:
     return value
 
 
-def _listed(value: Any) -> Any:
-    """One host is a list of one."""
-    return [value] if isinstance(value, str) else value
+def _one_or_more(value: Any, listed: ValidatorFunctionWrapHandler) -> tuple[str, ...]:
+    """One host is a list of one, whose mistakes are told where it stands."""
+    hosts = (_host(value),) if isinstance(value, str) else listed(value)
+    return _reachable_hosts(hosts)
 
 
 def _number_as_text(value: Any) -> Any:
@@ -65,11 +74,13 @@ def _number_as_text(value: Any) -> Any:
 
 def _reachable_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     """Hosts that Pods can connect to: one name, or addresses of one family that the API admits to an EndpointSlice."""
+    if not hosts:
+        raise ValueError("must not be empty")
     addresses = [ipaddress.ip_address(host) for host in hosts if is_address(host)]
     if any(is_loopback(host) for host in hosts):
         raise ValueError("is a loopback address, which from a Pod is the Pod itself; give the address that the cluster reaches the server at")
-    if any(a.is_unspecified or a.is_link_local or a.is_multicast for a in addresses):
-        raise ValueError("is an address that Kubernetes admits to no EndpointSlice (unspecified, link-local or multicast)")
+    if any(a.is_unspecified or a.is_link_local or a.is_multicast or "%" in str(a) or _ipv4_in_ipv6(a) for a in addresses):
+        raise ValueError("is an address that Kubernetes admits to no EndpointSlice (unspecified, link-local, multicast, with a zone, or IPv4 written as IPv6)")
     if len(hosts) > 1 and len(addresses) < len(hosts):
         raise ValueError("must be one host name, or a list of IP addresses: a Service follows only one name")
     if len({a.version for a in addresses}) > 1:
@@ -89,15 +100,22 @@ def _no_control_characters(value: SecretStr) -> SecretStr:
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
 Text = Annotated[str, Field(min_length=1, max_length=253)]
 Labels = dict[Text, Annotated[str, Field(max_length=63)]]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Cpu = Annotated[str, Field(pattern=CPU_PATTERN, max_length=20), BeforeValidator(_number_as_text)]
+Flag = Annotated[bool, Field(strict=True)]
+"""`true` or `false`, and none of the words and numbers that could stand for them."""
+Count = Annotated[int, Field(strict=True, ge=0)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Cpu = Annotated[
+    str,
+    Field(pattern=CPU_PATTERN, max_length=20),
+    BeforeValidator(_number_as_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": CPU_PATTERN, "maxLength": 20}, {"type": "number", "exclusiveMinimum": 0}]}),
+]
 Size = Annotated[str, Field(pattern=SIZE_PATTERN, max_length=20)]
 Host = Annotated[str, AfterValidator(_host)]
 Hosts = Annotated[
     tuple[Host, ...],
-    Field(min_length=1, max_length=100),
-    BeforeValidator(_listed),
-    AfterValidator(_reachable_hosts),
+    Field(max_length=100),
+    WrapValidator(_one_or_more),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100}]}),
 ]
 Password = Annotated[
@@ -105,6 +123,11 @@ Password = Annotated[
     Field(min_length=1),
     AfterValidator(_no_control_characters),
     WithJsonSchema(
-        {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"], "additionalProperties": False}]}
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"], "additionalProperties": False},
+            ]
+        }
     ),
 ]

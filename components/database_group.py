@@ -9,7 +9,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from components.arguments import Arguments, Text
+from components.arguments import Arguments, Count, Flag, Text
 from components.connection import Connection, secret_keys
 from components.credentials import create_password
 from components.engines.engine import Engine, Flavour
@@ -49,11 +49,11 @@ class GroupSpec(Arguments):
 
     model_config = ConfigDict(json_schema_extra=_schema_of_nothing)
 
-    primary: bool = False
+    primary: Flag = False
     """Whether the group takes the engine's default names. An engine's only group does anyway."""
     flavour: Text | None = None
     """The engine's first one by default."""
-    rotation: Annotated[int, Field(ge=0)] = 0
+    rotation: Count = 0
     """Another number gives the group another password."""
     server: Annotated[ServerSpec, BeforeValidator(_short_form), Field(json_schema_extra=_schema_of_short_form)] = LocalServer(kind="local")
     """Where the server comes from. Only in development may it be left out: local."""

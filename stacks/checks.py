@@ -27,7 +27,7 @@ def mistakes(applications: Iterable[ApplicationArgs]) -> Iterator[Problem]:
     for group in groups:
         yield from _group(group)
     yield from _taken_twice(claim for application in applications for claim in _claims_of_application(application))
-    yield from _taken_twice(claim for group in groups for claim in _claims_of_group(group))
+    yield from _taken_twice(claim for application in applications for group in application.groups() for claim in _claims_of_group(group, application))
     yield from _taken_twice(claim for group in sound for claim in _claims_on_server(group))
 
 
@@ -54,13 +54,17 @@ def _name_of_application(application: ApplicationArgs) -> Iterator[Problem]:
 
 
 def _primaries(application: ApplicationArgs) -> Iterator[Problem]:
-    for engine, groups in application.spec.databases.items():
-        primaries = [name for name, group in groups.items() if group.primary]
+    for engine in application.spec.databases:
+        primaries = _primary_groups(application, engine)
         if len(primaries) > 1:
             yield Problem(
                 f"applications.{application.name}.databases.{engine}",
                 f"has {len(primaries)} primary groups, {', '.join(primaries)}; only one can have the Service named {engine!r}",
             )
+
+
+def _primary_groups(application: ApplicationArgs, engine: str) -> list[str]:
+    return [name for name, group in application.spec.databases[engine].items() if group.primary]
 
 
 def _group(group: DatabaseGroupArgs) -> Iterator[Problem]:
@@ -107,13 +111,15 @@ def _claims_of_application(application: ApplicationArgs) -> Iterator[Claim]:
         yield ("Secret", application.namespace, group.secret), f"the Secret {group.secret!r}", _path(group), "give one another name or namespace"
 
 
-def _claims_of_group(group: DatabaseGroupArgs) -> Iterator[Claim]:
+def _claims_of_group(group: DatabaseGroupArgs, application: ApplicationArgs) -> Iterator[Claim]:
     path = _path(group)
+    yield ("group", group.resource_name), f"the Pulumi name {group.resource_name!r}", path, "give one another name"
+    if len(_primary_groups(application, group.engine.name)) > 1 and group.default:
+        return  # that these take one Service is told already
     pulumi_service = service_resource_name(group.application, group.service)
     # Only the first group with a name that two applications share in one namespace is worth telling: the Secret's name is taken too.
     if group.default:
         yield ("Service", group.namespace, group.service), f"the Service {group.service!r}", path, "give the applications a namespace each"
-    yield ("group", group.resource_name), f"the Pulumi name {group.resource_name!r}", path, "give one another name"
     yield ("service", pulumi_service), f"the Pulumi name {pulumi_service!r} of its Service", path, "give one another name"
 
 

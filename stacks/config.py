@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pulumi.runtime import config
 from pydantic import Field, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import DictSchema
 
 from components.application import ApplicationArgs, ApplicationSpec
 from components.arguments import Arguments, Name
@@ -73,10 +75,18 @@ def parse(raw: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> Stack:
     raise InvalidStack(problems)
 
 
+class _JsonSchema(GenerateJsonSchema):
+    """JSON schemas that refuse the names which the models refuse."""
+
+    def dict_schema(self, schema: DictSchema) -> JsonSchemaValue:
+        found = super().dict_schema(schema)
+        return {**found, "additionalProperties": False} if "patternProperties" in found else found
+
+
 @cache
 def schema() -> Mapping[str, Any]:
     """The JSON schema of a StackSpec."""
-    return StackSpec.model_json_schema(by_alias=True)
+    return StackSpec.model_json_schema(by_alias=True, schema_generator=_JsonSchema)
 
 
 def _decoded(value: Any) -> Any:

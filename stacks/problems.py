@@ -74,7 +74,10 @@ def problems_of(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[t
 
 
 def _problem(details: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Location, Problem]:
-    location = tuple(step for step in details["loc"] if step != KEY_MARK)
+    location = details["loc"]
+    # An unknown key may itself be named as pydantic marks a key.
+    if location[-1:] == (KEY_MARK,) and details["type"] != "extra_forbidden":
+        location = location[:-1]
     shown, known = _follow(location, schema)
     if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
         shown = (*shown, "kind")

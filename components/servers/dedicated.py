@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import pulumi
 
+from components.arguments import Flag
 from components.servers.server import (
     Credentials,
     Scheduling,
@@ -26,7 +27,7 @@ class DedicatedServer(SingleServerSpec):
     """A server for this group alone, with resources of its own."""
 
     kind: Literal["dedicated"]
-    exclusive_node: bool = False
+    exclusive_node: Flag = False
     """Whether no other database server may share its node; where there is no free one, a cluster autoscaler adds it."""
 
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 import pulumi
 from pydantic import model_validator
 
-from components.arguments import Arguments, Hosts, Password, Port, Text
+from components.arguments import Arguments, Hosts, Name, Password, Port, Text
 from components.credentials import Generated
 from components.engines.engine import Account
 from components.servers.server import Access, Credentials, ServerArgs, ServerKind
@@ -19,7 +19,7 @@ class ExternalServer(Arguments):
     """A server that exists outside the cluster."""
 
     kind: Literal["external"]
-    on: Text | None = None
+    on: Name | None = None
     """One of the stack's `servers`, on which a database and a user are made."""
     host: Hosts | None = None
     """Where a server is whose database exists already: a host name, an IP address, or a list of these."""
