@@ -1,0 +1,567 @@
+"""Every kind of mistake is told with its exact place, what is wrong and what would be right; several at once are all told, sorted."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stacks.config import parse
+from stacks.problems import InvalidStack, Problem
+from tests.support import CANARY, GIVEN, groups, on, one_group, problems, server
+
+MAIN = "applications.shop.databases.mysql.main"
+NAME_RULE = "a name begins with a letter and has lower-case letters, digits and '-' only, such as main or main-2"
+MAP = "must be a map of keys and values"
+LOOPBACK = "is a loopback address, which from a Pod is the Pod itself; give the address that the cluster reaches the server at"
+MALFORMED = "is neither a host name in lower case, such as db.example.org, nor an IP address; a port or a user has a key of its own"
+NO_SLICE = "is an address that Kubernetes admits to no EndpointSlice (unspecified, link-local, multicast, with a zone, or IPv4 written as IPv6)"
+SIZE = "is not a size with its unit, such as 512Mi or 50Gi"
+CPU = "is not a number of processors, such as 2, 0.5 or 500m"
+SERVER_KEYS = "administrator, engine, host, port, tls"
+TAKEN = "takes already"
+RENAME = "give one another name"
+GROUP_KEYS = "flavour, primary, rotation, server"
+EXTERNAL_KEYS = "database, host, kind, on, password, port, username"
+DEDICATED_KEYS = "exclusiveNode, image, kind, resources, storage, storageClass, version"
+
+
+def local(**keys: Any) -> dict[str, Any]:
+    return one_group("mysql", {"kind": "local", **keys})
+
+
+def dedicated(**keys: Any) -> dict[str, Any]:
+    return one_group("mysql", {"kind": "dedicated", **keys})
+
+
+def external(**keys: Any) -> dict[str, Any]:
+    return one_group("mysql", {**GIVEN, **keys})
+
+
+def with_server(entry: Any, group: Any = None) -> dict[str, Any]:
+    return {"servers": {"hq": entry}, **groups(mysql={"main": group})}
+
+
+def administrator(**keys: Any) -> dict[str, Any]:
+    return with_server(server("mysql", administrator={"username": "provisioner", "password": CANARY, **keys}))
+
+
+def application(**keys: Any) -> dict[str, Any]:
+    return {"applications": {"shop": {"databases": {"mysql": {"main": None}}, **keys}}}
+
+
+def top(**keys: Any) -> dict[str, Any]:
+    return {**one_group("mysql"), **keys}
+
+
+WRONG_TYPES = [
+    ("applications is a list", {"applications": []}, f"applications: {MAP}"),
+    ("applications is null", {"applications": None}, f"applications: {MAP}"),
+    ("an application is null", {"applications": {"shop": None}}, f"applications.shop: {MAP}"),
+    ("databases is a list", {"applications": {"shop": {"databases": ["mysql"]}}}, f"applications.shop.databases: {MAP}"),
+    ("an engine's groups are a word", {"applications": {"shop": {"databases": {"mysql": "main"}}}}, f"applications.shop.databases.mysql: {MAP}"),
+    ("a group is a word", {"applications": {"shop": {"databases": {"mysql": {"main": "local"}}}}}, f"{MAIN}: {MAP}"),
+    ("a server is a number", one_group("mysql", 5), f"{MAIN}.server: {MAP}"),
+    ("a server is null", one_group("mysql", None), f"{MAIN}.server: {MAP}"),
+    ("a server is a list", one_group("mysql", []), f"{MAIN}.server: {MAP}"),
+    ("primary is a word", one_group("mysql", primary="yes please"), f"{MAIN}.primary: must be true or false"),
+    ("primary is a quoted true", one_group("mysql", primary="true"), f"{MAIN}.primary: must be true or false"),
+    ("primary is a number", one_group("mysql", primary=1), f"{MAIN}.primary: must be true or false"),
+    ("createNamespace is a word", application(createNamespace="no"), "applications.shop.createNamespace: must be true or false"),
+    ("exclusiveNode is a number", dedicated(exclusiveNode=0), f"{MAIN}.server.exclusiveNode: must be true or false"),
+    ("rotation is true", one_group("mysql", rotation=True), f"{MAIN}.rotation: must be a whole number"),
+    ("rotation is half", one_group("mysql", rotation=1.5), f"{MAIN}.rotation: must be a whole number"),
+    ("rotation is negative", one_group("mysql", rotation=-1), f"{MAIN}.rotation: is out of range: at least 0"),
+    ("flavour is a number", one_group("mysql", flavour=5), f'{MAIN}.flavour: must be text: put it in quotes, "5"'),
+    ("flavour is empty", one_group("mysql", flavour=""), f"{MAIN}.flavour: must not be empty"),
+    ("version is a number", local(version=8.4), f'{MAIN}.server.version: must be text: put it in quotes, "8.4"'),
+    ("version is a list", local(version=["8.4"]), f"{MAIN}.server.version: must be text"),
+    ("near is a list", local(near=["web"]), f"{MAIN}.server.near: {MAP}"),
+    ("a label is a number", local(near={"app": 5}), f'{MAIN}.server.near.app: must be text: put it in quotes, "5"'),
+    ("resources is a word", local(resources="2"), f"{MAIN}.server.resources: {MAP}"),
+    ("servers is a list", top(servers=[]), f"servers: {MAP}"),
+    ("a server of the stack is null", with_server(None), f"servers.hq: {MAP}"),
+    ("administrator is a word", with_server(server("mysql", administrator=CANARY)), f"servers.hq.administrator: {MAP}"),
+    ("a password is a number", external(password=12345), f"{MAIN}.server.password: must be text: put it in quotes"),
+    ("a password is a map", external(password={"value": CANARY}), f"{MAIN}.server.password: must be text"),
+    ("a password is a list", external(password=[CANARY]), f"{MAIN}.server.password: must be text"),
+    ("an administrator's password is a number", administrator(password=12345), "servers.hq.administrator.password: must be text: put it in quotes"),
+    ("tolerations is a map", top(databaseNodes={"tolerations": {}}), "databaseNodes.tolerations: must be a list"),
+    ("a toleration is a word", top(databaseNodes={"tolerations": ["x"]}), f"databaseNodes.tolerations[0]: {MAP}"),
+    ("environment is a number", top(environment=5), "environment: '5' is none of development, production"),
+]
+
+UNKNOWN = [
+    ("near miss at the top", {"application": {}, **one_group("mysql")}, "application: is not a known key; did you mean 'applications'?"),
+    ("far from all at the top", top(zzz=1), "zzz: is not a known key; known keys: applications, databaseNodes, environment, servers"),
+    ("of an application", application(workloads=[]), "applications.shop.workloads: is not a known key; known keys: createNamespace, databases, namespace"),
+    ("near miss in an application", application(nameSpace="x"), "applications.shop.nameSpace: is not a known key; did you mean 'namespace'?"),
+    ("snake case", application(create_namespace=True), "applications.shop.create_namespace: is not a known key; did you mean 'createNamespace'?"),
+    ("near miss in a group", one_group("mysql", primry=True), f"{MAIN}.primry: is not a known key; did you mean 'primary'?"),
+    ("of a group", one_group("mysql", zzz=1), f"{MAIN}.zzz: is not a known key; known keys: {GROUP_KEYS}"),
+    ("replicas", dedicated(replicas=3), f"{MAIN}.server.replicas: is not a known key; known keys: {DEDICATED_KEYS}"),
+    ("near miss in a server", dedicated(exclusivenode=True), f"{MAIN}.server.exclusivenode: is not a known key; did you mean 'exclusiveNode'?"),
+    ("near miss in an external server", external(user="x"), f"{MAIN}.server.user: is not a known key; did you mean 'username'?"),
+    ("of an external server", external(storage="1Gi"), f"{MAIN}.server.storage: is not a known key; known keys: {EXTERNAL_KEYS}"),
+    ("near miss in resources", local(resources={"memry": "1Gi"}), f"{MAIN}.server.resources.memry: is not a known key; did you mean 'memory'?"),
+    ("near miss in a server of the stack", with_server({**server("mysql"), "hosts": "x"}), "servers.hq.hosts: is not a known key; did you mean 'host'?"),
+    ("of a server of the stack", with_server({**server("mysql"), "x": 1}), f"servers.hq.x: is not a known key; known keys: {SERVER_KEYS}"),
+    ("of an administrator", administrator(passwd=CANARY), "servers.hq.administrator.passwd: is not a known key; did you mean 'password'?"),
+    (
+        "of a toleration",
+        top(databaseNodes={"tolerations": [{"key": "a", "efect": "NoExecute"}]}),
+        "databaseNodes.tolerations[0].efect: is not a known key; did you mean 'effect'?",
+    ),
+    ("that is how pydantic marks a key", top(**{"[key]": 1}), "'[key]': is not a known key; known keys: applications, databaseNodes, environment, servers"),
+    ("that is no word", top(**{"a b\n": 1}), "'a b\\n': is not a known key; known keys: applications, databaseNodes, environment, servers"),
+]
+
+CHOICES = [
+    ("engine", one_group("mysq"), "applications.shop.databases.mysq: 'mysq' is none of mysql, postgresql, redis"),
+    ("kind", one_group("mysql", {"kind": "remote"}), f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local"),
+    ("kind in its short form", one_group("mysql", "remote"), f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local"),
+    ("no kind", one_group("mysql", {"storage": "1Gi"}), f"{MAIN}.server.kind: is missing: one of dedicated, external, local"),
+    ("flavour", one_group("mysql", flavour="mariadb"), f"{MAIN}.flavour: 'mariadb' is none of mysql, percona"),
+    ("flavour of another engine", one_group("mysql", flavour="valkey"), f"{MAIN}.flavour: 'valkey' is none of mysql, percona"),
+    ("environment", top(environment="prod"), "environment: 'prod' is none of development, production"),
+    ("tls", with_server(server("mysql", tls="on")), "servers.hq.tls: 'on' is none of disable, require, verify-full"),
+    (
+        "engine of a server",
+        with_server(server("redis")),
+        "servers.hq.engine: 'redis' is none of mysql, postgresql, the engines on whose servers databases can be made",
+    ),
+    ("version of no series", local(version="5.7"), f"{MAIN}.server.version: '5.7' is of none of the series of mysql: 8.0, 8.4, 9.7"),
+    (
+        "version of another flavour",
+        one_group("mysql", {"kind": "local", "version": "9.7"}, flavour="percona"),
+        f"{MAIN}.server.version: '9.7' is of none of the series of percona: 8.0, 8.4",
+    ),
+    ("version with a suffix", local(version="8.4-debian"), f"{MAIN}.server.version: '8.4-debian' is of none of the series of mysql: 8.0, 8.4, 9.7"),
+    (
+        "effect of a taint",
+        top(databaseNodes={"tolerations": [{"key": "a", "effect": "No"}]}),
+        "databaseNodes.tolerations[0].effect: 'No' is none of NoExecute, NoSchedule, PreferNoSchedule",
+    ),
+    (
+        "no environment's server in production",
+        top(environment="production", **groups(mysql={"main": None})),
+        f"{MAIN}.server: is missing; in production every group says where its server comes from: dedicated, external, local",
+    ),
+    (
+        "toleration without a key",
+        top(databaseNodes={"tolerations": [{"value": "a"}]}),
+        "databaseNodes.tolerations[0]: has no 'key'; only the operator Exists goes without one",
+    ),
+    (
+        "toleration of any value with a value",
+        top(databaseNodes={"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}),
+        "databaseNodes.tolerations[0]: has a 'value', which the operator Exists does not take",
+    ),
+]
+
+MISSING = [
+    ("applications", {}, "applications: is missing"),
+    ("any application", {"applications": {}}, "applications: must not be empty"),
+    ("databases", {"applications": {"shop": {}}}, "applications.shop.databases: is missing"),
+    ("any database", {"applications": {"shop": {"databases": {}}}}, "applications.shop.databases: must not be empty"),
+    ("any group", {"applications": {"shop": {"databases": {"mysql": {}}}}}, "applications.shop.databases.mysql: must not be empty"),
+    ("administrator", with_server({"engine": "mysql", "host": "db"}), "servers.hq.administrator: is missing"),
+    ("an administrator's password", with_server(server("mysql", administrator={"username": "u"})), "servers.hq.administrator.password: is missing"),
+    ("an administrator's name", with_server(server("mysql", administrator={"password": CANARY})), "servers.hq.administrator.username: is missing"),
+    ("the engine of a server", with_server({"host": "db", "administrator": {"username": "u", "password": CANARY}}), "servers.hq.engine: is missing"),
+    ("the host of a server", with_server({"engine": "mysql", "administrator": {"username": "u", "password": CANARY}}), "servers.hq.host: is missing"),
+]
+
+PORTS = [
+    ("zero", 0, "'0' is out of range: at least 1"),
+    ("negative", -1, "is out of range: at least 1"),
+    ("too high", 65536, "'65536' is out of range: at most 65535"),
+    ("huge", 10**400, "is out of range: at most 65535"),
+    ("a word", "mysql", "must be a whole number"),
+    ("quoted", "3306", "must be a whole number"),
+    ("half", 33.5, "must be a whole number"),
+    ("a truth", True, "must be a whole number"),
+    ("a list", [3306], "must be a whole number"),
+]
+
+HOSTS = [
+    ("loopback IPv4", "127.0.0.1", f"host: '127.0.0.1' {LOOPBACK}"),
+    ("loopback network", "127.8.9.1", f"host: '127.8.9.1' {LOOPBACK}"),
+    ("loopback IPv6", "::1", f"host: {LOOPBACK}"),
+    ("localhost", "localhost", f"host: 'localhost' {LOOPBACK}"),
+    ("name under localhost", "db.localhost", f"host: 'db.localhost' {LOOPBACK}"),
+    ("loopback in a list", ["10.0.0.1", "127.0.0.1"], f"host: {LOOPBACK}"),
+    ("loopback IPv4 as IPv6", "::ffff:127.0.0.1", f"host: {LOOPBACK}"),
+    ("IPv4 as IPv6", "::ffff:10.0.0.1", f"host: {NO_SLICE}"),
+    ("with a zone", "fd00::1%eth0", f"host: {NO_SLICE}"),
+    ("unspecified", "0.0.0.0", f"host: '0.0.0.0' {NO_SLICE}"),  # noqa: S104 (nothing is bound)
+    ("link-local", "169.254.1.1", f"host: '169.254.1.1' {NO_SLICE}"),
+    ("multicast", "224.0.0.1", f"host: '224.0.0.1' {NO_SLICE}"),
+    ("upper case", "DB.example.org", f"host: 'DB.example.org' {MALFORMED}"),
+    ("with a port", "db.example.org:3306", f"host: 'db.example.org:3306' {MALFORMED}"),
+    ("with a user", f"shop:{CANARY}@db.example.org", f"host: {MALFORMED}"),
+    ("URL", "https://db.example.org", f"host: {MALFORMED}"),
+    ("space", "db example", f"host: {MALFORMED}"),
+    ("empty", "", f"host: {MALFORMED}"),
+    ("trailing period", "db.example.org.", f"host: 'db.example.org.' {MALFORMED}"),
+    ("underscore", "my_db", f"host: 'my_db' {MALFORMED}"),
+    ("half an address", "10.0.0", f"host: '10.0.0' {MALFORMED}"),
+    ("bad address", "10.0.0.256", f"host: '10.0.0.256' {MALFORMED}"),
+    ("too long a name", "a" * 300, f"host: {MALFORMED}"),
+    ("second of a list", ["10.0.0.1", "10.0.0.256"], f"host[1]: '10.0.0.256' {MALFORMED}"),
+    ("number in a list", [5], 'host[0]: must be text: put it in quotes, "5"'),
+    ("empty list", [], "host: must not be empty"),
+    ("number", 5, "host: must be a list"),
+    ("two names", ["a.example.org", "b.example.org"], "host: must be one host name, or a list of IP addresses: a Service follows only one name"),
+    ("a name and an address", ["a.example.org", "10.0.0.1"], "host: must be one host name, or a list of IP addresses: a Service follows only one name"),
+    ("both families", ["10.0.0.1", "fd00::1"], "host: mixes IPv4 and IPv6 addresses, which need an EndpointSlice each; give those of one family"),
+    ("twice", ["10.0.0.1", "10.0.0.1"], "host: names an address twice"),
+    ("twice in two ways", ["fd00::1", "fd00:0::1"], "host: names an address twice"),
+]
+
+QUANTITIES = [
+    ("size without a unit", local(storage="10"), f"{MAIN}.server.storage: '10' {SIZE}"),
+    ("size as a number", local(storage=10), f'{MAIN}.server.storage: must be text: put it in quotes, "10"'),
+    ("size of an unknown unit", local(storage="10GB"), f"{MAIN}.server.storage: '10GB' {SIZE}"),
+    ("size of nothing", local(storage="0Gi"), f"{MAIN}.server.storage: '0Gi' {SIZE}"),
+    ("size below nothing", local(storage="-1Gi"), f"{MAIN}.server.storage: {SIZE}"),
+    ("memory in millibytes", local(resources={"memory": "500m"}), f"{MAIN}.server.resources.memory: '500m' {SIZE}"),
+    ("processors as a word", local(resources={"cpu": "two"}), f"{MAIN}.server.resources.cpu: 'two' {CPU}"),
+    ("no processors", local(resources={"cpu": 0}), f"{MAIN}.server.resources.cpu: '0' {CPU}"),
+    ("processors as a truth", local(resources={"cpu": True}), f"{MAIN}.server.resources.cpu: must be text"),
+]
+
+ACCOUNTS = [
+    (
+        "neither on nor host",
+        one_group("mysql", {"kind": "external"}),
+        f"{MAIN}.server: needs 'on' (one of the stack's servers, to make a database there) or 'host' (where a database exists already), and has neither",
+    ),
+    (
+        "on and host",
+        one_group("mysql", {"kind": "external", "on": "hq", "host": "db"}),
+        f"{MAIN}.server: needs 'on' (one of the stack's servers, to make a database there) or 'host' (where a database exists already), and has both",
+    ),
+    (
+        "on and an account",
+        one_group("mysql", {"kind": "external", "on": "hq", "username": "u", "password": CANARY}),
+        f"{MAIN}.server: has 'username', 'password' beside 'on'; on one of the stack's servers these are made by the program",
+    ),
+    (
+        "a user without a password",
+        one_group("mysql", {"kind": "external", "host": "db", "username": "u"}),
+        f"{MAIN}.server: has a 'username' without a 'password'",
+    ),
+    (
+        "a password without a user",
+        one_group("mysql", {"kind": "external", "host": "db", "database": "d", "password": CANARY}),
+        f"{MAIN}.server: has a 'password' without a 'username'",
+    ),
+    (
+        "no account",
+        one_group("mysql", {"kind": "external", "host": "db", "database": "d"}),
+        f"{MAIN}.server: has no 'username' and 'password', without which mysql lets nobody in; or name one of the stack's servers with 'on'",
+    ),
+    (
+        "no database",
+        one_group("mysql", {"kind": "external", "host": "db", "username": "u", "password": CANARY}),
+        f"{MAIN}.server: has no 'database': the name of the one that exists there",
+    ),
+    ("an empty password", external(password=""), f"{MAIN}.server.password: must not be empty"),
+    (
+        "a line break in a password",
+        external(password=f"{CANARY}\n"),
+        f"{MAIN}.server.password: holds a control character, such as a line break, which no environment variable carries safely",
+    ),
+    (
+        "a rotation of a given password",
+        one_group("mysql", GIVEN, rotation=1),
+        f"{MAIN}.rotation: has no effect: the password of this group is not made by the program",
+    ),
+    (
+        "a server that is not there",
+        one_group("mysql", {"kind": "external", "on": "hq"}),
+        f"{MAIN}.server.on: 'hq' is none of the stack's servers: there are none",
+    ),
+    ("a server of another name", with_server(server("mysql"), on("qh")), f"{MAIN}.server.on: 'qh' is none of the stack's servers: hq"),
+    ("a server of another engine", with_server(server("postgresql"), on("hq")), f"{MAIN}.server.on: 'hq' is a server of postgresql, and the group is of mysql"),
+    ("a server of no name", with_server(server("mysql"), on("HQ")), f"{MAIN}.server.on: 'HQ' is not a name: {NAME_RULE}"),
+]
+
+LONG = "a" * 60
+NAMES = [
+    ("upper case", {"applications": {"Shop": {"databases": {"mysql": {"main": None}}}}}, f"applications.Shop: 'Shop' is not a name: {NAME_RULE}"),
+    ("digit first", one_group("mysql", group="2nd"), f"applications.shop.databases.mysql.2nd: '2nd' is not a name: {NAME_RULE}"),
+    ("hyphen last", one_group("mysql", group="main-"), f"applications.shop.databases.mysql.main-: 'main-' is not a name: {NAME_RULE}"),
+    ("underscore", one_group("mysql", group="a_b"), f"applications.shop.databases.mysql.a_b: 'a_b' is not a name: {NAME_RULE}"),
+    ("namespace", application(namespace="My"), f"applications.shop.namespace: 'My' is not a name: {NAME_RULE}"),
+    ("a server of the stack", {"servers": {"HQ": server("mysql")}, **one_group("mysql")}, f"servers.HQ: 'HQ' is not a name: {NAME_RULE}"),
+    ("64 characters", one_group("redis", group="a" * 64), f"applications.shop.databases.redis.'{'a' * 63}': is too long: at most 63 characters"),
+    (
+        "an application's Secret",
+        {"applications": {LONG: {"databases": {"redis": {"main": None}}}}},
+        f"applications.{LONG}: is too long a name by 7: its Secret would be named '{LONG}-databases'",
+    ),
+    (
+        "a server",
+        one_group("redis", group="b" * 47),
+        f"applications.shop.databases.redis.{'b' * 47}: is too long a name by 1: a server can be named with 52 characters, not 'redis-{'b' * 47}'",
+    ),
+    (
+        "a user of mysql",
+        one_group("mysql", group="b" * 28),
+        f"applications.shop.databases.mysql.{'b' * 28}: is too long a name by 1: its user would be named 'shop_{'b' * 28}', and mysql allows 32 characters",
+    ),
+]
+
+
+def table(rows: Sequence[tuple[str, Any, str]]) -> list[Any]:
+    return [pytest.param(raw, line, id=name) for name, raw, line in rows]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(WRONG_TYPES))
+def test_a_value_of_a_wrong_type_is_told_with_the_right_one(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(UNKNOWN))
+def test_an_unknown_key_is_told_with_the_nearest_known_one(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(CHOICES))
+def test_a_wrong_choice_is_told_with_the_right_ones_sorted(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(MISSING))
+def test_what_is_missing_is_told_at_its_place(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("port", "message"), [pytest.param(port, message, id=name) for name, port, message in PORTS])
+def test_a_bad_port_is_told_wherever_it_is(port: Any, message: str) -> None:
+    assert problems(external(port=port)) == [f"{MAIN}.server.port: {message}"]
+    assert problems(with_server(server("mysql", port=port))) == [f"servers.hq.port: {message}"]
+    assert problems(administrator(port=port)) == [f"servers.hq.administrator.port: {message}"]
+
+
+@pytest.mark.parametrize(("host", "message"), [pytest.param(host, message, id=name) for name, host, message in HOSTS])
+def test_a_bad_host_is_one_mistake_wherever_it_is(host: Any, message: str) -> None:
+    assert problems(external(host=host)) == [f"{MAIN}.server.{message}"]
+    assert problems(with_server(server("mysql", host=host))) == [f"servers.hq.{message}"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "db.example.org"])
+def test_a_loopback_address_is_right_as_an_administrators_host(host: str) -> None:
+    assert problems(administrator(host=host)) == []
+
+
+@pytest.mark.parametrize("host", ["DB", "127.0.0.1:3306", "", "10.0.0"])
+def test_a_malformed_host_of_an_administrator_is_told(host: str) -> None:
+    (line,) = problems(administrator(host=host))
+    assert line.startswith("servers.hq.administrator.host: ")
+    assert line.endswith(MALFORMED)
+
+
+@pytest.mark.parametrize(("raw", "line"), table(QUANTITIES))
+def test_a_bad_quantity_is_told_with_a_good_one(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(ACCOUNTS))
+def test_a_way_in_that_leads_nowhere_is_told(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(NAMES))
+def test_a_bad_name_is_told_with_the_rule_or_by_how_much_it_is_too_long(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(
+    ("engine", "application", "group"),
+    [("redis", "a" * 53, "b" * 46), ("mysql", "shop", "b" * 27), ("postgresql", "a" * 21, "b" * 41)],
+    ids=["redis", "mysql", "postgresql"],
+)
+def test_a_name_at_its_limit_is_good(engine: str, application: str, group: str) -> None:
+    assert problems({"applications": {application: {"databases": {engine: {group: None}}}}}) == []
+
+
+def test_a_user_of_postgresql_is_not_cut_off_silently() -> None:
+    name = "a" * 23
+    (database, user) = problems({"applications": {name: {"databases": {"postgresql": {"b" * 41: None}}}}})
+    assert "is too long a name by 2: its database would be named" in database
+    assert "is too long a name by 2: its user would be named" in user
+    assert user.endswith("and postgresql allows 63 characters")
+
+
+def test_two_primaries_are_told_at_their_engine() -> None:
+    raw = groups(mysql={"main": {"primary": True}, "spare": {"primary": True}, "third": None})
+    assert problems(raw) == ["applications.shop.databases.mysql: has 2 primary groups, main, spare; only one can have the Service named 'mysql'"]
+
+
+def apps(**applications: Any) -> dict[str, Any]:
+    return {"applications": {name.replace("_", "-"): spec for name, spec in applications.items()}}
+
+
+COLLISIONS = [
+    (
+        "one namespace twice",
+        apps(a={"namespace": "x", "databases": {"mysql": {"main": None}}}, b={"namespace": "x", "databases": {"redis": {"main": None}}}),
+        [f"applications.b: takes the Namespace 'x', which applications.a {TAKEN}; set createNamespace: false for all but one"],
+    ),
+    (
+        "one group in one namespace",
+        apps(
+            a={"namespace": "x", "databases": {"mysql": {"main": None, "m": None}}},
+            b={"namespace": "x", "createNamespace": False, "databases": {"mysql": {"main": None, "n": None}}},
+        ),
+        [
+            f"applications.b.databases.mysql.main: takes the Secret 'mysql-main'"
+            f", which applications.a.databases.mysql.main {TAKEN}; give one another name or namespace"
+        ],
+    ),
+    (
+        "one Service in one namespace",
+        apps(
+            a={"namespace": "x", "databases": {"mysql": {"main": None}}},
+            b={"namespace": "x", "createNamespace": False, "databases": {"mysql": {"other": None}}},
+        ),
+        [
+            f"applications.b.databases.mysql.other: takes the Service 'mysql'"
+            f", which applications.a.databases.mysql.main {TAKEN}; give the applications a namespace each"
+        ],
+    ),
+    (
+        "the environment of an application named like an engine",
+        apps(mysql={"databases": {"mysql": {"databases": None}}}),
+        [
+            f"applications.mysql.databases.mysql.databases: takes the Secret 'mysql-databases'"
+            f", which applications.mysql {TAKEN}; give one another name or namespace"
+        ],
+    ),
+    (
+        "one Pulumi name",
+        apps(a={"databases": {"mysql": {"b-mysql-c": None, "d": None}}}, a_mysql_b={"databases": {"mysql": {"c": None, "d": None}}}),
+        [
+            f"applications.a-mysql-b.databases.mysql.c: takes the Pulumi name 'a-mysql-b-mysql-c' of its Service"
+            f", which applications.a.databases.mysql.b-mysql-c {TAKEN}; {RENAME}",
+            f"applications.a-mysql-b.databases.mysql.c: takes the Pulumi name 'a-mysql-b-mysql-c'"
+            f", which applications.a.databases.mysql.b-mysql-c {TAKEN}; {RENAME}",
+        ],
+    ),
+    (
+        "one Pulumi name of two Services",
+        apps(shop={"databases": {"mysql": {"redis": None, "x": None}}}, shop_mysql={"databases": {"redis": {"main": None}}}),
+        [
+            f"applications.shop-mysql.databases.redis.main: takes the Pulumi name 'shop-mysql-redis' of its Service"
+            f", which applications.shop.databases.mysql.redis {TAKEN}; {RENAME}"
+        ],
+    ),
+    (
+        "one database on a server",
+        {
+            "servers": {"hq": server("mysql")},
+            **apps(shop_main={"databases": {"mysql": {"x": on("hq")}}}, shop={"databases": {"mysql": {"main-x": on("hq")}}}),
+        },
+        [
+            f"applications.shop.databases.mysql.main-x: takes the {what} 'shop_main_x' on that server"
+            f", which applications.shop-main.databases.mysql.x {TAKEN}; {RENAME}"
+            for what in ("database", "user")
+        ],
+    ),
+    (
+        "one database on a server with two entries",
+        {
+            "servers": {"hq": server("mysql", host="db"), "also": server("mysql", host="db")},
+            **apps(shop_main={"databases": {"mysql": {"x": on("hq")}}}, shop={"databases": {"mysql": {"main-x": on("also")}}}),
+        },
+        [
+            f"applications.shop.databases.mysql.main-x: takes the {what} 'shop_main_x' on that server"
+            f", which applications.shop-main.databases.mysql.x {TAKEN}; {RENAME}"
+            for what in ("database", "user")
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("raw", "lines"), [pytest.param(raw, lines, id=name) for name, raw, lines in COLLISIONS])
+def test_two_things_with_one_name_are_told(raw: dict[str, Any], lines: list[str]) -> None:
+    assert problems(raw) == lines
+
+
+def test_one_database_name_on_two_servers_is_good() -> None:
+    raw = {
+        "servers": {"hq": server("mysql", host="a"), "other": server("mysql", host="b")},
+        **apps(shop_main={"databases": {"mysql": {"x": on("hq")}}}, shop={"databases": {"mysql": {"main-x": on("other")}}}),
+    }
+    assert problems(raw) == []
+
+
+MANY: dict[str, Any] = {
+    "environment": "prod",
+    "servers": {"hq": server("mysql", port=0), "Bad": server("mysql")},
+    "applications": {
+        "shop": {
+            "databases": {
+                "mysql": {
+                    "main": {"primary": True, "server": {"kind": "remote"}},
+                    "spare": {"primry": True},
+                    "third": {"server": {"kind": "local", "version": "5.7", "storage": "10Gi"}},
+                },
+                "postgresql": {"main": {"server": {"kind": "external", "on": "nope"}}, "a": {"flavour": "x"}},
+            },
+            "zzz": 1,
+        },
+        "b": {"databases": {"redis": {"x": {"primary": True}, "y": {"primary": True}}}},
+    },
+}
+TOLD = [
+    "applications.b.databases.redis: has 2 primary groups, x, y; only one can have the Service named 'redis'",
+    "applications.shop.databases.mysql.main.server.kind: 'remote' is none of dedicated, external, local",
+    "applications.shop.databases.mysql.spare.primry: is not a known key; did you mean 'primary'?",
+    "applications.shop.databases.mysql.third.server.version: '5.7' is of none of the series of mysql: 8.0, 8.4, 9.7",
+    "applications.shop.databases.postgresql.a.flavour: 'x' is none of postgresql",
+    "applications.shop.zzz: is not a known key; known keys: createNamespace, databases, namespace",
+    "environment: 'prod' is none of development, production",
+    f"servers.Bad: 'Bad' is not a name: {NAME_RULE}",
+    "servers.hq.port: '0' is out of range: at least 1",
+]
+
+
+def test_mistakes_of_values_and_of_their_fit_are_told_at_once_and_sorted() -> None:
+    """A server that has a mistake itself may be the one that a group means, so that `on` is left alone."""
+    assert problems(MANY) == TOLD
+
+
+def test_a_mistake_elsewhere_does_not_hide_a_server_that_is_not_there() -> None:
+    raw = copy.deepcopy(MANY)
+    del raw["servers"]
+    line = "applications.shop.databases.postgresql.main.server.on: 'nope' is none of the stack's servers: there are none"
+    assert problems(raw) == sorted([*(told for told in TOLD if not told.startswith("servers")), line])
+
+
+def test_the_message_counts_the_mistakes_and_says_that_nothing_was_changed() -> None:
+    with pytest.raises(InvalidStack) as caught:
+        parse(MANY)
+    assert str(caught.value) == "\n".join([f"the stack's configuration has {len(TOLD)} mistakes; nothing was changed:", *(f"  {line}" for line in TOLD)])
+    with pytest.raises(InvalidStack, match=r"^the stack's configuration has 1 mistake; nothing was changed:\n  applications: is missing$"):
+        parse({})
+
+
+def test_a_mistake_is_told_once() -> None:
+    assert InvalidStack([Problem("b", "x"), Problem("a", "x"), Problem("b", "x")]).problems == [Problem("a", "x"), Problem("b", "x")]
+
+
+def test_good_input_is_taken_after_bad_input() -> None:
+    good = one_group("mysql")
+    assert problems(good) == []
+    assert problems(MANY) == TOLD
+    assert problems(good) == []
+
+
+def test_parsing_changes_nothing_of_what_it_is_given() -> None:
+    raw = copy.deepcopy(MANY)
+    problems(raw)
+    assert raw == MANY

@@ -1,0 +1,101 @@
+"""What several tests need: small stacks as plain mappings, and the registrations of the program that they make."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import pulumi
+
+from components.application import Application
+from offline.recorder import Recorder, Registration, run
+from stacks.config import parse
+from stacks.problems import InvalidStack
+
+CANARY = "c4narY-5ecret"
+"""A credential that no message, output, file or input that is not secret may hold."""
+
+APPLICATION = "database-groups:components:Application"
+GROUP = "database-groups:components:DatabaseGroup"
+PASSWORD = "random:index/randomPassword:RandomPassword"
+NAMESPACE = "kubernetes:core/v1:Namespace"
+SECRET = "kubernetes:core/v1:Secret"
+SERVICE = "kubernetes:core/v1:Service"
+SLICE = "kubernetes:discovery.k8s.io/v1:EndpointSlice"
+CONFIG_MAP = "kubernetes:core/v1:ConfigMap"
+CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
+STATEFUL_SET = "kubernetes:apps/v1:StatefulSet"
+PROVIDERS = "pulumi:providers:"
+
+GIVEN = {"kind": "external", "host": "db.example.org", "database": "shop", "username": "shop", "password": CANARY}
+"""A server with an account that is there already."""
+
+
+def server(engine: str, **changes: Any) -> dict[str, Any]:
+    """An entry of `servers`."""
+    return {"engine": engine, "host": f"{engine}.example.org", "administrator": {"username": "provisioner", "password": CANARY}, **changes}
+
+
+def on(name: str) -> dict[str, Any]:
+    """A group that is made on a server of the stack."""
+    return {"server": {"kind": "external", "on": name}}
+
+
+def one_group(engine: str, server: Any = "local", *, group: str = "main", **keys: Any) -> dict[str, Any]:
+    """A stack with one group."""
+    return {"applications": {"shop": {"databases": {engine: {group: {"server": server, **keys}}}}}}
+
+
+def groups(**databases: Any) -> dict[str, Any]:
+    """The applications of a stack with one application."""
+    return {"applications": {"shop": {"databases": databases}}}
+
+
+def problems(raw: Mapping[str, Any]) -> list[str]:
+    """Each mistake of a stack, as a line."""
+    try:
+        parse(raw)
+    except InvalidStack as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def recorded(raw: Mapping[str, Any]) -> Recorder:
+    """The registrations of a stack's applications."""
+    stack = parse(raw, encrypted=("applications", "servers"))
+
+    def program() -> None:
+        for application in stack.applications:
+            Application(application.name, application)
+        pulumi.export("applications", stack.outputs())
+
+    return run(program)
+
+
+def named(recorder: Recorder, token: str, name: str) -> Registration:
+    """The one registration of a type and a name."""
+    found = [registration for registration in recorder.of_type(token) if registration.name == name]
+    assert len(found) == 1, f"{len(found)} of {token} {name}; there are {[registration.name for registration in recorder.of_type(token)]}"
+    return found[0]
+
+
+def ancestors(recorder: Recorder, registration: Registration) -> Iterator[Registration]:
+    """A registration, its parent, and so on."""
+    current: Registration | None = registration
+    while current:
+        yield current
+        current = recorder.registrations.get(current.parent)
+
+
+def everything(value: Any) -> str:
+    """All words and numbers of a value."""
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def urns(*registrations: Registration) -> set[str]:
+    """The URNs of registrations."""
+    return {registration.urn for registration in registrations}
+
+
+def inputs_by_urn(recorder: Recorder, without: Collection[str] = ()) -> dict[str, Mapping[str, Any]]:
+    """Every registration's inputs, but for those of some types."""
+    return {urn: registration.inputs for urn, registration in recorder.registrations.items() if registration.type not in without}
