@@ -58,14 +58,14 @@ class Project:
         }
         self.stacks: list[str] = []
 
-    def pulumi(self, *arguments: str, stack: str | None = None, seconds: int = SECONDS) -> Result:
-        """Runs a command of Pulumi's."""
+    def pulumi(self, *arguments: str, stack: str | None = None, seconds: int = SECONDS, typed: str = "") -> Result:
+        """Runs a command of Pulumi's, with `typed` as its standard input."""
         chosen = ["--stack", stack] if stack else []
         process = subprocess.run(
             [self.command_line, *arguments, *chosen, "--non-interactive"],
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

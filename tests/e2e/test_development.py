@@ -1,5 +1,7 @@
 """The development example, from nothing to nothing."""
 
+from typing import Any
+
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 
@@ -25,43 +27,33 @@ def test_the_example_comes_up_settles_and_leaves_nothing(project: Project, prete
     pretend_node.gone("shop")
 
 
-def test_a_rotation_updates_the_secret_where_it_is_and_rolls_the_server(project: Project, pretend_node: Cluster) -> None:
-    """Nothing but the password's own resources changes, and none of them is gone for a moment."""
-    databases = {"redis": {"main": {"server": "local"}, "spare": {"server": "local"}}}
-    project.new("rotation", {"applications": {"rotation": {"databases": databases}}})
-    project.up("rotation").succeeded()
-    before = {name: pretend_node.core.read_namespaced_secret(name, "rotation") for name in ("redis-main", "redis-spare", "rotation-databases")}
+def test_a_rotation_and_another_primary_change_objects_where_they_are(project: Project, pretend_node: Cluster) -> None:
+    """No Secret or Service is gone for a moment, and what they do not concern is not touched."""
+    groups: dict[str, dict[str, Any]] = {"main": {"primary": True}, "spare": {}, "other": {}}
+    config = {"applications": {"changes": {"databases": {"redis": groups}}}}
+    project.new("changes", config)
+    project.up("changes").succeeded()
+    secrets = {name: pretend_node.core.read_namespaced_secret(f"redis-{name}", "changes") for name in groups}
+    service = pretend_node.core.read_namespaced_service("redis", "changes")
+    assert service.spec.selector["app.kubernetes.io/instance"] == "redis-main"
 
-    databases["redis"]["main"]["rotation"] = 1  # type: ignore[assignment]
-    project.write("rotation", {"applications": {"rotation": {"databases": databases}}})
-    project.up("rotation").succeeded()
-    after = {name: pretend_node.core.read_namespaced_secret(name, "rotation") for name in before}
+    groups["main"] = {"rotation": 1}
+    groups["spare"] = {"primary": True}
+    project.write("changes", config)
+    project.up("changes").succeeded()
+    changed = {name: pretend_node.core.read_namespaced_secret(f"redis-{name}", "changes") for name in groups}
+    assert changed["main"].metadata.uid == secrets["main"].metadata.uid
+    assert changed["main"].data["password"] != secrets["main"].data["password"]
+    assert changed["spare"].data["password"] == secrets["spare"].data["password"]
+    assert changed["other"].metadata.resource_version == secrets["other"].metadata.resource_version
+    assert pretend_node.secret("changes", "changes-databases")["REDIS_MAIN_PASSWORD"] == pretend_node.secret("changes", "redis-main")["password"]
 
-    assert after["redis-main"].data["password"] != before["redis-main"].data["password"]
-    assert after["redis-main"].metadata.uid == before["redis-main"].metadata.uid
-    assert after["redis-spare"].metadata.resource_version == before["redis-spare"].metadata.resource_version
-    assert after["rotation-databases"].data["REDIS_MAIN_PASSWORD"] == after["redis-main"].data["password"]
-    project.settles("rotation")
-
-
-def test_another_primary_moves_the_service_without_a_gap(project: Project, pretend_node: Cluster) -> None:
-    """The Service `redis` stays the object that it was, and leads to the other group."""
-    groups = {"main": {"primary": True}, "spare": {"primary": False}}
-    config = {"applications": {"primary": {"databases": {"redis": groups}}}}
-    project.new("primary", config)
-    project.up("primary").succeeded()
-    before = pretend_node.core.read_namespaced_service("redis", "primary")
-    assert before.spec.selector["app.kubernetes.io/instance"] == "redis-main"
-
-    groups["main"]["primary"], groups["spare"]["primary"] = False, True
-    project.write("primary", config)
-    project.up("primary").succeeded()
-    after = pretend_node.core.read_namespaced_service("redis", "primary")
-    assert after.metadata.uid == before.metadata.uid
-    assert after.spec.selector["app.kubernetes.io/instance"] == "redis-spare"
-    assert pretend_node.core.read_namespaced_service("redis-main", "primary").spec.selector["app.kubernetes.io/instance"] == "redis-main"
-    assert pretend_node.secret("primary", "redis-spare")["host"] == "redis"
-    project.settles("primary")
+    moved = pretend_node.core.read_namespaced_service("redis", "changes")
+    assert moved.metadata.uid == service.metadata.uid
+    assert moved.spec.selector["app.kubernetes.io/instance"] == "redis-spare"
+    assert pretend_node.core.read_namespaced_service("redis-main", "changes").spec.selector["app.kubernetes.io/instance"] == "redis-main"
+    assert pretend_node.secret("changes", "redis-spare")["host"] == "redis"
+    project.settles("changes")
 
 
 def test_mistakes_are_told_together_and_change_nothing(project: Project, pretend_node: Cluster) -> None:

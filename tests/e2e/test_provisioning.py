@@ -18,7 +18,10 @@ PRIVILEGED = {
     "postgresql": ("CREATE DATABASE other", "CREATE ROLE other", "ALTER SYSTEM SET work_mem = '1MB'", "COPY (SELECT 1) TO PROGRAM 'true'"),
     "mysql": ("CREATE DATABASE other", "CREATE USER other", "SET GLOBAL max_connections = 10", "SELECT * FROM mysql.user"),
 }
-MAINTENANCE = {"postgresql": ("template0",), "mysql": ("mysql", "sys", "performance_schema")}
+MAINTENANCE = {
+    "postgresql": (("template0", "SELECT 1"), ("postgres", "CREATE TABLE other (value INT)"), ("postgres", "SELECT * FROM pg_authid")),
+    "mysql": (("mysql", "SELECT * FROM user"), ("sys", "SELECT * FROM sys_config"), ("performance_schema", "SELECT * FROM threads")),
+}
 
 
 def group(engine: str, server: str) -> dict[str, Any]:
@@ -26,53 +29,68 @@ def group(engine: str, server: str) -> dict[str, Any]:
     return {"databases": {engine: {"main": {"server": {"kind": "external", "on": server}}}}}
 
 
-@pytest.mark.parametrize("name", SERVERS)
-def test_each_application_has_its_own_database_and_no_other(
-    name: str, project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]
-) -> None:
-    """The second application's database differs from the first one's by what `_` stands for in a MySQL grant."""
-    database_server = server(name)
-    accounts = {"my-shop": "my_shop_main", "myxshop": "myxshop_main"}
-    database_server.drop(*accounts.values())
+def test_each_application_has_its_own_database_and_no_other(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+    """On every server two applications, whose databases differ by what `_` stands for in a MySQL grant."""
+    servers = {name: server(name) for name in SERVERS}
+    pairs = {name: (f"{letter}-shop", f"{letter}xshop") for name, letter in zip(SERVERS, "abcde", strict=True)}
+    accounts = {application: f"{application.replace('-', '_')}_main" for pair in pairs.values() for application in pair}
+    for name, pair in pairs.items():
+        servers[name].drop(*(accounts[application] for application in pair))
     config: dict[str, Any] = {
-        "servers": {"lab": database_server.as_server()},
-        "applications": {application: group(database_server.engine, "lab") for application in accounts},
+        "servers": {name: found.as_server() for name, found in servers.items()},
+        "applications": {application: group(servers[name].engine, name) for name, pair in pairs.items() for application in pair},
     }
-    project.new(name, config)
+
+    def uri(name: str, application: str) -> str:
+        return pretend_node.secret(application, f"{servers[name].engine}-main")["uri"]
+
+    project.new("provisioned", config)
     try:
-        project.up(name).succeeded()
-        project.settles(name)
-        uris = {application: pretend_node.secret(application, f"{database_server.engine}-main")["uri"] for application in accounts}
-        for application, uri in uris.items():
-            with database_server.login(uri) as session:
-                session.run("CREATE TABLE kept (value VARCHAR(20))")
-                session.run(f"INSERT INTO kept VALUES ('{application}')")
-                assert session.run("SELECT value FROM kept") == [(application,)]
-                for statement in PRIVILEGED[database_server.engine]:
-                    with pytest.raises(REFUSED):
-                        session.run(statement)
-        for ours, other in permutations(accounts, 2):
+        project.up("provisioned").succeeded()
+        project.settles("provisioned")
+        for name, pair in pairs.items():
+            for application in pair:
+                works_for_its_owner(servers[name], uri(name, application), application)
+            for ours, other in permutations(pair):
+                is_closed_to_others(servers[name], uri(name, ours), accounts[other])
+
+        old = {name: uri(name, ours) for name, (ours, _) in pairs.items()}
+        for name, (ours, _) in pairs.items():
+            config["applications"][ours]["databases"][servers[name].engine]["main"]["rotation"] = 1
+        project.write("provisioned", config)
+        project.up("provisioned").succeeded()
+        for name, (ours, _) in pairs.items():
             with pytest.raises(REFUSED):
-                database_server.login(uris[ours], accounts[other])
-            for database in MAINTENANCE[database_server.engine]:
-                with pytest.raises(REFUSED), database_server.login(uris[ours], database) as session:
-                    session.run("SELECT count(*) FROM setup_actors" if database == "performance_schema" else "SELECT * FROM user, sys_config")
+                servers[name].login(old[name])
+            with servers[name].login(uri(name, ours)) as session:
+                assert session.run("SELECT value FROM kept") == [(ours,)]
+        project.settles("provisioned")
 
-        config["applications"]["my-shop"]["databases"][database_server.engine]["main"]["rotation"] = 1
-        project.write(name, config)
-        project.up(name).succeeded()
-        with pytest.raises(REFUSED):
-            database_server.login(uris["my-shop"])
-        with database_server.login(pretend_node.secret("my-shop", f"{database_server.engine}-main")["uri"]) as session:
-            assert session.run("SELECT value FROM kept") == [("my-shop",)]
-        project.settles(name)
-
-        project.destroy(name).succeeded()
-        assert project.resources(name) == []
-        assert not database_server.names() & set(accounts.values())
+        project.destroy("provisioned").succeeded()
+        assert project.resources("provisioned") == []
+        assert not set(accounts.values()) & {name for found in servers.values() for name in found.names()}
     finally:
         project.clean_up()
-        database_server.drop(*accounts.values())
+        for name, pair in pairs.items():
+            servers[name].drop(*(accounts[application] for application in pair))
+
+
+def works_for_its_owner(server: DatabaseServer, uri: str, value: str) -> None:
+    """The database takes a table of its application's, which is no administrator."""
+    with server.login(uri) as session:
+        session.run("CREATE TABLE kept (value VARCHAR(20))")
+        session.run(f"INSERT INTO kept VALUES ('{value}')")
+        assert session.run("SELECT value FROM kept") == [(value,)]
+        for statement in PRIVILEGED[server.engine]:
+            with pytest.raises(REFUSED):
+                session.run(statement)
+
+
+def is_closed_to_others(server: DatabaseServer, uri: str, other: str) -> None:
+    """Neither the other application's database nor the server's own ones can be opened and read."""
+    for database, statement in ((other, "SELECT * FROM kept"), *MAINTENANCE[server.engine]):
+        with pytest.raises(REFUSED), server.login(uri, database) as session:
+            session.run(statement)
 
 
 def test_an_administrator_may_have_any_password(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
@@ -91,7 +109,7 @@ def test_an_administrator_may_have_any_password(project: Project, pretend_node: 
     try:
         for engine in servers:
             path = f"database-groups:servers.{engine}.administrator.password"
-            project.pulumi("config", "set", "--secret", "--path", path, "--", hostile, stack="hostile").succeeded()
+            project.pulumi("config", "set", "--secret", "--path", path, stack="hostile", typed=hostile).succeeded()
         output = project.up("hostile").succeeded().output
         assert hostile not in output
         for engine, found in servers.items():
