@@ -1,0 +1,368 @@
+"""A group is its password, its Secret, its server and its Service, whatever its engine and kind."""
+
+import base64
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.credentials import IGNORED, LENGTH
+from components.database_group import DatabaseGroup
+from components.engines import ENGINES
+from offline.recorder import Recorder, Registration, run
+from stacks.config import parse
+from tests.support import (
+    APPLICATION,
+    CANARY,
+    CLAIM,
+    CONFIG_MAP,
+    GIVEN,
+    GROUP,
+    NAMESPACE,
+    PASSWORD,
+    PROVIDERS,
+    SECRET,
+    SERVICE,
+    SLICE,
+    STATEFUL_SET,
+    ancestors,
+    everything,
+    groups,
+    inputs_by_urn,
+    named,
+    on,
+    one_group,
+    recorded,
+    server,
+)
+
+PROVISIONED = [name for name, engine in ENGINES.items() if engine.provisioning]
+ADDRESSES = {"kind": "external", "host": ["10.0.0.1", "10.0.0.2"]}
+
+WAYS: list[Any] = [
+    *(pytest.param(one_group(engine, {"kind": kind}), id=f"{kind} {engine}") for engine in ENGINES for kind in ("local", "dedicated")),
+    *(pytest.param({"servers": {"hq": server(engine)}, **groups(**{engine: {"main": on("hq")}})}, id=f"provisioned {engine}") for engine in PROVISIONED),
+    *(
+        pytest.param({"servers": {"hq": server(engine, host=["10.0.0.1"])}, **groups(**{engine: {"main": on("hq")}})}, id=f"provisioned {engine} by address")
+        for engine in PROVISIONED
+    ),
+    pytest.param(one_group("mysql", GIVEN), id="given account"),
+    pytest.param(one_group("mysql", {**GIVEN, "host": ["10.0.0.1"]}), id="given account by address"),
+    pytest.param(one_group("redis", ADDRESSES), id="no account"),
+]
+ways = pytest.mark.parametrize("raw", WAYS)
+FULL: dict[str, Any] = {
+    "servers": {"my": server("mysql"), "pg": server("postgresql")},
+    "applications": {
+        "shop": {
+            "databases": {
+                "mysql": {"a": {"primary": True}, "b": {"server": {"kind": "dedicated"}}, "c": on("my"), "d": {"server": GIVEN}},
+                "postgresql": {"main": on("pg")},
+                "redis": {"main": {"server": {**ADDRESSES, "password": CANARY}}},
+            }
+        }
+    },
+}
+
+
+def group_of(recorder: Recorder) -> Registration:
+    (group,) = recorder.of_type(GROUP)
+    return group
+
+
+def decoded(registration: Registration) -> dict[str, str]:
+    return {key: base64.b64decode(value).decode() for key, value in registration.inputs["data"].items()}
+
+
+@ways
+def test_every_resource_is_a_child_of_its_component(raw: dict[str, Any]) -> None:
+    recorder = recorded(raw)
+    (application,) = recorder.of_type(APPLICATION)
+    group = group_of(recorder)
+    assert group.parent == application.urn
+    for registration in recorder.registrations.values():
+        if registration.type in (NAMESPACE,) or registration.name == "shop-environment":
+            assert registration.parent == application.urn
+        elif registration.custom and not registration.type.startswith(PROVIDERS):
+            assert registration.parent == group.urn, registration.urn
+
+
+@ways
+def test_a_group_is_few_resources(raw: dict[str, Any]) -> None:
+    """Each costs time in every preview, so that ten is the most that a group may be of; the component and a part for the version guard among them."""
+    recorder = recorded(raw)
+    group = group_of(recorder)
+    found = [registration for registration in recorder.registrations.values() if group in ancestors(recorder, registration)]
+    provisioned = "'on'" in str(raw)
+    assert 1 < len(found) <= (10 if provisioned else 9), [registration.urn for registration in found]
+
+
+@ways
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_what_holds_data_is_protected_and_retained_in_production_alone(raw: dict[str, Any], environment: str) -> None:
+    recorder = recorded({**raw, "environment": environment})
+    durable = (NAMESPACE, CLAIM, "mysql:index/user:User", "mysql:index/database:Database", "postgresql:index/role:Role", "postgresql:index/database:Database")
+    production = environment == "production"
+    for registration in recorder.registrations.values():
+        assert registration.protect == (production and registration.type in durable), registration.urn
+        # What is granted on a database goes on with it.
+        retained = registration.type in durable or registration.type.startswith(("mysql:", "postgresql:"))
+        assert registration.retain_on_delete == (production and retained), registration.urn
+
+
+@ways
+def test_names_in_the_cluster_are_those_of_the_group_and_its_service(raw: dict[str, Any]) -> None:
+    recorder = recorded(raw)
+    (engine,) = raw["applications"]["shop"]["databases"]
+    for token in (SECRET, CONFIG_MAP, CLAIM, STATEFUL_SET, SLICE):
+        for registration in recorder.of_type(token):
+            expected = "shop-databases" if registration.name == "shop-environment" else f"{engine}-main"
+            assert registration.inputs["metadata"]["name"] == expected
+    (service,) = recorder.of_type(SERVICE)
+    assert service.inputs["metadata"]["name"] == engine
+    assert {registration.inputs["metadata"]["namespace"] for registration in recorder.registrations.values() if _namespaced(registration)} == {"shop"}
+
+
+def _namespaced(registration: Registration) -> bool:
+    return registration.type.startswith("kubernetes:") and registration.type != NAMESPACE
+
+
+@ways
+def test_pulumi_names_begin_with_the_application(raw: dict[str, Any]) -> None:
+    for registration in recorded(raw).registrations.values():
+        if not registration.type.startswith(PROVIDERS):
+            assert registration.name == "shop" or registration.name.startswith("shop-")
+
+
+@ways
+def test_objects_have_the_recommended_labels(raw: dict[str, Any]) -> None:
+    recorder = recorded(raw)
+    (engine,) = raw["applications"]["shop"]["databases"]
+    group = group_of(recorder)
+    for registration in recorder.registrations.values():
+        if registration.type.startswith("kubernetes:"):
+            labels = registration.inputs["metadata"]["labels"]
+            assert labels["app.kubernetes.io/part-of"] == "shop"
+            assert labels["app.kubernetes.io/managed-by"] == "database-groups"
+            if registration.parent == group.urn:
+                assert labels["app.kubernetes.io/name"] == engine
+                assert labels["app.kubernetes.io/instance"] == f"{engine}-main"
+
+
+@ways
+def test_objects_wait_for_a_namespace_that_the_program_makes(raw: dict[str, Any]) -> None:
+    recorder = recorded(raw)
+    (namespace,) = recorder.of_type(NAMESPACE)
+    for registration in recorder.registrations.values():
+        if _namespaced(registration):
+            assert namespace.urn in registration.depends_on, registration.urn
+
+
+def test_a_namespace_that_is_there_already_is_not_made() -> None:
+    raw = one_group("mysql")
+    raw["applications"]["shop"] |= {"namespace": "web", "createNamespace": False}
+    recorder = recorded(raw)
+    assert recorder.of_type(NAMESPACE) == []
+    assert {found.inputs["metadata"]["namespace"] for found in recorder.registrations.values() if _namespaced(found)} == {"web"}
+
+
+@ways
+def test_the_connection_secret_is_a_service_binding(raw: dict[str, Any]) -> None:
+    recorder = recorded(raw)
+    (engine,) = raw["applications"]["shop"]["databases"]
+    secret = named(recorder, SECRET, f"shop-{engine}-main-connection")
+    keys = decoded(secret)
+    assert secret.inputs["type"] == f"servicebinding.io/{engine}"
+    assert keys["type"] == engine
+    assert keys["host"] == engine
+    assert all(keys.values())
+    (service,) = recorder.of_type(SERVICE)
+    assert keys["host"] == service.inputs["metadata"]["name"]
+    assert {str(int(port["port"])) for port in service.inputs["spec"]["ports"]} == {keys["port"]}
+
+
+@ways
+def test_secrets_of_kubernetes_are_given_whole_and_secret(raw: dict[str, Any]) -> None:
+    for secret in recorded(raw).of_type(SECRET):
+        assert secret.secrets == {"data"}
+        assert "stringData" not in secret.inputs
+
+
+def test_the_environment_has_each_groups_variables_and_the_short_ones_of_the_primary() -> None:
+    recorder = recorded(FULL)
+    environment = named(recorder, SECRET, "shop-environment")
+    variables = decoded(environment)
+    parts = ("ADDRESS", "PORT", "USERNAME", "PASSWORD", "DATABASE", "URL")
+    expected = {f"MYSQL_{group}_{part}" for group in "ABCD" for part in parts} | {f"MYSQL_{part}" for part in parts}
+    expected |= {f"POSTGRESQL{group}_{part}" for group in ("", "_MAIN") for part in parts}
+    expected |= {f"REDIS{group}_{part}" for group in ("", "_MAIN") for part in parts if part != "USERNAME"}
+    assert set(variables) == expected
+    assert environment.inputs["metadata"]["name"] == "shop-databases"
+    assert environment.inputs["type"] == "Opaque"
+    assert variables["MYSQL_ADDRESS"] == variables["MYSQL_A_ADDRESS"] == "mysql"
+    assert variables["MYSQL_B_ADDRESS"] == "mysql-b"
+    for group in ("a", "b", "c", "d"):
+        keys = decoded(named(recorder, SECRET, f"shop-mysql-{group}-connection"))
+        assert variables[f"MYSQL_{group.upper()}_URL"] == keys["uri"]
+        assert variables[f"MYSQL_{group.upper()}_PASSWORD"] == keys["password"]
+
+
+def test_no_credential_is_anywhere_but_in_secret_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a given, nor a generated one, nor an administrator's; plain or in base64."""
+    monkeypatch.setattr("offline.recorder.PASSWORD", CANARY)
+    recorder = recorded({**FULL, "environment": "development"})
+    texts = [CANARY, base64.b64encode(CANARY.encode()).decode().rstrip("=")[:-1]]
+    held = 0
+    for registration in recorder.registrations.values():
+        for key, value in registration.inputs.items():
+            if any(text in everything(value) for text in texts):
+                held += 1
+                assert key in registration.secrets, f"{key} of {registration.urn}"
+    assert held >= 2 + 6 + 1 + 2, "providers, connection Secrets, environment, user and role"
+    for urn, outputs in recorder.outputs.items():
+        assert not any(text in everything(outputs) for text in texts), urn
+    assert len(recorder.outputs) == 1 + 1 + 6, "the stack's, the application's and the groups'"
+
+
+def test_an_administrator_never_reaches_the_cluster() -> None:
+    raw = {"servers": {"hq": server("mysql", administrator={"username": "the-boss", "password": CANARY})}, **groups(mysql={"main": on("hq")})}
+    for registration in recorded(raw).registrations.values():
+        if registration.type.startswith("kubernetes:"):
+            texts = [everything(registration.inputs), *(decoded(registration).values() if registration.type == SECRET else ())]
+            assert not any("the-boss" in text or CANARY in text for text in texts), registration.urn
+
+
+@ways
+def test_the_outputs_of_components_are_names(raw: dict[str, Any]) -> None:
+    recorder = recorded(raw)
+    (engine,) = raw["applications"]["shop"]["databases"]
+    assert recorder.outputs[group_of(recorder).urn] == {"service": engine, "secret": f"{engine}-main"}
+    (application,) = recorder.of_type(APPLICATION)
+    assert recorder.outputs[application.urn] == {"namespace": "shop", "secret": "shop-databases"}
+
+
+def test_a_password_is_long_safe_and_changes_by_rotation_alone() -> None:
+    (password,) = recorded(one_group("mysql", rotation=3)).of_type(PASSWORD)
+    assert LENGTH >= 32
+    assert password.inputs == {"length": LENGTH, "special": False, "keepers": {"rotation": "3"}}
+    assert set(password.ignore_changes) == set(IGNORED)
+    assert "keepers" not in password.ignore_changes
+    assert {"length", "special", "upper", "lower", "numeric", "overrideSpecial"} <= set(password.ignore_changes)
+
+
+@pytest.mark.parametrize("raw", [one_group("mysql", GIVEN), one_group("redis", ADDRESSES)], ids=["given", "none"])
+def test_no_password_is_made_for_a_server_that_has_its_own(raw: dict[str, Any]) -> None:
+    assert recorded(raw).of_type(PASSWORD) == []
+
+
+def test_a_given_account_is_told_as_it_was_given() -> None:
+    password = "p%@:/ü'\"\\ &"
+    keys = decoded(named(recorded(one_group("mysql", {**GIVEN, "password": password, "port": 3307})), SECRET, "shop-mysql-main-connection"))
+    assert keys["password"] == password
+    assert (keys["username"], keys["database"], keys["port"]) == ("shop", "shop", "3307")
+    assert keys["uri"] == "mysql://shop:p%25%40%3A%2F%C3%BC%27%22%5C%20%26@mysql:3307/shop"
+
+
+def test_a_server_without_an_account_has_neither_user_nor_password() -> None:
+    keys = decoded(named(recorded(one_group("redis", ADDRESSES)), SECRET, "shop-redis-main-connection"))
+    assert keys == {"type": "redis", "provider": "redis", "host": "redis", "port": "6379", "database": "0", "uri": "redis://redis:6379/0"}
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_rotation_changes_the_passwords_keepers_and_the_pods_annotation_and_nothing_else(engine: str) -> None:
+    before, after = (recorded(one_group(engine, rotation=rotation)) for rotation in (0, 1))
+    password, stateful_set = (
+        named(before, token, name).urn for token, name in ((PASSWORD, f"shop-{engine}-main-password"), (STATEFUL_SET, f"shop-{engine}-main-server"))
+    )
+    old, new = inputs_by_urn(before), inputs_by_urn(after)
+    assert set(old) == set(new)
+    assert {urn for urn in old if old[urn] != new[urn]} == {password, stateful_set}
+    assert new[password] == {**old[password], "keepers": {"rotation": "1"}}
+    changed = json.loads(json.dumps(old[stateful_set]))
+    changed["spec"]["template"]["metadata"]["annotations"]["database-groups/rotation"] = "1"
+    assert new[stateful_set] == changed
+
+
+def test_another_primary_changes_services_and_what_tells_their_names_and_nothing_else() -> None:
+    def stack(primary: str) -> Recorder:
+        names = ("local", "dedicated", "provisioned", "names", "addresses")
+        spec: dict[str, dict[str, Any]] = {
+            "local": {"server": "local"},
+            "dedicated": {"server": {"kind": "dedicated"}},
+            "provisioned": on("hq"),
+            "names": {"server": GIVEN},
+            "addresses": {"server": {**GIVEN, "host": ["10.0.0.1"]}},
+        }
+        return recorded({"servers": {"hq": server("mysql")}, **groups(mysql={name: {**spec[name], "primary": name == primary} for name in names})})
+
+    before, after = stack("local"), stack("addresses")
+    old, new = inputs_by_urn(before, {SERVICE}), inputs_by_urn(after, {SERVICE})
+    assert set(old) == set(new)
+    changed = {before.registrations[urn].name for urn in old if old[urn] != new[urn]}
+    assert changed == {"shop-environment", "shop-mysql-local-connection", "shop-mysql-addresses-connection", "shop-mysql-addresses-endpoints"}
+    for group, service in (("local", "mysql-local"), ("addresses", "mysql")):
+        one, other = (decoded(named(recorder, SECRET, f"shop-mysql-{group}-connection")) for recorder in (before, after))
+        assert {key for key in one if one[key] != other[key]} == {"host", "uri"}
+        assert other["host"] == service
+    slices = [json.loads(json.dumps(named(recorder, SLICE, "shop-mysql-addresses-endpoints").inputs)) for recorder in (before, after)]
+    assert [found["metadata"]["labels"].pop("kubernetes.io/service-name") for found in slices] == ["mysql-addresses", "mysql"]
+    assert slices[0] == slices[1]
+    # Service names stay taken by one resource each, so that none is deleted while another is created in its place.
+    names = [{found.name: found.inputs["metadata"]["name"] for found in recorder.of_type(SERVICE)} for recorder in (before, after)]
+    assert all(name == f"shop-{service}" for services in names for name, service in services.items())
+    assert named(before, SERVICE, "shop-mysql").inputs["spec"]["selector"]["app.kubernetes.io/instance"] == "mysql-local"
+
+
+def test_a_service_of_pods_selects_the_pods_of_its_server_alone() -> None:
+    recorder = recorded(groups(mysql={"a": None, "b": None}))
+    for group in ("a", "b"):
+        spec = named(recorder, SERVICE, f"shop-mysql-{group}").inputs["spec"]
+        labels = {name: named(recorder, STATEFUL_SET, f"shop-mysql-{name}-server").inputs["spec"]["template"]["metadata"]["labels"] for name in ("a", "b")}
+        assert spec["type"] == "ClusterIP"
+        assert [name for name, found in labels.items() if spec["selector"].items() <= found.items()] == [group]
+    assert recorder.of_type(SLICE) == []
+
+
+def test_a_host_name_is_an_external_name() -> None:
+    recorder = recorded(one_group("mysql", {**GIVEN, "port": 3307}))
+    spec = named(recorder, SERVICE, "shop-mysql").inputs["spec"]
+    assert spec == {"type": "ExternalName", "externalName": "db.example.org", "ports": [{"name": "mysql", "port": 3307, "protocol": "TCP"}]}
+    assert recorder.of_type(SLICE) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "addresses"),
+    [
+        ("10.0.0.1", "IPv4", ["10.0.0.1"]),
+        (["10.0.0.1", "10.0.0.2"], "IPv4", ["10.0.0.1", "10.0.0.2"]),
+        ("fd00::1", "IPv6", ["fd00::1"]),
+        (["fd00::1", "fd00:0:0::2"], "IPv6", ["fd00::1", "fd00::2"]),
+    ],
+    ids=["IPv4", "list of IPv4", "IPv6", "list of IPv6"],
+)
+def test_addresses_are_a_service_without_a_selector_and_an_endpoint_slice(host: Any, family: str, addresses: list[str]) -> None:
+    recorder = recorded(one_group("mysql", {**GIVEN, "host": host}))
+    service = named(recorder, SERVICE, "shop-mysql")
+    endpoints = named(recorder, SLICE, "shop-mysql-main-endpoints")
+    ports = [{"name": "mysql", "port": 3306, "protocol": "TCP"}]
+    assert service.inputs["spec"] == {"type": "ClusterIP", "ports": ports}
+    assert endpoints.inputs["addressType"] == family
+    assert [address for endpoint in endpoints.inputs["endpoints"] for address in endpoint["addresses"]] == addresses
+    assert all(endpoint["conditions"] == {"ready": True} for endpoint in endpoints.inputs["endpoints"])
+    assert endpoints.inputs["ports"] == ports
+    assert endpoints.inputs["metadata"]["labels"]["kubernetes.io/service-name"] == service.inputs["metadata"]["name"]
+    assert endpoints.inputs["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == "database-groups"
+    assert service.urn in endpoints.depends_on
+
+
+def test_the_connection_of_a_group_is_a_secret_output() -> None:
+    """Whoever takes it from the component cannot export it in plain text by mistake."""
+    (args,) = (group for application in parse(one_group("mysql", GIVEN)).applications for group in application.groups())
+    secret: list[bool] = []
+
+    async def look(connection: pulumi.Output[Any]) -> None:
+        secret.append(await connection.is_secret())
+
+    run(lambda: pulumi.export("seen", look(DatabaseGroup("g", args).connection)))
+    assert secret == [True]

@@ -1,0 +1,210 @@
+"""Servers of ours run under all that Pod Security `restricted` asks for, where and with what their kind says."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from components.engines import ENGINES
+from components.engines.engine import Flavour, Software
+from offline.recorder import Recorder
+from tests.support import CLAIM, CONFIG_MAP, SECRET, STATEFUL_SET, named, one_group, recorded, urns
+
+RELEASES = [
+    pytest.param(engine.name, flavour.name, series, id=f"{flavour.name} {series}")
+    for engine in ENGINES.values()
+    for flavour in engine.flavours
+    for series in flavour.series
+]
+engines = pytest.mark.parametrize("engine", list(ENGINES))
+kinds = pytest.mark.parametrize("kind", ["local", "dedicated"])
+
+
+def pod_of(recorder: Recorder, engine: str = "mysql") -> dict[str, Any]:
+    spec: dict[str, Any] = named(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["spec"]
+    return spec
+
+
+def pod(engine: str, server: Mapping[str, Any], **stack: Any) -> dict[str, Any]:
+    """The Pod's specification of a server."""
+    return pod_of(recorded({**one_group(engine, dict(server)), **stack}), engine)
+
+
+@kinds
+@pytest.mark.parametrize(("engine", "flavour", "version"), RELEASES)
+def test_an_image_is_the_flavours_official_one_of_the_version(kind: str, engine: str, flavour: str, version: str) -> None:
+    recorder = recorded(one_group(engine, {"kind": kind, "version": version}, flavour=flavour))
+    (container,) = pod_of(recorder, engine)["containers"]
+    assert container["image"] == f"{ENGINES[engine].flavour(flavour).image}:{version}"
+    labels = named(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/version"] == version
+
+
+@engines
+@kinds
+def test_the_default_version_and_flavour_are_the_engines_first_ones(engine: str, kind: str) -> None:
+    flavour = ENGINES[engine].flavours[0]
+    assert pod(engine, {"kind": kind})["containers"][0]["image"] == f"{flavour.image}:{flavour.version}"
+
+
+def test_an_image_of_the_users_takes_the_official_ones_place() -> None:
+    assert pod("mysql", {"kind": "local", "image": "mirror.example.org/mysql:8.4"})["containers"][0]["image"] == "mirror.example.org/mysql:8.4"
+
+
+@engines
+@kinds
+def test_a_server_waits_for_its_secret_scripts_and_volume(engine: str, kind: str) -> None:
+    recorder = recorded(one_group(engine, {"kind": kind}))
+    name = f"shop-{engine}-main"
+    needed = [named(recorder, SECRET, f"{name}-connection"), named(recorder, CONFIG_MAP, f"{name}-scripts"), named(recorder, CLAIM, f"{name}-volume")]
+    assert named(recorder, STATEFUL_SET, f"{name}-server").depends_on >= urns(*needed)
+
+
+@engines
+@kinds
+def test_a_server_is_one_pod_on_a_claim_of_its_own(engine: str, kind: str) -> None:
+    recorder = recorded(one_group(engine, {"kind": kind}))
+    spec = named(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]
+    assert spec["replicas"] == 1
+    assert "volumeClaimTemplates" not in spec
+    volumes = {volume["name"]: volume for volume in spec["template"]["spec"]["volumes"]}
+    assert volumes["data"] == {"name": "data", "persistentVolumeClaim": {"claimName": f"{engine}-main"}}
+    assert volumes["scripts"] == {"name": "scripts", "configMap": {"name": f"{engine}-main"}}
+    mounts = {mount["name"]: mount for mount in spec["template"]["spec"]["containers"][0]["volumeMounts"]}
+    assert set(mounts) == set(volumes)
+    software = ENGINES[engine].software(ENGINES[engine].flavours[0], ENGINES[engine].flavours[0].version)
+    assert mounts["data"]["mountPath"] == software.data
+    assert {mount["mountPath"] for name, mount in mounts.items() if name.startswith("scratch")} == set(software.scratch)
+    assert all(volumes[name] == {"name": name, "emptyDir": {}} for name in volumes if name.startswith("scratch"))
+
+
+@engines
+def test_the_selector_has_no_label_that_another_version_or_flavour_would_change(engine: str) -> None:
+    """It cannot be changed, nor can the Service's name; both would replace the server."""
+    flavour = ENGINES[engine].flavours[-1]
+    one, other = (
+        named(recorded(raw), STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]
+        for raw in (one_group(engine), one_group(engine, {"kind": "dedicated", "version": flavour.series[-1]}, flavour=flavour.name))
+    )
+    assert one["selector"] == other["selector"]
+    assert one["serviceName"] == other["serviceName"] == f"{engine}-main"
+    assert one["selector"]["matchLabels"].items() <= one["template"]["metadata"]["labels"].items()
+
+
+@engines
+@kinds
+def test_the_readiness_probe_runs_the_script_that_logs_in(engine: str, kind: str) -> None:
+    recorder = recorded(one_group(engine, {"kind": kind}))
+    (container,) = pod_of(recorder, engine)["containers"]
+    scripts = named(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
+    software = ENGINES[engine].software(ENGINES[engine].flavours[0], ENGINES[engine].flavours[0].version)
+    assert container["command"] == ["/bin/sh", "/etc/database-groups/start"]
+    assert container["readinessProbe"]["exec"]["command"] == ["/bin/sh", "/etc/database-groups/ready"]
+    assert scripts["start"] == software.start
+    assert scripts["ready"] == software.ready
+    assert scripts.get("started") == software.started
+    hook = container.get("lifecycle", {}).get("postStart", {}).get("exec", {}).get("command")
+    assert hook == (["/bin/sh", "/etc/database-groups/started"] if software.started else None)
+
+
+@engines
+@kinds
+def test_credentials_reach_the_server_by_its_secret_alone(engine: str, kind: str) -> None:
+    recorder = recorded(one_group(engine, {"kind": kind}))
+    (container,) = pod_of(recorder, engine)["containers"]
+    account = {entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if entry["name"].startswith("APPLICATION_")}
+    keys = named(recorder, SECRET, f"shop-{engine}-main-connection").inputs["data"]
+    expected = {key for key in ("username", "password", "database") if key in keys}
+    assert account == {f"APPLICATION_{key.upper()}": {"name": f"{engine}-main", "key": key} for key in expected}
+
+
+def test_a_local_server_is_near_the_web_server_where_possible() -> None:
+    affinity = pod("mysql", {"kind": "local"})["affinity"]
+    assert set(affinity) == {"podAffinity"}
+    ((preferred,),) = affinity["podAffinity"].values()
+    assert "preferredDuringSchedulingIgnoredDuringExecution" in affinity["podAffinity"]
+    assert preferred["podAffinityTerm"] == {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "shop"}},
+    }
+
+
+def test_what_a_local_server_is_near_can_be_said() -> None:
+    affinity = pod("mysql", {"kind": "local", "near": {"app": "web"}})["affinity"]
+    term = affinity["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"]
+    assert term["labelSelector"] == {"matchLabels": {"app": "web"}}
+
+
+@engines
+def test_a_local_server_asks_for_little_and_is_limited_in_memory_alone(engine: str) -> None:
+    memory = ENGINES[engine].software(ENGINES[engine].flavours[0], ENGINES[engine].flavours[0].version).memory
+    resources = pod(engine, {"kind": "local"})["containers"][0]["resources"]
+    assert resources == {"requests": {"cpu": "50m", "memory": memory}, "limits": {"memory": memory}}
+
+
+@engines
+def test_a_dedicated_server_gets_what_it_asks_for_and_no_more(engine: str) -> None:
+    resources = pod(engine, {"kind": "dedicated", "resources": {"cpu": 2}})["containers"][0]["resources"]
+    assert resources == {"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "rule"),
+    [(False, "preferredDuringSchedulingIgnoredDuringExecution"), (True, "requiredDuringSchedulingIgnoredDuringExecution")],
+    ids=["where possible", "exclusive"],
+)
+def test_dedicated_servers_keep_away_from_each_other_in_all_namespaces(exclusive: bool, rule: str) -> None:
+    affinity = pod("mysql", {"kind": "dedicated", "exclusiveNode": exclusive})["affinity"]
+    assert list(affinity) == ["podAntiAffinity"]
+    assert list(affinity["podAntiAffinity"]) == [rule]
+    (entry,) = affinity["podAntiAffinity"][rule]
+    term = entry if exclusive else entry["podAffinityTerm"]
+    assert term["namespaceSelector"] == {}
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    labels = named(recorded(one_group("redis")), STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"]["metadata"]["labels"]
+    assert term["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+NODES = {"selector": {"node-role": "database"}, "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}]}
+
+
+def test_dedicated_servers_alone_are_on_the_nodes_for_databases() -> None:
+    dedicated = pod("mysql", {"kind": "dedicated"}, databaseNodes=NODES)
+    assert dedicated["nodeSelector"] == {"node-role": "database"}
+    assert dedicated["tolerations"] == [{"key": "node-role", "operator": "Equal", "value": "database", "effect": "NoSchedule"}]
+    assert not {"nodeSelector", "tolerations"} & set(pod("mysql", {"kind": "local"}, databaseNodes=NODES))
+    assert not {"nodeSelector", "tolerations"} & set(pod("mysql", {"kind": "dedicated"}))
+
+
+@pytest.mark.parametrize(
+    ("server", "size", "storage_class"),
+    [
+        ({"kind": "local"}, "1Gi", None),
+        ({"kind": "dedicated"}, "10Gi", None),
+        ({"kind": "local", "storage": "2Gi"}, "2Gi", None),
+        ({"kind": "dedicated", "storage": "50Gi", "storageClass": "fast"}, "50Gi", "fast"),
+    ],
+    ids=["local", "dedicated", "size", "class"],
+)
+def test_a_volume_is_as_large_as_was_said(server: dict[str, str], size: str, storage_class: str | None) -> None:
+    spec = named(recorded(one_group("mysql", server)), CLAIM, "shop-mysql-main-volume").inputs["spec"]
+    assert spec["resources"] == {"requests": {"storage": size}}
+    assert spec.get("storageClassName") == storage_class
+    assert spec["accessModes"] == ["ReadWriteOnce"]
+
+
+def test_other_scripts_make_a_new_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ConfigMap's change alone would reach no running server."""
+    redis = ENGINES["redis"]
+    before = recorded(one_group("redis"))
+
+    def software(flavour: Flavour, version: str) -> Software:
+        found = redis.software(flavour, version)
+        return replace(found, ready=f"{found.ready}true\n")
+
+    monkeypatch.setattr("components.application.ENGINES", {"redis": replace(redis, software=software)})
+    after = recorded(one_group("redis"))
+    templates = [named(recorder, STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"] for recorder in (before, after)]
+    assert templates[0]["spec"] == templates[1]["spec"]
+    assert templates[0]["metadata"]["annotations"] != templates[1]["metadata"]["annotations"]

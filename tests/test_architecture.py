@@ -1,0 +1,184 @@
+"""The shape of the code: what may import what, and where engines and server kinds may be named."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from components.engines import ENGINES
+from components.servers import KINDS
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("components", "stacks", "offline", "preflight")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+FORBIDDEN = {
+    "components": ("stacks", "offline", "preflight"),
+    "components.engines": ("components.servers", "components.database_group", "components.application", "components.provisioning", "components.platform"),
+    "components.servers": ("components.database_group", "components.application"),
+    "stacks": ("offline",),
+    "preflight": ("offline", "pulumi", "pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random"),
+}
+"""What the modules of a package never import."""
+NETWORK = ("socket", "ssl", "http", "urllib.request", "requests", "httpx", "aiohttp", "psycopg", "pymysql", "redis", "subprocess")
+PURE = ("components.names", "components.connection")
+"""Modules that need nothing of Pulumi."""
+
+ENGINE_WORDS = set(ENGINES) | {flavour.name for engine in ENGINES.values() for flavour in engine.flavours}
+OWN_MODULES = {
+    **{flavour.name: f"components.engines.{engine.name}" for engine in ENGINES.values() for flavour in engine.flavours},
+    **{engine: f"components.engines.{engine}" for engine in ENGINES},
+    **{kind: f"components.servers.{kind}" for kind in KINDS},
+}
+EXCEPTIONS = {
+    ("components.servers", "local"): "the table of kinds, the one dispatch",
+    ("components.servers", "dedicated"): "the table of kinds, the one dispatch",
+    ("components.servers", "external"): "the table of kinds, the one dispatch",
+    ("components.database_group", "local"): "the server of a group that says none",
+    ("components.arguments", "local"): "a message about link-local addresses",
+    ("components.servers.local", "dedicated"): "the advice not to use it in production",
+    ("components.servers.local", "external"): "the advice not to use it in production",
+}
+"""The literals outside the module that they belong to, each with its reason."""
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a module imports, anywhere in it."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def words(path: Path) -> Iterator[str]:
+    """Every word of a module's strings, but for its docstrings."""
+    prose = {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield from re.findall(r"[A-Za-z]+", node.value)
+
+
+modules = pytest.mark.parametrize("path", FILES, ids=[module(path) for path in FILES])
+
+
+def test_there_is_something_to_hold() -> None:
+    assert {"components.application", "components.engines.mysql", "stacks.config", "offline.recorder"} <= {module(path) for path in FILES}
+
+
+@modules
+def test_imports_point_one_way(path: Path) -> None:
+    for package, forbidden in FORBIDDEN.items():
+        if within(module(path), package):
+            assert [name for name in imports(path) if any(within(name, other) for other in forbidden)] == []
+
+
+@modules
+def test_nothing_is_imported_behind_the_back_of_this_test(path: Path) -> None:
+    names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
+    assert not {"__import__", "exec", "eval"} & names
+    assert not any(within(name, "importlib") for name in imports(path))
+
+
+@modules
+def test_components_do_not_touch_the_network_or_other_programs(path: Path) -> None:
+    if within(module(path), "components"):
+        assert [name for name in imports(path) if any(within(name, other) for other in NETWORK)] == []
+
+
+@modules
+def test_names_and_connections_are_pure(path: Path) -> None:
+    if module(path) in PURE:
+        assert [name for name in imports(path) if "pulumi" in name or "pydantic" in name] == []
+
+
+@modules
+def test_one_module_reads_the_configuration(path: Path) -> None:
+    if module(path) == "stacks.config" or not within(module(path), "components") | within(module(path), "stacks"):
+        return
+    assert [name for name in imports(path) if name.startswith("pulumi") and "config" in name.lower()] == []
+    reads = {"Config", "get_stack", "get_project", "get_organization"}
+    found = [node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pulumi"]
+    assert not reads & set(found)
+    assert not {"environ", "getenv"} & {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+
+
+@modules
+def test_engines_and_kinds_are_named_in_their_own_modules_alone(path: Path) -> None:
+    """A tenth engine is one module and one line: nothing branches on the name of one."""
+    name = module(path)
+    if within(name, "components"):
+        foreign = {word for word in words(path) if OWN_MODULES.get(word, name) != name}
+        assert {word for word in foreign if (name, word) not in EXCEPTIONS} == set()
+
+
+def test_every_exception_is_still_needed() -> None:
+    paths = {module(path): path for path in FILES}
+    assert [(name, word) for name, word in EXCEPTIONS if word not in set(words(paths[name]))] == []
+
+
+def test_engines_and_kinds_have_a_module_each() -> None:
+    assert set(OWN_MODULES.values()) <= {module(path) for path in FILES}
+
+
+@modules
+def test_a_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(tree(path))
+
+
+def defined(path: Path) -> set[str]:
+    """The names that a module makes itself."""
+    found: set[str] = set()
+    for node in tree(path).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def exported(path: Path) -> list[str] | None:
+    """What `__all__` holds."""
+    for node in tree(path).body:
+        if isinstance(node, ast.Assign) and [target.id for target in node.targets if isinstance(target, ast.Name)] == ["__all__"]:
+            return [str(name) for name in ast.literal_eval(node.value)]
+    return None
+
+
+@modules
+def test_what_a_module_exports_is_there_and_its_own(path: Path) -> None:
+    names = exported(path)
+    if names is None:
+        assert not {name for name in defined(path) if not name.startswith("_")}, "a module that makes something says what of it is for others"
+        return
+    assert len(set(names)) == len(names)
+    assert [name for name in names if name not in defined(path)] == []
+    assert [name for name in names if name.startswith("_")] == []
+
+
+@modules
+def test_nothing_is_imported_that_its_module_does_not_export(path: Path) -> None:
+    paths = {module(found): found for found in FILES}
+    taken = [name.rpartition(".") for name in imports(path) if any(within(name, package) for package in PACKAGES)]
+    assert [f"{source}.{name}" for source, _, name in taken if f"{source}.{name}" not in paths and name not in (exported(paths[source]) or ())] == []
+
+
+def test_the_program_is_a_few_lines() -> None:
+    assert len((ROOT / "__main__.py").read_text().splitlines()) < 25
