@@ -142,6 +142,8 @@ class Cluster:
             tty=False,
             _preload_content=False,
         )
-        client.run_forever(timeout=60)
-        output = client.read_all()
-        return client.returncode == 0, output
+        try:
+            client.run_forever(timeout=60)
+            return client.returncode == 0, client.read_all()
+        finally:
+            client.close()
