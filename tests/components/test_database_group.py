@@ -356,9 +356,10 @@ def test_addresses_are_a_service_without_a_selector_and_an_endpoint_slice(host: 
     assert service.urn in endpoints.depends_on
 
 
-def test_the_connection_of_a_group_is_a_secret_output() -> None:
+@pytest.mark.parametrize("raw", [one_group("mysql", GIVEN), one_group("redis", ADDRESSES), one_group("mysql")], ids=["given", "none", "generated"])
+def test_the_connection_of_a_group_is_a_secret_output(raw: dict[str, Any]) -> None:
     """Whoever takes it from the component cannot export it in plain text by mistake."""
-    (args,) = (group for application in parse(one_group("mysql", GIVEN)).applications for group in application.groups())
+    (args,) = (group for application in parse(raw).applications for group in application.groups())
     secret: list[bool] = []
 
     async def look(connection: pulumi.Output[Any]) -> None:

@@ -373,6 +373,7 @@ SMALL_STACKS = st.dictionaries(
 
 @settings(max_examples=150)
 @given(applications=SMALL_STACKS)
+@example(applications={"a": {"databases": {"mysql": {"b-a": on("hq")}}}, "a-b": {"databases": {"mysql": {"a": on("hq")}}}})
 def test_no_two_things_of_a_good_stack_have_one_name(applications: dict[str, Any]) -> None:
     """Neither for Pulumi (the recorder refuses that) nor in the cluster nor on an external server."""
     raw = {"servers": {"hq": server("mysql")}, "applications": applications}
