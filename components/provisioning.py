@@ -4,10 +4,10 @@ The administrator's account is used here, by the program; it never reaches the c
 """
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pulumi
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema, model_validator
 
 from components.arguments import Arguments, Host, Hosts, Password, Port, Text
 from components.engines import ENGINES
@@ -47,6 +47,14 @@ class ProvisioningServerSpec(Arguments):
     tls: Literal["disable", "require", "verify-full"] = "verify-full"
     """How the program's own connection is secured."""
     administrator: AdministratorSpec
+
+    @model_validator(mode="after")
+    def _safe_for_the_provider(self) -> Self:
+        provisioning = ENGINES[self.engine].provisioning
+        unsafe = [character for character in (provisioning.unsafe_in_username if provisioning else "") if character in self.administrator.username]
+        if unsafe:
+            raise ValueError(f"has an administrator with {unsafe[0]!r} in the user name, which the provider for {self.engine} takes for something else")
+        return self
 
     @property
     def service_port(self) -> int:

@@ -114,6 +114,9 @@ def run(program: Callable[[], None], *, stack: str = "test", config: Mapping[str
 
     async def main() -> None:
         mocks.set_mocks(recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder)
+        # What a run that failed left behind belongs to an event loop that is gone.
+        settings.SETTINGS.rpc_manager.clear()
+        settings.SETTINGS.outputs.clear()
         settings.set_root_resource(None)  # type: ignore[arg-type]  # the mocks make a root that belongs to no program
         set_all_config(dict(config or {}), list(encrypted))
         await run_in_stack(program)

@@ -49,7 +49,7 @@ def read(path: Path) -> StackFile:
         raise ValueError(f"{path.name} is not a stack file: it has no map named 'config'")
     opened = {str(key): _opened(value) for key, value in config.items()}
     return StackFile(
-        config={key: value if isinstance(value, str) else json.dumps(value) for key, value in opened.items()},
+        config={key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in opened.items()},
         encrypted=tuple(str(key) for key, value in config.items() if _opened(value) != value),
     )
 

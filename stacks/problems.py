@@ -17,7 +17,7 @@ __all__ = ["InvalidStack", "Location", "Problem", "problems_of"]
 
 Location = tuple[str | int, ...]
 
-HARMLESS = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:]{0,62}")
+HARMLESS = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}")
 SECRET_KEYS = {"password"}
 KEY_MARK = "[key]"
 PLAIN = {

@@ -113,6 +113,8 @@ class Provisioning:
 
     provider: Provider
     provision: Provision
+    unsafe_in_username: str = ""
+    """Characters that the provider takes for something else in an administrator's user name."""
 
 
 @dataclass(frozen=True, kw_only=True)

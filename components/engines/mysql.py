@@ -105,6 +105,7 @@ MYSQL = Engine(
     software=_software,
     username_limit=32,
     database_limit=64,
-    provisioning=Provisioning(provider=_provider, provision=_provision),
+    # In the connection string that the provider makes, a colon begins the password.
+    provisioning=Provisioning(provider=_provider, provision=_provision, unsafe_in_username=":"),
     relational=True,
 )

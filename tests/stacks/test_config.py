@@ -390,3 +390,16 @@ def test_no_two_things_of_a_good_stack_have_one_name(applications: dict[str, Any
     databases = [found.inputs["name"] for found in registrations if found.type == "mysql:index/database:Database"]
     for names in (objects, databases):
         assert [name for name, same in itertools.groupby(sorted(names, key=str)) if len(list(same)) > 1] == []
+
+
+def test_an_administrator_whom_the_mysql_provider_would_misread_is_refused() -> None:
+    """The provider ends the user name at a colon; PostgreSQL's takes it as it is."""
+    applications = {"shop": {"databases": {"redis": {"main": None}}}}
+
+    def parsed(engine: str) -> None:
+        server = {"engine": engine, "host": "db.example.org", "administrator": {"username": "a:b", "password": "word"}}
+        parse({"servers": {"hq": server}, "applications": applications})
+
+    parsed("postgresql")
+    with pytest.raises(InvalidStack, match=r"servers\.hq: has an administrator with ':' in the user name"):
+        parsed("mysql")

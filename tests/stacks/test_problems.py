@@ -198,7 +198,7 @@ HOSTS = [
     ("link-local", "169.254.1.1", f"host: '169.254.1.1' {NO_SLICE}"),
     ("multicast", "224.0.0.1", f"host: '224.0.0.1' {NO_SLICE}"),
     ("upper case", "DB.example.org", f"host: 'DB.example.org' {MALFORMED}"),
-    ("with a port", "db.example.org:3306", f"host: 'db.example.org:3306' {MALFORMED}"),
+    ("with a port", "db.example.org:3306", f"host: {MALFORMED}"),
     ("with a user", f"shop:{CANARY}@db.example.org", f"host: {MALFORMED}"),
     ("URL", "https://db.example.org", f"host: {MALFORMED}"),
     ("space", "db example", f"host: {MALFORMED}"),
