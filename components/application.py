@@ -66,8 +66,13 @@ class ApplicationArgs:
                 )
 
     def database_url_group(self) -> DatabaseGroupArgs | None:
-        """The group that DATABASE_URL stands for: the one relational group with default names, where there is just one."""
-        candidates = [group for group in self.groups() if group.default and group.engine.relational]
+        """The group that DATABASE_URL stands for: the one relational group with default names, where there is just one.
+
+        A file counts only where no relational server does: whoever has both keeps the file for something else.
+        """
+        relational = [group for group in self.groups() if group.engine.relational]
+        servers = [group for group in relational if group.engine.port is not None]
+        candidates = [group for group in servers or relational if group.default]
         return candidates[0] if len(candidates) == 1 else None
 
     def summary(self) -> dict[str, Any]:

@@ -11,10 +11,28 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator
 from pydantic.alias_generators import to_camel
 
-__all__ = ["Arguments", "Count", "Cpu", "Flag", "Host", "Hosts", "Labels", "Name", "Password", "Port", "Size", "Text", "is_address", "is_loopback"]
+__all__ = [
+    "Arguments",
+    "Count",
+    "Cpu",
+    "Flag",
+    "Host",
+    "Hosts",
+    "Labels",
+    "Name",
+    "Password",
+    "Port",
+    "Scalar",
+    "SettingName",
+    "Size",
+    "Text",
+    "is_address",
+    "is_loopback",
+]
 
 NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 POSITIVE = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
+SETTING_PATTERN = r"^[A-Za-z_][-A-Za-z0-9_.]*$"
 CPU_PATTERN = f"^{POSITIVE}m?$"
 SIZE_PATTERN = f"^{POSITIVE}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)$"
 HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -90,6 +108,13 @@ def _reachable_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return hosts
 
 
+def _one_line(value: str) -> str:
+    """A value that ends where its line does."""
+    if CONTROL_CHARACTERS.search(value):
+        raise ValueError("holds a control character, such as a line break")
+    return value
+
+
 def _no_control_characters(value: SecretStr) -> SecretStr:
     """A password that a variable, a URI and every protocol can carry."""
     if CONTROL_CHARACTERS.search(value.get_secret_value()):
@@ -110,6 +135,9 @@ Cpu = Annotated[
     BeforeValidator(_number_as_text),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": CPU_PATTERN, "maxLength": 20}, {"type": "number", "exclusiveMinimum": 0}]}),
 ]
+Scalar = Annotated[str, Field(max_length=4096), AfterValidator(_one_line)] | Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | Flag
+"""A value of a configuration file."""
+SettingName = Annotated[str, Field(pattern=SETTING_PATTERN, max_length=200)]
 Size = Annotated[str, Field(pattern=SIZE_PATTERN, max_length=20)]
 Host = Annotated[str, AfterValidator(_host)]
 Hosts = Annotated[

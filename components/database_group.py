@@ -20,6 +20,8 @@ from components.servers.local import LocalServer
 from components.servers.server import Access, Credentials, ServerArgs
 from components.service import create_service
 
+PASSWORD = "password"  # noqa: S105 (a key)
+
 __all__ = ["DatabaseGroup", "DatabaseGroupArgs", "Group", "GroupSpec", "encoded"]
 
 
@@ -125,7 +127,7 @@ class DatabaseGroupArgs:
         """What a stack output says of the group: names only."""
         access = KINDS[self.spec.server.kind].access(self.for_server(), self.spec.server)
         return {
-            "service": self.service,
+            "service": self.service if access.backend else None,
             "secret": self.secret,
             "kind": self.spec.server.kind,
             "engine": self.engine.name,
@@ -160,17 +162,18 @@ class DatabaseGroup(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         kind.create(server, args.spec.server, Credentials(account=access.account, password=password, secret=secret), self)
-        create_service(
-            args.service,
-            access.backend,
-            application=args.application,
-            server=args.secret,
-            port_name=args.engine.name,
-            namespace=args.namespace,
-            labels=args.labels,
-            parent=self,
-        )
-        self.register_outputs({"service": args.service, "secret": args.secret})
+        if access.backend:
+            create_service(
+                args.service,
+                access.backend,
+                application=args.application,
+                server=args.secret,
+                port_name=args.engine.name,
+                namespace=args.namespace,
+                labels=args.labels,
+                parent=self,
+            )
+        self.register_outputs({"service": args.service if access.backend else None, "secret": args.secret})
 
 
 def encoded(data: Mapping[str, str]) -> dict[str, str]:
@@ -182,10 +185,11 @@ def _connection_keys(args: DatabaseGroupArgs, access: Access, password: str | No
     connection = Connection(
         engine=args.engine.name,
         provider=args.flavour.name,
-        host=args.service,
-        port=access.backend.port,
+        host=args.service if access.backend else None,
+        port=access.backend.port if access.backend else None,
         username=access.account.username,
-        password=password,
+        password=password if args.engine.credential == PASSWORD else None,
         database=access.account.database,
+        extra={**access.account.extra, **({args.engine.credential: password} if password and args.engine.credential not in (None, PASSWORD) else {})},
     )
     return secret_keys(connection, args.engine.uri(connection))

@@ -59,7 +59,7 @@ class ProvisioningServerSpec(Arguments):
     @property
     def service_port(self) -> int:
         """The port that applications connect to."""
-        return self.port or ENGINES[self.engine].port
+        return self.port or ENGINES[self.engine].port or 0
 
     @property
     def endpoint(self) -> tuple[str, int]:

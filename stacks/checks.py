@@ -126,7 +126,7 @@ def _claims_of_group(group: DatabaseGroupArgs, application: ApplicationArgs) -> 
 def _claims_on_server(group: DatabaseGroupArgs) -> Iterator[Claim]:
     """The user and the database that are made on a server which other groups use too."""
     access = _access(group)
-    if not (isinstance(access.password, Generated) and access.backend.hosts):
+    if not (isinstance(access.password, Generated) and access.backend and access.backend.hosts):
         return
     server = (access.backend.hosts, access.backend.port)
     for what, name in (("database", access.account.database), ("user", access.account.username)):

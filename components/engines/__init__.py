@@ -6,8 +6,10 @@ from types import MappingProxyType
 from components.engines.engine import Engine
 from components.engines.mysql import MYSQL
 from components.engines.postgresql import POSTGRESQL
+from components.engines.rabbitmq import RABBITMQ
 from components.engines.redis import REDIS
+from components.engines.sqlite import SQLITE
 
 __all__ = ["ENGINES"]
 
-ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (MYSQL, POSTGRESQL, REDIS)})
+ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)})

@@ -8,6 +8,7 @@ from typing import Protocol
 import pulumi
 
 from components.connection import Connection
+from components.engines.settings import Settings
 
 __all__ = ["Account", "Administrator", "Engine", "Flavour", "Provisioning", "Software", "Tenant"]
 
@@ -17,16 +18,16 @@ class Flavour:
     """One program that speaks an engine's protocol."""
 
     name: str
-    image: str
-    """The repository of its official image; the version is the tag."""
+    image: str | None
+    """The repository of its official image, where there is one; the version is the tag."""
     series: tuple[str, ...]
     """The version series that the program runs, oldest first. Data of one series is not opened by another."""
     version: str
-    """The series that a group gets where it names none."""
+    """The series that a group gets where it names none; empty where there is nothing to run."""
     uid: int
     """The user and group of the image's server."""
-    command: str
-    """The server's program in the image."""
+    command: str = ""
+    """The server's program in the image, where flavours differ in it."""
 
     def series_of(self, version: str) -> str | None:
         """The series that a version belongs to (`8.4.3` to `8.4`), or None where it belongs to none."""
@@ -39,14 +40,21 @@ class Account:
 
     username: str | None = None
     database: str | None = None
+    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The engine's own keys, such as `org` and `bucket`."""
+
+    def keys(self) -> dict[str, str]:
+        """The parts that there are, by their keys in the connection Secret."""
+        parts = {"username": self.username, "database": self.database, **self.extra}
+        return {key: value for key, value in parts.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Software:
     """What an engine's image needs to run as one server; how and where it runs is the server kind's matter.
 
-    The scripts find the application's account in APPLICATION_USERNAME, APPLICATION_PASSWORD and APPLICATION_DATABASE, and
-    the address of the Pod in POD_IP. They hold no credential.
+    The scripts find the application's account in APPLICATION_USERNAME, APPLICATION_PASSWORD, APPLICATION_DATABASE and so on for each key of
+    the account, the address of the Pod in POD_IP, and the user's settings in the file /etc/database-groups/settings. They hold no credential.
     """
 
     start: str
@@ -64,6 +72,10 @@ class Software:
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     memory: str
     """The least memory that the server works well with."""
+    init: str | None = None
+    """The file from which the image runs what is to be run once, on an empty volume, if it has such a way."""
+    capabilities: tuple[str, ...] = ()
+    """Capabilities without which the server cannot run. One that needs any runs as root, outside Pod Security `restricted`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +134,17 @@ class Engine:
     """A type of database."""
 
     name: str
-    port: int
+    port: int | None
+    """The port of its protocol; None for a file, which has no server."""
     flavours: tuple[Flavour, ...]
     """The first one is the default."""
     uri: Callable[[Connection], str]
     account: Callable[[str, str], Account]
     """The account of a group that we name: by application and group."""
-    software: Callable[[Flavour, str], Software]
-    """What a version of a flavour needs to run."""
+    software: Callable[[Flavour, str], Software] | None
+    """What a version of a flavour needs to run; None for a file, which nothing runs."""
+    settings: Settings | None = None
+    """The server's configuration file, if the user may add to it."""
     username_limit: int | None = None
     """Characters that a user name may have."""
     database_limit: int | None = None
@@ -137,12 +152,16 @@ class Engine:
     provisioning: Provisioning | None = None
     relational: bool = False
     """Whether a primary group of it may be the application's DATABASE_URL."""
-    anonymous: bool = False
-    """Whether an external server may be used without credentials."""
+    credential: str | None = "password"
+    """The key of the connection Secret that is secret: `password`, `token`; None where there is none."""
+    given: Mapping[str, bool]
+    """What the user says of an account that exists on an external server, and whether that is necessary."""
+    given_defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What is assumed of it where the user does not say it."""
     nameless: bool = False
     """Whether a password may stand without a user name."""
-    default_database: str | None = None
-    """The database of an external server where the user names none; without it, naming one is necessary."""
+    claimable: bool = False
+    """Whether an external server's data can be had as a volume, by a storage class."""
 
     def flavour(self, name: str | None) -> Flavour:
         """The flavour of that name, or the default one. Raises KeyError where there is none of that name."""

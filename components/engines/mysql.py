@@ -11,6 +11,7 @@ import pulumi_mysql as mysql
 
 from components.connection import Connection, url
 from components.engines.engine import Account, Administrator, Engine, Flavour, Provisioning, Software, Tenant
+from components.engines.settings import Settings, assignments, words
 from components.names import account_name
 
 __all__ = ["MYSQL"]
@@ -32,7 +33,7 @@ def _software(flavour: Flavour, _version: str) -> Software:
 set -eu
 umask 077
 MYSQL_ROOT_PASSWORD=$(head -c 32 /dev/urandom | base64)
-export MYSQL_ROOT_PASSWORD MYSQL_ROOT_HOST=localhost
+export MYSQL_ROOT_PASSWORD MYSQL_ROOT_HOST=localhost MYSQL_DATABASE="$APPLICATION_DATABASE"
 pattern=$(printf %s "$APPLICATION_DATABASE" | sed 's/_/\\\\_/g')
 cat > /var/run/mysqld/init.sql <<STATEMENTS
 CREATE DATABASE IF NOT EXISTS \\`$APPLICATION_DATABASE\\` CHARACTER SET utf8mb4;
@@ -45,7 +46,7 @@ if [ -d /var/lib/mysql/mysql ]; then
 fi
 printf '[client]\\nuser="root"\\npassword="%s"\\n' "$MYSQL_ROOT_PASSWORD" > /var/run/mysqld/root.cnf
 printf '[client]\\nuser="%s"\\npassword="%s"\\n' "$APPLICATION_USERNAME" "$APPLICATION_PASSWORD" > /var/run/mysqld/application.cnf
-exec docker-entrypoint.sh {flavour.command} --init-file=/var/run/mysqld/init.sql
+exec docker-entrypoint.sh {flavour.command} --defaults-extra-file=/etc/database-groups/settings --init-file=/var/run/mysqld/init.sql
 """,
         ready="""\
 #!/bin/sh
@@ -57,6 +58,7 @@ exec mysql --defaults-file=/var/run/mysqld/application.cnf --connect-timeout=5 -
         data_folder="mysql",
         scratch=("/var/run/mysqld", "/tmp"),
         memory="768Mi",
+        init="/docker-entrypoint-initdb.d/init.sql",
     )
 
 
@@ -108,4 +110,10 @@ MYSQL = Engine(
     # In the connection string that the provider makes, a colon begins the password.
     provisioning=Provisioning(provider=_provider, provision=_provision, unsafe_in_username=":"),
     relational=True,
+    settings=Settings(
+        render=lambda values: "[mysqld]\n" + assignments(values, sign=" = ", true="ON", false="OFF", quote=words),
+        owned=frozenset({"bind_address", "datadir", "init_file", "pid_file", "port", "skip_grant_tables", "skip_networking", "socket", "user"}),
+        normal=lambda name: name.lower().replace("-", "_").removeprefix("loose_"),
+    ),
+    given={"database": True, "username": True, "password": True},
 )

@@ -12,6 +12,7 @@ import pulumi_postgresql as postgresql
 
 from components.connection import Connection, url
 from components.engines.engine import Account, Administrator, Engine, Flavour, Provisioning, Software, Tenant
+from components.engines.settings import Settings, assignments
 from components.names import account_name
 
 __all__ = ["POSTGRESQL"]
@@ -19,6 +20,11 @@ __all__ = ["POSTGRESQL"]
 CONNECT_SECONDS = 15
 VOLUME_MOVED_IN = 18
 """From this major version on the image keeps its data a level higher, in a folder of the version (its documentation, "PGDATA")."""
+
+
+def _quoted(value: str) -> str:
+    """A value as postgresql.conf has it ("Setting Parameters", 19.1.1 of its documentation)."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _uri(connection: Connection) -> str:
@@ -34,8 +40,9 @@ def _software(flavour: Flavour, version: str) -> Software:
 #!/bin/sh
 set -eu
 POSTGRES_PASSWORD=$(head -c 32 /dev/urandom | base64)
-export POSTGRES_PASSWORD
-exec docker-entrypoint.sh {flavour.command}
+export POSTGRES_PASSWORD POSTGRES_DB="$APPLICATION_DATABASE"
+printf "include '%s/postgresql.conf'\\ninclude '/etc/database-groups/settings'\\n" "$PGDATA" > /tmp/postgresql.conf
+exec docker-entrypoint.sh {flavour.command} -c config_file=/tmp/postgresql.conf
 """,
         # The server of the image's first initialisation listens on the socket alone, so what answers over TCP is the final one.
         started="""\
@@ -51,6 +58,7 @@ SET log_min_error_statement = 'panic';
 SELECT format('CREATE ROLE %I', :'username') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'username') \\gexec
 ALTER ROLE :"username" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
 SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'username') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \\gexec
+ALTER DATABASE :"database" OWNER TO :"username";
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 ALTER ROLE postgres PASSWORD NULL;
 STATEMENTS
@@ -65,6 +73,7 @@ PGCONNECT_TIMEOUT=5 PGPASSWORD=$APPLICATION_PASSWORD exec psql --no-psqlrc --qui
         scratch=("/var/run/postgresql", "/tmp"),
         environment={"PGDATA": f"{volume}/{major}/docker" if major >= VOLUME_MOVED_IN else f"{volume}/pgdata"},
         memory="256Mi",
+        init="/docker-entrypoint-initdb.d/init.sql",
     )
 
 
@@ -125,4 +134,11 @@ POSTGRESQL = Engine(
     database_limit=63,
     provisioning=Provisioning(provider=_provider, provision=_provision),
     relational=True,
+    settings=Settings(
+        render=lambda values: assignments(values, sign=" = ", true="on", false="off", quote=_quoted),
+        owned=frozenset(
+            {"config_file", "data_directory", "external_pid_file", "hba_file", "ident_file", "listen_addresses", "port", "unix_socket_directories"}
+        ),
+    ),
+    given={"database": True, "username": True, "password": True},
 )

@@ -6,6 +6,7 @@ where only the server can read it; that also gives a kept volume the password of
 
 from components.connection import Connection, url
 from components.engines.engine import Account, Engine, Flavour, Software
+from components.engines.settings import Settings, assignments, words
 
 __all__ = ["REDIS"]
 
@@ -21,9 +22,10 @@ def _software(flavour: Flavour, _version: str) -> Software:
 set -eu
 umask 077
 cat > /run/server/server.conf <<CONFIGURATION
+appendonly yes
+include /etc/database-groups/settings
 requirepass "$APPLICATION_PASSWORD"
 dir /data
-appendonly yes
 CONFIGURATION
 exec docker-entrypoint.sh {flavour.command} /run/server/server.conf
 """,
@@ -49,7 +51,11 @@ REDIS = Engine(
     uri=_uri,
     account=lambda _application, _group: Account(database="0"),
     software=_software,
-    anonymous=True,
+    settings=Settings(
+        render=lambda values: assignments(values, sign=" ", true="yes", false="no", quote=words),
+        owned=frozenset({"aclfile", "bind", "dir", "include", "masterauth", "port", "rename-command", "requirepass", "tls-port", "unixsocket", "user"}),
+    ),
+    given={"database": False, "username": False, "password": False},
+    given_defaults={"database": "0"},
     nameless=True,
-    default_database="0",
 )

@@ -1,5 +1,6 @@
 """The kind `dedicated`: a server of a group's own, on the nodes for databases, away from other database servers."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pulumi
@@ -56,4 +57,12 @@ def _create(args: ServerArgs, spec: DedicatedServer, credentials: Credentials, p
     create_single_server(args, spec, credentials, scheduling, parent)
 
 
-DEDICATED = ServerKind[DedicatedServer](access=single_server_access, create=_create, mistakes=single_server_mistakes)
+def _mistakes(args: ServerArgs, spec: DedicatedServer) -> Iterator[tuple[str, str]]:
+    """Those of every server of ours, and an engine without one."""
+    if args.engine.software is None:
+        yield "kind", f"'dedicated' is for servers: {args.engine.name} is a file, and can only be local"
+    else:
+        yield from single_server_mistakes(args, spec)
+
+
+DEDICATED = ServerKind[DedicatedServer](access=single_server_access, create=_create, mistakes=_mistakes)

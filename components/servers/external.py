@@ -1,16 +1,20 @@
 """The kind `external`: a server outside the cluster. A database is made on it (`on:`), or is there already (`host:`)."""
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import pulumi
+import pulumi_kubernetes as kubernetes
 from pydantic import model_validator
+from pydantic.alias_generators import to_camel
 
-from components.arguments import Arguments, Hosts, Name, Password, Port, Text
+from components.arguments import Arguments, Hosts, Name, Password, Port, Size, Text
 from components.credentials import Generated
 from components.engines.engine import Account
 from components.servers.server import Access, Credentials, ServerArgs, ServerKind
 from components.service import Backend
+
+ACCOUNT_KEYS = ("database", "username", "password", "token", "org", "bucket", "vhost", "volume")
 
 __all__ = ["EXTERNAL", "ExternalServer"]
 
@@ -28,6 +32,15 @@ class ExternalServer(Arguments):
     database: Text | None = None
     username: Text | None = None
     password: Password | None = None
+    token: Password | None = None
+    org: Text | None = None
+    bucket: Text | None = None
+    vhost: Text | None = None
+    volume: Text | None = None
+    storage_class: Text | None = None
+    """A class that makes volumes on the server, of which the application gets one."""
+    storage: Size | None = None
+    """The size of that volume."""
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
@@ -36,11 +49,15 @@ class ExternalServer(Arguments):
                 "needs 'on' (one of the stack's servers, to make a database there) or 'host' (where a database exists already), "
                 + ("and has neither" if self.on is None else "and has both")
             )
-        given = [key for key in ("port", "database", "username", "password") if getattr(self, key) is not None]
+        given = [key for key in self.model_fields_set - {"kind", "on", "host"} if getattr(self, key) is not None]
         if self.on is not None and given:
-            raise ValueError(f"has {', '.join(map(repr, given))} beside 'on'; on one of the stack's servers these are made by the program")
+            raise ValueError(
+                f"has {', '.join(map(repr, sorted(map(to_camel, given))))} beside 'on'; on one of the stack's servers these are made by the program"
+            )
         if self.username is not None and self.password is None:
             raise ValueError("has a 'username' without a 'password'")
+        if (self.storage_class is None) != (self.storage is None):
+            raise ValueError("needs 'storageClass' and 'storage' together, for a volume on the server")
         return self
 
 
@@ -54,10 +71,12 @@ def _access(args: ServerArgs, spec: ExternalServer) -> Access:
             backend=Backend(port=server.service_port, hosts=server.host),
             version=None,
         )
+    told = {**args.engine.given_defaults, **{key: getattr(spec, key) for key in args.engine.given if getattr(spec, key) is not None}}
+    secret = told.pop(args.engine.credential, None) if args.engine.credential else None
     return Access(
-        account=Account(username=spec.username, database=spec.database or args.engine.default_database),
-        password=spec.password,
-        backend=Backend(port=spec.port or args.engine.port, hosts=spec.host or ()),
+        account=Account(username=told.pop("username", None), database=told.pop("database", None), extra=told),
+        password=secret,
+        backend=Backend(port=spec.port or args.engine.port or 0, hosts=spec.host or ()),
         version=None,
     )
 
@@ -71,16 +90,26 @@ def _mistakes(args: ServerArgs, spec: ExternalServer) -> Iterator[tuple[str, str
         elif server.spec.engine != args.engine.name:
             yield "on", f"{spec.on!r} is a server of {server.spec.engine}, and the group is of {args.engine.name}"
         return
-    if spec.password is None and not args.engine.anonymous:
-        yield "", f"has no 'username' and 'password', without which {args.engine.name} lets nobody in; or name one of the stack's servers with 'on'"
-    if spec.password is not None and spec.username is None and not args.engine.nameless:
+    if args.engine.port is None:
+        yield "kind", f"'external' is for servers: {args.engine.name} is a file, and can only be local"
+        return
+    for key in ACCOUNT_KEYS:
+        if getattr(spec, key) is not None and key not in args.engine.given:
+            yield key, f"has no meaning for {args.engine.name}; it takes {', '.join(sorted(args.engine.given)) or 'none of these keys'}"
+    missing = [key for key, necessary in args.engine.given.items() if necessary and getattr(spec, key) is None]
+    if missing:
+        yield (
+            "",
+            f"lacks {', '.join(map(repr, sorted(missing)))}, without which {args.engine.name} cannot be used; or use 'on', where it can be",
+        )
+    if spec.password is not None and spec.username is None and not args.engine.nameless and "username" not in missing:
         yield "", "has a 'password' without a 'username'"
-    if spec.database is None and args.engine.default_database is None:
-        yield "", "has no 'database': the name of the one that exists there"
+    if spec.storage_class is not None and not args.engine.claimable:
+        yield "storageClass", f"has no meaning for {args.engine.name}, whose data is not had as a volume"
 
 
 def _create(args: ServerArgs, spec: ExternalServer, credentials: Credentials, parent: pulumi.Resource) -> None:
-    """Makes the account where the group is `on` a server; else nothing."""
+    """Makes the account where the group is `on` a server, and a volume where one is to be had of it."""
     if spec.on is not None:
         args.platform.servers[spec.on].provision(
             args.resource_name,
@@ -89,6 +118,10 @@ def _create(args: ServerArgs, spec: ExternalServer, credentials: Credentials, pa
             durable=args.platform.durable(parent),
             plain=pulumi.ResourceOptions(parent=parent, retain_on_delete=args.platform.production),
         )
+    if spec.storage_class is not None:
+        volume: Any = {"accessModes": ["ReadWriteMany"], "storageClassName": spec.storage_class, "resources": {"requests": {"storage": spec.storage}}}
+        metadata: Any = {"name": args.name, "namespace": args.namespace, "labels": args.labels}
+        kubernetes.core.v1.PersistentVolumeClaim(f"{args.resource_name}-volume", metadata=metadata, spec=volume, opts=args.platform.durable(parent))
 
 
 EXTERNAL = ServerKind[ExternalServer](access=_access, create=_create, mistakes=_mistakes)

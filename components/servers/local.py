@@ -1,5 +1,6 @@
 """The kind `local`: a small server beside the application's web server, for development."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import pulumi
@@ -33,7 +34,8 @@ class LocalServer(SingleServerSpec):
 
 def _create(args: ServerArgs, spec: LocalServer, credentials: Credentials, parent: pulumi.Resource) -> None:
     """Runs a small server. A limit on memory alone: a server that waits for a processor is slow, one without memory takes the node's."""
-    memory = spec.resources.memory or args.engine.software(args.flavour, spec.version or args.flavour.version).memory
+    software = args.engine.software(args.flavour, spec.version or args.flavour.version) if args.engine.software else None
+    memory = spec.resources.memory or (software.memory if software else "")
     near = spec.near or {"app.kubernetes.io/name": args.application}
     scheduling = Scheduling(
         storage=STORAGE,
@@ -50,9 +52,16 @@ def _create(args: ServerArgs, spec: LocalServer, credentials: Credentials, paren
     create_single_server(args, spec, credentials, scheduling, parent)
 
 
+def _mistakes(args: ServerArgs, spec: LocalServer) -> Iterator[tuple[str, str]]:
+    """Those of every server of ours, and a file in production."""
+    if args.engine.software is None and args.platform.production:
+        yield "", f"is a file beside one Pod: {args.engine.name} is for development only; in production use an engine with a server"
+    yield from single_server_mistakes(args, spec)
+
+
 LOCAL = ServerKind[LocalServer](
     access=single_server_access,
     create=_create,
-    mistakes=single_server_mistakes,
+    mistakes=_mistakes,
     production_warning="a local server shares the node of its web server and is for development; in production use dedicated or external",
 )

@@ -9,13 +9,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
-from components.arguments import Arguments, Cpu, Size, Text
+from components.arguments import Arguments, Cpu, Scalar, SettingName, Size, Text
 from components.credentials import Generated
 from components.engines.engine import Account, Engine, Flavour, Software
 from components.platform import Platform
@@ -57,6 +57,10 @@ class SingleServerSpec(Arguments):
     storage_class: Text | None = None
     """The cluster's default by default."""
     resources: Resources = Resources()
+    settings: dict[SettingName, Scalar] = Field(default_factory=dict)
+    """What the server's own configuration file says beside what the program gives it."""
+    init: Annotated[str, Field(min_length=1, max_length=500_000)] | None = None
+    """What the image runs once, as the superuser, on an empty volume: SQL, or what its documentation says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,8 @@ class Access:
     account: Account
     password: Generated | SecretStr | None
     """To be generated, given by the user, or none at all."""
-    backend: Backend
+    backend: Backend | None
+    """What the Service leads to; None where there is no server to lead to."""
     version: str | None
     """The version of a server that we run."""
 
@@ -135,40 +140,57 @@ def single_server_access(args: ServerArgs, spec: SingleServerSpec) -> Access:
     """The account that the program names, with a generated password, on a server that it runs."""
     return Access(
         account=args.engine.account(args.application, args.group),
-        password=Generated(rotation=args.rotation),
-        backend=Backend(port=args.engine.port, pods=_selector(args)),
-        version=spec.version or args.flavour.version,
+        password=Generated(rotation=args.rotation) if args.engine.credential else None,
+        backend=Backend(port=args.engine.port, pods=_selector(args)) if args.engine.port else None,
+        version=spec.version or args.flavour.version or None,
     )
 
 
 def single_server_mistakes(args: ServerArgs, spec: SingleServerSpec) -> Iterator[tuple[str, str]]:
-    """A version that the flavour does not have."""
+    """A version that the flavour does not have, and what the engine has no way to do."""
+    engine, software = args.engine, args.engine.software
+    if software is None:
+        foreign = [key for key in ("version", "image", "resources", "settings", "init") if key in spec.model_fields_set]
+        yield from ((key, f"has no effect: {engine.name} is a file and has no server") for key in foreign)
+        return
     if spec.version and not (re.fullmatch(r"[0-9]+(\.[0-9]+)*", spec.version) and args.flavour.series_of(spec.version)):
         yield "version", f"{spec.version!r} is of none of the series of {args.flavour.name}: {', '.join(args.flavour.series)}"
+        return
+    if args.flavour.image is None and spec.image is None:
+        yield "image", f"is missing: there is no maintained image of {args.flavour.name}; name one of yours"
+    if spec.init is not None and software(args.flavour, spec.version or args.flavour.version).init is None:
+        yield "init", f"has no effect: the image of {args.flavour.name} has no way to run anything once"
+    if spec.settings and engine.settings is None:
+        yield "settings", f"has no effect: the program gives {engine.name} all its settings"
+    for name in spec.settings if engine.settings else ():
+        if engine.settings and engine.settings.owns(name):
+            yield f"settings.{name}", "is given by the program and cannot be set"
 
 
 def create_single_server(args: ServerArgs, spec: SingleServerSpec, credentials: Credentials, scheduling: Scheduling, parent: pulumi.Resource) -> None:
-    """Runs the engine's image as one server.
+    """Runs the engine's image as one server, or makes the volume alone where the engine is a file.
 
-    Resources: a ConfigMap with its scripts, a PersistentVolumeClaim, a StatefulSet, all named as the server is.
+    Resources: a ConfigMap with its scripts and settings, a PersistentVolumeClaim, a StatefulSet, all named as the server is.
     """
-    version = spec.version or args.flavour.version
-    software = args.engine.software(args.flavour, version)
     metadata: Any = {"name": args.name, "namespace": args.namespace, "labels": args.labels}
-    scripts = {"start": software.start, "ready": software.ready, **({"started": software.started} if software.started else {})}
-    config = kubernetes.core.v1.ConfigMap(f"{args.resource_name}-scripts", metadata=metadata, data=scripts, opts=pulumi.ResourceOptions(parent=parent))
     claim = kubernetes.core.v1.PersistentVolumeClaim(
         f"{args.resource_name}-volume",
         metadata=metadata,
         spec=_volume(spec, scheduling),
         opts=args.platform.durable(parent),
     )
-    container = _container(args, spec.image or f"{args.flavour.image}:{version}", software, credentials, scheduling)
+    if args.engine.software is None:
+        return
+    version = spec.version or args.flavour.version
+    software = args.engine.software(args.flavour, version)
+    files = _files(args, spec, software)
+    config = kubernetes.core.v1.ConfigMap(f"{args.resource_name}-scripts", metadata=metadata, data=files, opts=pulumi.ResourceOptions(parent=parent))
+    container = _container(args, spec, software, credentials, scheduling)
     template = {
         "metadata": {
             "labels": {**args.labels, "app.kubernetes.io/version": version},
             # What a running server would not notice makes a new Pod: another password, other scripts.
-            "annotations": {"database-groups/rotation": str(args.rotation), "database-groups/scripts": _digest(scripts)},
+            "annotations": {"database-groups/rotation": str(args.rotation), "database-groups/scripts": _digest(files)},
         },
         "spec": _pod(args, container, software, scheduling),
     }
@@ -182,6 +204,18 @@ def create_single_server(args: ServerArgs, spec: SingleServerSpec, credentials: 
     )
 
 
+def _files(args: ServerArgs, spec: SingleServerSpec, software: Software) -> dict[str, str]:
+    """The files that a server finds in SCRIPTS."""
+    files = {
+        "start": software.start,
+        "ready": software.ready,
+        "started": software.started,
+        "settings": args.engine.settings.render(spec.settings) if args.engine.settings else None,
+        "init": spec.init,
+    }
+    return {name: content for name, content in files.items() if content is not None}
+
+
 def _volume(spec: SingleServerSpec, scheduling: Scheduling) -> Any:
     """The volume claim's specification (core/v1 PersistentVolumeClaimSpec)."""
     return {
@@ -193,18 +227,14 @@ def _volume(spec: SingleServerSpec, scheduling: Scheduling) -> Any:
 
 def _pod(args: ServerArgs, container: Mapping[str, Any], software: Software, scheduling: Scheduling) -> dict[str, Any]:
     """The Pod's specification (core/v1 PodSpec)."""
+    root = bool(software.capabilities)
+    user = args.flavour.uid
+    ordinary = {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user, "fsGroupChangePolicy": "OnRootMismatch"}
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": STOP_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": args.flavour.uid,
-            "runAsGroup": args.flavour.uid,
-            "fsGroup": args.flavour.uid,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": {**({} if root else ordinary), "seccompProfile": {"type": "RuntimeDefault"}},
         "affinity": scheduling.affinity,
         **({"nodeSelector": scheduling.node_selector} if scheduling.node_selector else {}),
         **({"tolerations": scheduling.tolerations} if scheduling.tolerations else {}),
@@ -217,21 +247,24 @@ def _pod(args: ServerArgs, container: Mapping[str, Any], software: Software, sch
     }
 
 
-def _container(args: ServerArgs, image: str, software: Software, credentials: Credentials, scheduling: Scheduling) -> dict[str, Any]:
+def _container(args: ServerArgs, spec: SingleServerSpec, software: Software, credentials: Credentials, scheduling: Scheduling) -> dict[str, Any]:
     """The server's container (core/v1 Container)."""
+    added = {"add": list(software.capabilities)} if software.capabilities else {}
+    init = [{"name": "scripts", "mountPath": software.init, "subPath": "init", "readOnly": True}] if spec.init and software.init else []
     started = {"lifecycle": {"postStart": {"exec": {"command": ["/bin/sh", f"{SCRIPTS}/started"]}}}}
     return {
         "name": args.engine.name,
-        "image": image,
+        "image": spec.image or f"{args.flavour.image}:{spec.version or args.flavour.version}",
         "command": ["/bin/sh", f"{SCRIPTS}/start"],
         "env": _variables(args, software, credentials),
         "ports": [{"name": args.engine.name, "containerPort": args.engine.port, "protocol": "TCP"}],
         "readinessProbe": {"exec": {"command": ["/bin/sh", f"{SCRIPTS}/ready"]}, "periodSeconds": 5, "timeoutSeconds": 10, "failureThreshold": 3},
         "resources": {"requests": scheduling.requests, "limits": scheduling.limits},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"], **added}, "readOnlyRootFilesystem": True},
         "volumeMounts": [
             {"name": "data", "mountPath": software.data, **({"subPath": software.data_folder} if software.data_folder else {})},
             {"name": "scripts", "mountPath": SCRIPTS, "readOnly": True},
+            *init,
             *({"name": name, "mountPath": path} for name, path in _scratch(software).items()),
         ],
         **(started if software.started else {}),
@@ -240,13 +273,9 @@ def _container(args: ServerArgs, image: str, software: Software, credentials: Cr
 
 def _variables(args: ServerArgs, software: Software, credentials: Credentials) -> list[dict[str, Any]]:
     """The container's variables: the account from the connection Secret, the Pod's address, and the image's own."""
-    account = {"username": credentials.account.username, "database": credentials.account.database, "password": credentials.password}
+    keys = [*credentials.account.keys(), *([args.engine.credential] if args.engine.credential else [])]
     return [
-        *(
-            {"name": f"APPLICATION_{key.upper()}", "valueFrom": {"secretKeyRef": {"name": args.name, "key": key}}}
-            for key, value in account.items()
-            if value is not None
-        ),
+        *({"name": f"APPLICATION_{key.upper()}", "valueFrom": {"secretKeyRef": {"name": args.name, "key": key}}} for key in keys),
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         *({"name": key, "value": value} for key, value in software.environment.items()),
     ]
