@@ -5,6 +5,7 @@ them. Keys are written in camelCase in the file and in snake_case in Python. No 
 """
 
 import ipaddress
+import math
 import re
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 POSITIVE = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
 SETTING_PATTERN = r"^[A-Za-z_][-A-Za-z0-9_.]*$"
 CPU_PATTERN = f"^{POSITIVE}m?$"
+SCALAR_LIMIT = 4096
 SIZE_PATTERN = f"^{POSITIVE}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)$"
 HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
@@ -108,9 +110,15 @@ def _reachable_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return hosts
 
 
-def _one_line(value: str) -> str:
-    """A value that ends where its line does."""
-    if CONTROL_CHARACTERS.search(value):
+def _scalar(value: Any) -> Any:
+    """A value that ends where its line does, or a number that every file can hold."""
+    if not isinstance(value, str | int | float):
+        raise ValueError("must be text, a number, true or false")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("is no number")
+    if isinstance(value, str) and len(value) > SCALAR_LIMIT:
+        raise ValueError(f"is too long: at most {SCALAR_LIMIT} characters")
+    if isinstance(value, str) and CONTROL_CHARACTERS.search(value):
         raise ValueError("holds a control character, such as a line break")
     return value
 
@@ -135,7 +143,11 @@ Cpu = Annotated[
     BeforeValidator(_number_as_text),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": CPU_PATTERN, "maxLength": 20}, {"type": "number", "exclusiveMinimum": 0}]}),
 ]
-Scalar = Annotated[str, Field(max_length=4096), AfterValidator(_one_line)] | Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | Flag
+Scalar = Annotated[
+    str | int | float | bool,
+    BeforeValidator(_scalar),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": SCALAR_LIMIT}, {"type": "number"}, {"type": "boolean"}]}),
+]
 """A value of a configuration file."""
 SettingName = Annotated[str, Field(pattern=SETTING_PATTERN, max_length=200)]
 Size = Annotated[str, Field(pattern=SIZE_PATTERN, max_length=20)]

@@ -89,7 +89,7 @@ def summary(recorder: Recorder) -> str:
         lines += [f"{name}: namespace {application['namespace']}", ""]
         header = ("GROUP", "FLAVOUR", "VERSION", "KIND", "SERVICE", "SECRET")
         rows = [
-            (f"{engine}.{group}", said["flavour"], said.get("version") or "-", said["kind"], said["service"], said["secret"])
+            (f"{engine}.{group}", said["flavour"], said.get("version") or "-", said["kind"], said.get("service") or "-", said["secret"])
             for engine, groups in sorted(application["databases"].items())
             for group, said in sorted(groups.items())
         ]
@@ -110,6 +110,9 @@ def diagram(recorder: Recorder) -> str:
                 server = (
                     f"{_node(name, engine, group, 'server')}[({' '.join(word for word in (said['flavour'], said.get('version')) if word)}<br/>{said['kind']})]"
                 )
+                if "service" not in said:  # a file, which is where the application is
+                    lines.append(f"    {_node(name, 'app')} --> {server}")
+                    continue
                 lines.append(f"    {_node(name, 'app')} --> {service}{{{{{said['service']}}}}}")
                 (outside if said["kind"] == "external" else lines).append(f"    {service} --> {server}")
         lines += ["  end", *outside]

@@ -17,7 +17,7 @@ from components.arguments import Arguments, Name
 from components.platform import NodePool, Platform
 from components.provisioning import ProvisioningServer, ProvisioningServerSpec
 from stacks.checks import mistakes, warnings
-from stacks.problems import InvalidStack, Location, Problem, problems_of
+from stacks.problems import SECRET_KEYS, InvalidStack, Location, Problem, problems_of
 
 __all__ = ["PROJECT", "Stack", "StackSpec", "load", "parse", "schema"]
 
@@ -141,15 +141,15 @@ def _cut(raw: dict[str, Any], location: Location) -> None:
 
 
 def _plain_text(spec: StackSpec, encrypted: Collection[str]) -> Iterator[Problem]:
-    """Passwords in a part of the configuration that has no encrypted value at all."""
+    """Passwords and tokens in a part of the configuration that has no encrypted value at all."""
     paths = {
         "servers": [f"servers.{name}.administrator.password" for name in spec.servers],
         "applications": [
-            f"applications.{application}.databases.{engine}.{name}.server.password"
+            f"applications.{application}.databases.{engine}.{name}.server.{secret}"
             for application, entry in spec.applications.items()
             for engine, groups in entry.databases.items()
             for name, group in groups.items()
-            if "password" in group.server.model_fields_set
+            for secret in sorted(SECRET_KEYS & group.server.model_fields_set)
         ],
     }
     for key, found in paths.items():

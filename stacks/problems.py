@@ -13,12 +13,12 @@ import pulumi
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-__all__ = ["InvalidStack", "Location", "Problem", "problems_of"]
+__all__ = ["SECRET_KEYS", "InvalidStack", "Location", "Problem", "problems_of"]
 
 Location = tuple[str | int, ...]
 
 HARMLESS = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}")
-SECRET_KEYS = {"password"}
+SECRET_KEYS = {"password", "token"}
 KEY_MARK = "[key]"
 PLAIN = {
     ("missing",): "is missing",
@@ -114,6 +114,8 @@ def _pattern_rule(pattern: str) -> str:
         return "is not a size with its unit, such as 512Mi or 50Gi"
     if "m?" in pattern:
         return "is not a number of processors, such as 2, 0.5 or 500m"
+    if "_." in pattern:
+        return "is not the name of a setting, which has letters, digits, '_', '-' and '.' only"
     return f"is not a name: {NAME_RULE}"
 
 

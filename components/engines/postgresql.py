@@ -24,7 +24,7 @@ VOLUME_MOVED_IN = 18
 
 def _quoted(value: str) -> str:
     """A value as postgresql.conf has it ("Setting Parameters", 19.1.1 of its documentation)."""
-    return "'" + value.replace("'", "''") + "'"
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _uri(connection: Connection) -> str:

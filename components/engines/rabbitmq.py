@@ -35,6 +35,11 @@ OWNED = {
 }
 
 
+def _quoted(value: str) -> str:
+    """A value as rabbitmq.conf has it: in single quotes, which it cannot hold itself; without them `#` begins a comment."""
+    return value if "'" in value else f"'{value}'"
+
+
 def _uri(connection: Connection) -> str:
     return url("amqp", connection, connection.extra["vhost"])
 
@@ -147,7 +152,7 @@ RABBITMQ = Engine(
     uri=_uri,
     account=_account,
     software=_software,
-    settings=Settings(render=lambda values: assignments(values, sign=" = ", true="true", false="false"), owned=frozenset(OWNED)),
+    settings=Settings(render=lambda values: assignments(values, sign=" = ", true="true", false="false", quote=_quoted), owned=frozenset(OWNED)),
     given={"vhost": False, "username": True, "password": True},
     given_defaults={"vhost": "/"},
 )

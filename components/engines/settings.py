@@ -39,7 +39,7 @@ def assignments(values: Mapping[str, Value], *, sign: str, true: str, false: str
 
 def words(value: str) -> str:
     """A value in double quotes, with backslashes as in C."""
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def nested(values: Mapping[str, Value]) -> str:

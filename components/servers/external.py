@@ -100,7 +100,8 @@ def _mistakes(args: ServerArgs, spec: ExternalServer) -> Iterator[tuple[str, str
     if missing:
         yield (
             "",
-            f"lacks {', '.join(map(repr, sorted(missing)))}, without which {args.engine.name} cannot be used; or use 'on', where it can be",
+            f"lacks {', '.join(map(repr, sorted(missing)))}, without which {args.engine.name} cannot be used"
+            + ("; or name one of the stack's servers with 'on'" if args.engine.provisioning else ""),
         )
     if spec.password is not None and spec.username is None and not args.engine.nameless and "username" not in missing:
         yield "", "has a 'password' without a 'username'"
