@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 
 from components.application import Application
+from components.engines import ENGINES
 from offline.recorder import Recorder, Registration, run
 from stacks.config import parse
 from stacks.problems import InvalidStack
@@ -28,6 +29,25 @@ PROVIDERS = "pulumi:providers:"
 
 GIVEN = {"kind": "external", "host": "db.example.org", "database": "shop", "username": "shop", "password": CANARY}
 """A server with an account that is there already."""
+
+SERVED = [name for name, engine in ENGINES.items() if engine.software]
+"""The engines that have a server."""
+REACHED = [name for name, engine in ENGINES.items() if engine.port]
+"""The engines that are reached over the network."""
+IMAGE = "registry.example.org/databases/server:1"
+"""An image of one's own, for engines that have no official one."""
+
+
+def own(engine: str, kind: str = "local", *, flavour: str | None = None, **keys: Any) -> dict[str, Any]:
+    """A server that the program runs, with what must be said of it."""
+    needed = {"image": IMAGE} if engine in SERVED and ENGINES[engine].flavour(flavour).image is None else {}
+    return {"kind": kind, **needed, **keys}
+
+
+def given_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[str, Any]:
+    """A server with an account that is there already: with all that can be said of it, or what must be."""
+    account = {key: CANARY if key in ("password", "token") else f"its-{key}" for key, necessary in ENGINES[engine].given.items() if whole or necessary}
+    return {"kind": "external", "host": f"{engine}.example.org", **account, **keys}
 
 
 def server(engine: str, **changes: Any) -> dict[str, Any]:
@@ -99,3 +119,34 @@ def urns(*registrations: Registration) -> set[str]:
 def inputs_by_urn(recorder: Recorder, without: Collection[str] = ()) -> dict[str, Mapping[str, Any]]:
     """Every registration's inputs, but for those of some types."""
     return {urn: registration.inputs for urn, registration in recorder.registrations.items() if registration.type not in without}
+
+
+def restricted(pod: dict[str, Any]) -> Iterator[str]:
+    """What a Pod's specification has against Pod Security `restricted` (Kubernetes' documentation, "Pod Security Standards")."""
+    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    whole = pod.get("securityContext", {})
+    if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
+        yield "shares a namespace of its node"
+    for volume in pod.get("volumes", []):
+        if not set(volume) - {"name"} <= allowed:
+            yield f"volume {volume['name']}"
+    if whole.get("sysctls"):
+        yield "sysctls"
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        yield from _restricted_container(container, {**whole, **container.get("securityContext", {})})
+        if any(port.get("hostPort") for port in container.get("ports", [])):
+            yield "hostPort"
+
+
+def _restricted_container(container: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
+    """What a container has against it, in its own and its Pod's security context."""
+    capabilities = container.get("securityContext", {}).get("capabilities", {})
+    kept = {
+        "privileged": not context.get("privileged") and context.get("procMount", "Default") == "Default",
+        "allowPrivilegeEscalation": container.get("securityContext", {}).get("allowPrivilegeEscalation") is False,
+        "runAsNonRoot": context.get("runAsNonRoot") is True,
+        "runAsUser": context.get("runAsUser") != 0,
+        "seccompProfile": context.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
+        "capabilities": "ALL" in capabilities.get("drop", []) and set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
+    }
+    yield from (rule for rule, held in kept.items() if not held)

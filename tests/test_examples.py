@@ -17,7 +17,7 @@ from offline.__main__ import record
 from offline.recorder import Recorder
 from offline.render import diagram, manifests, summary
 from offline.stackfile import HIDDEN
-from tests.support import CANARY, PROVIDERS, everything
+from tests.support import CANARY, PROVIDERS, everything, restricted
 
 KUBERNETES = "1.34"
 STACKS = ("development", "production")
@@ -143,37 +143,6 @@ def test_names_and_labels_are_within_their_limits(stack: str) -> None:
         assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", found["metadata"]["name"])
         for value in found["metadata"]["labels"].values():
             assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value)
-
-
-def restricted(pod: dict[str, Any]) -> Iterator[str]:
-    """What a Pod's specification has against Pod Security `restricted` (Kubernetes' documentation, "Pod Security Standards")."""
-    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-    whole = pod.get("securityContext", {})
-    if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
-        yield "shares a namespace of its node"
-    for volume in pod.get("volumes", []):
-        if not set(volume) - {"name"} <= allowed:
-            yield f"volume {volume['name']}"
-    if whole.get("sysctls"):
-        yield "sysctls"
-    for container in [*pod["containers"], *pod.get("initContainers", [])]:
-        yield from _restricted_container(container, {**whole, **container.get("securityContext", {})})
-        if any(port.get("hostPort") for port in container.get("ports", [])):
-            yield "hostPort"
-
-
-def _restricted_container(container: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
-    """What a container has against it, in its own and its Pod's security context."""
-    capabilities = container.get("securityContext", {}).get("capabilities", {})
-    kept = {
-        "privileged": not context.get("privileged") and context.get("procMount", "Default") == "Default",
-        "allowPrivilegeEscalation": container.get("securityContext", {}).get("allowPrivilegeEscalation") is False,
-        "runAsNonRoot": context.get("runAsNonRoot") is True,
-        "runAsUser": context.get("runAsUser") != 0,
-        "seccompProfile": context.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
-        "capabilities": "ALL" in capabilities.get("drop", []) and set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
-    }
-    yield from (rule for rule, held in kept.items() if not held)
 
 
 def pods(stack: str) -> list[dict[str, Any]]:

@@ -9,22 +9,8 @@ import pytest
 from components.connection import Connection, secret_keys
 from components.engines import ENGINES
 from components.engines.engine import Engine, Flavour, Software
-
-COMMON = {"type", "provider", "host", "port", "uri"}
-TOLD = {
-    "mysql": COMMON | {"username", "password", "database"},
-    "postgresql": COMMON | {"username", "password", "database"},
-    "redis": COMMON | {"password", "database"},
-}
-"""The keys of each engine's connection Secret, as the documentation promises them."""
-URIS = {
-    "mysql": "mysql://shop_main:word@service:3306/shop_main",
-    "postgresql": "postgresql://shop_main:word@service:5432/shop_main",
-    "redis": "redis://:word@service:6379/0",
-}
-LIMITS = {"mysql": (32, 64), "postgresql": (63, 63), "redis": (None, None)}
-PORTS = {"mysql": 3306, "postgresql": 5432, "redis": 6379}
-FLAVOURS = {"mysql": ["mysql", "percona"], "postgresql": ["postgresql"], "redis": ["redis", "valkey"]}
+from tests.contract import FLAVOURS, KEYS, LIMITS, PORTS, RELATIONAL, ROOT, TABLES, URIS
+from tests.support import SERVED
 
 engines = pytest.mark.parametrize("engine", ENGINES.values(), ids=list(ENGINES))
 flavours = pytest.mark.parametrize(
@@ -34,24 +20,33 @@ releases = pytest.mark.parametrize(
     ("engine", "flavour", "version"),
     [
         pytest.param(engine, flavour, series, id=f"{flavour.name} {series}")
-        for engine in ENGINES.values()
+        for engine in (ENGINES[name] for name in SERVED)
         for flavour in engine.flavours
         for series in flavour.series
     ],
 )
+PASSWORD = "password"
+PLACES = ("database", "vhost", "volume", "path")
+"""The keys of which a URI's path is one."""
+
+
+def software_of(engine: Engine, flavour: Flavour, version: str) -> Software:
+    assert engine.software
+    return engine.software(flavour, version)
 
 
 def told(engine: Engine) -> Connection:
     """The connection of a group on a server that the program makes the account of."""
-    account = engine.account("shop", "main")
+    account, secret = engine.account("shop", "main"), engine.credential
     return Connection(
         engine=engine.name,
         provider=engine.flavours[0].name,
-        host="service",
+        host="service" if engine.port else None,
         port=engine.port,
         username=account.username,
-        password="word",
+        password="word" if secret == PASSWORD else None,
         database=account.database,
+        extra={**account.extra, **({secret: "word"} if secret not in (None, PASSWORD) else {})},
     )
 
 
@@ -60,9 +55,9 @@ def scripts(software: Software) -> dict[str, str]:
     return {name: script for name, script in found.items() if script is not None}
 
 
-def test_every_engine_is_held_to_the_tables_of_this_module() -> None:
-    for table in (TOLD, URIS, LIMITS, PORTS, FLAVOURS):
-        assert set(table) == set(ENGINES)
+def test_every_engine_is_held_to_the_tables_of_the_contract() -> None:
+    for table in TABLES:
+        assert set(ENGINES) <= set(table)
 
 
 @engines
@@ -74,6 +69,7 @@ def test_an_engine_is_found_by_its_own_name(engine: Engine) -> None:
 @engines
 def test_port_flavours_and_limits_are_the_documented_ones(engine: Engine) -> None:
     assert engine.port == PORTS[engine.name]
+    assert engine.relational == (engine.name in RELATIONAL)
     assert [flavour.name for flavour in engine.flavours] == FLAVOURS[engine.name]
     assert (engine.username_limit, engine.database_limit) == LIMITS[engine.name]
 
@@ -90,10 +86,11 @@ def test_the_default_flavour_is_the_first_and_an_unknown_one_is_none(engine: Eng
 def test_the_connection_secret_has_the_documented_keys_and_no_empty_one(engine: Engine) -> None:
     connection = told(engine)
     keys = secret_keys(connection, engine.uri(connection))
-    assert set(keys) == TOLD[engine.name]
+    assert set(keys) == KEYS[engine.name]
     assert all(keys.values())
     assert keys["type"] == engine.name
-    assert keys["port"] == str(engine.port)
+    assert keys.get("port") == (str(engine.port) if engine.port else None)
+    assert {key for key, value in keys.items() if value == "word"} == ({engine.credential} if engine.credential else set())
 
 
 @engines
@@ -106,10 +103,23 @@ def test_the_uri_leads_back_to_the_other_keys(engine: Engine) -> None:
     connection = told(engine)
     keys = secret_keys(connection, engine.uri(connection))
     parts = urlsplit(keys["uri"])
-    assert (parts.hostname, str(parts.port)) == (keys["host"], keys["port"])
-    assert unquote(parts.username or "") == keys.get("username", "")
-    assert unquote(parts.password or "") == keys["password"]
-    assert unquote(parts.path[1:]) == keys["database"]
+    assert parts.hostname == keys.get("host")
+    assert str(parts.port or engine.port) == keys.get("port", "None")
+    # A URI names whom it is for wholly or, as for a token, not at all.
+    if parts.username or parts.password:
+        assert unquote(parts.username or "") == keys.get("username", "")
+        assert unquote(parts.password or "") == keys["password"]
+    place = next((keys[key] for key in PLACES if key in keys), None)
+    assert (unquote(parts.path[1:]) or None) == place
+
+
+@engines
+def test_what_is_given_of_an_account_is_what_its_secret_tells(engine: Engine) -> None:
+    """Whoever brings an account can say every part of it; what need not be said is assumed, or there is none."""
+    own = set(engine.given)
+    assert own == set() if engine.port is None else own - {"username"} == KEYS[engine.name] - {"type", "provider", "host", "port", "uri", "username"}
+    assert set(engine.given_defaults) <= {key for key, necessary in engine.given.items() if not necessary}
+    assert engine.credential is None or engine.credential in engine.given
 
 
 @engines
@@ -117,20 +127,23 @@ def test_a_provisioned_account_is_of_letters_that_every_server_takes_unquoted(en
     account = engine.account("web-shop", "read-only")
     names = [name for name in (account.username, account.database) if name is not None]
     assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in names)
+    assert all(re.fullmatch(r"[-a-z0-9_/.]+", value) for value in account.extra.values())
     if engine.provisioning:
         assert names == ["web_shop_read_only"] * 2
 
 
 @flavours
 def test_the_default_version_is_one_of_the_series(engine: Engine, flavour: Flavour) -> None:
-    assert flavour.version in flavour.series, engine.name
+    assert bool(flavour.series) == bool(engine.software)
+    assert flavour.version in (flavour.series or ("",)), engine.name
     assert list(flavour.series) == sorted(flavour.series, key=lambda series: [int(number) for number in series.split(".")])
 
 
 @flavours
 def test_the_image_is_named_with_its_registry_and_without_a_tag(engine: Engine, flavour: Flavour) -> None:
-    assert re.fullmatch(r"[a-z]+\.[a-z]+(/[a-z][-a-z0-9]*){2}", flavour.image), engine.name
-    assert flavour.uid > 0
+    if flavour.image is not None:
+        assert re.fullmatch(r"[a-z]+(\.[a-z]+)+(/[a-z][-a-z0-9]*){2}", flavour.image), engine.name
+        assert flavour.uid > 0
 
 
 @releases
@@ -150,58 +163,81 @@ def test_a_version_of_no_series_belongs_to_none(engine: Engine, flavour: Flavour
 @releases
 @pytest.mark.parametrize("shell", ["sh", "dash"])
 def test_every_script_is_a_posix_shell_script(engine: Engine, flavour: Flavour, version: str, shell: str) -> None:
-    for name, script in scripts(engine.software(flavour, version)).items():
+    for name, script in scripts(software_of(engine, flavour, version)).items():
         assert script.startswith("#!/bin/sh\nset -eu\n"), name
         assert script.endswith("\n"), name
         checked = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True, check=False)
         assert (checked.returncode, checked.stderr) == (0, ""), name
 
 
+IMAGES_OWN = {"rabbitmq": {"HOME"}}
+"""Variables of an engine's official image."""
+
+
 @releases
 def test_scripts_read_the_account_from_the_environment_alone(engine: Engine, flavour: Flavour, version: str) -> None:
     """Every variable that a script reads is one that it is given or sets itself, so that `set -u` cannot end it."""
-    software = engine.software(flavour, version)
+    software = software_of(engine, flavour, version)
     account = engine.account("shop", "main")
-    given = {"APPLICATION_PASSWORD", "POD_IP", *software.environment}
-    given |= {f"APPLICATION_{key.upper()}" for key in ("username", "database") if getattr(account, key) is not None}
+    given = {"POD_IP", *software.environment, *IMAGES_OWN.get(engine.name, ())}
+    given |= {f"APPLICATION_{key.upper()}" for key in [*account.keys(), *([engine.credential] if engine.credential else [])]}
     for name, script in scripts(software).items():
-        read = set(re.findall(r"\$\{?([A-Za-z_]+)", script)) | set(re.findall(r"\\getenv \w+ (\w+)", script))
-        own = set(re.findall(r"^(?:export )?([A-Za-z_]+)=", script, re.MULTILINE))
+        read = set(re.findall(r"\$\{?#?([A-Za-z_]+)(?!\w*:?[-+])", script)) | set(re.findall(r"\\getenv \w+ (\w+)", script))
+        own = set(re.findall(r"(?:^|[\s;({])([A-Za-z_]+)\+?=", script))
+        own |= set(re.findall(r"\b(?:for|printf -v|read -r|local (?:\w+=\S+ )*) ?([A-Za-z_]+)", script))
         assert read <= given | own, name
         assert "shop" not in script, name
 
 
+ARGUMENT = re.compile(r"(?<!\S)(-[aHpu]|--(password|user|header|token|requirepass)\b)[ =]?[\"']?[^\"'\s]*\s?[^\"'\s]*\$\{?APPLICATION_(PASSWORD|TOKEN)")
+
+
 @releases
 def test_the_server_is_ready_when_the_application_can_log_in_over_tcp(engine: Engine, flavour: Flavour, version: str) -> None:
-    software = engine.software(flavour, version)
-    ready = software.ready
-    written = [line.rpartition("> ")[2] for line in software.start.splitlines() if "$APPLICATION_PASSWORD" in line and "> " in line]
-    assert '"$POD_IP"' in ready
-    assert "$APPLICATION_PASSWORD" in ready or any(path in ready for path in written)
-    assert not re.search(r"(-a|--password|-p)[ =]?\"?\$APPLICATION_PASSWORD", ready), "a password is no argument of a process"
+    software = software_of(engine, flavour, version)
+    assert "$POD_IP" in software.ready
+    if engine.credential:
+        secret = f"$APPLICATION_{engine.credential.upper()}"
+        written = [line.rpartition("> ")[2] for line in software.start.splitlines() if secret in line and "> " in line]
+        assert secret in software.ready or any(path in software.ready for path in written)
+    for name, script in scripts(software).items():
+        assert not ARGUMENT.search(script), f"{name}: a password is no argument of a process"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['redis-cli -a "$APPLICATION_PASSWORD"', "mysql --password=$APPLICATION_PASSWORD", 'curl -u "$APPLICATION_USERNAME:${APPLICATION_PASSWORD}"'],
+)
+def test_a_password_as_an_argument_would_be_seen(line: str) -> None:
+    assert ARGUMENT.search(line)
 
 
 @releases
 def test_the_server_becomes_the_first_process_of_its_container(engine: Engine, flavour: Flavour, version: str) -> None:
-    last = engine.software(flavour, version).start.strip().splitlines()[-1]
-    assert last.startswith("exec docker-entrypoint.sh "), engine.name
-    assert flavour.command in last.split()
+    last = software_of(engine, flavour, version).start.replace("\\\n", " ").strip().splitlines()[-1]
+    assert last.startswith("exec "), engine.name
+    assert not flavour.command or flavour.command in last.split()
+
+
+@releases
+def test_only_the_servers_that_must_run_as_root(engine: Engine, flavour: Flavour, version: str) -> None:
+    assert bool(software_of(engine, flavour, version).capabilities) == (engine.name in ROOT)
 
 
 @releases
 def test_what_a_server_writes_to_is_writable_and_no_folder_hides_another(engine: Engine, flavour: Flavour, version: str) -> None:
-    software = engine.software(flavour, version)
+    software = software_of(engine, flavour, version)
     mounts = [software.data, *software.scratch]
     assert "/tmp" in mounts, engine.name
     assert len(set(mounts)) == len(mounts)
     assert not any(other.startswith(f"{mount}/") for mount in mounts for other in mounts)
     for path in re.findall(r">>? ?(/[^\s]+)", software.start):
-        assert any(path.startswith(f"{mount}/") for mount in mounts), path
+        assert path.startswith("/dev/") or any(path.startswith(f"{mount}/") for mount in mounts), path
 
 
 @releases
 def test_the_least_memory_is_a_quantity(engine: Engine, flavour: Flavour, version: str) -> None:
-    assert re.fullmatch(r"[1-9][0-9]*Mi", engine.software(flavour, version).memory)
+    assert re.fullmatch(r"[1-9][0-9]*Mi", software_of(engine, flavour, version).memory)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +252,7 @@ def test_the_least_memory_is_a_quantity(engine: Engine, flavour: Flavour, versio
 )
 def test_the_volume_of_postgresql_is_where_the_images_major_version_wants_it(version: str, mount: str, data: str) -> None:
     engine = ENGINES["postgresql"]
-    software = engine.software(engine.flavour(None), version)
+    software = software_of(engine, engine.flavour(None), version)
     assert software.data == mount
     assert software.environment["PGDATA"] == data
 
@@ -224,4 +260,4 @@ def test_the_volume_of_postgresql_is_where_the_images_major_version_wants_it(ver
 @pytest.mark.parametrize(("engine", "data"), [("mysql", "/var/lib/mysql"), ("redis", "/data")], ids=["mysql", "redis"])
 def test_the_volume_is_where_the_image_keeps_its_data(engine: str, data: str) -> None:
     for flavour in ENGINES[engine].flavours:
-        assert ENGINES[engine].software(flavour, flavour.version).data == data
+        assert software_of(ENGINES[engine], flavour, flavour.version).data == data

@@ -9,16 +9,28 @@ import pytest
 from components.engines import ENGINES
 from components.engines.engine import Flavour, Software
 from offline.recorder import Recorder
-from tests.support import CLAIM, CONFIG_MAP, SECRET, STATEFUL_SET, named, one_group, recorded, urns
+from tests.contract import ROOT
+from tests.support import CLAIM, CONFIG_MAP, IMAGE, SECRET, SERVED, STATEFUL_SET, named, one_group, own, recorded, restricted, urns
 
 RELEASES = [
     pytest.param(engine.name, flavour.name, series, id=f"{flavour.name} {series}")
-    for engine in ENGINES.values()
+    for engine in (ENGINES[name] for name in SERVED)
     for flavour in engine.flavours
     for series in flavour.series
 ]
-engines = pytest.mark.parametrize("engine", list(ENGINES))
+engines = pytest.mark.parametrize("engine", SERVED)
 kinds = pytest.mark.parametrize("kind", ["local", "dedicated"])
+
+
+def software_of(engine: str) -> Software:
+    """What the default version of an engine needs to run."""
+    software, flavour = ENGINES[engine].software, ENGINES[engine].flavours[0]
+    assert software
+    return software(flavour, flavour.version)
+
+
+def image_of(flavour: Flavour, version: str) -> str:
+    return f"{flavour.image}:{version}" if flavour.image else IMAGE
 
 
 def pod_of(recorder: Recorder, engine: str = "mysql") -> dict[str, Any]:
@@ -34,9 +46,9 @@ def pod(engine: str, server: Mapping[str, Any], **stack: Any) -> dict[str, Any]:
 @kinds
 @pytest.mark.parametrize(("engine", "flavour", "version"), RELEASES)
 def test_an_image_is_the_flavours_official_one_of_the_version(kind: str, engine: str, flavour: str, version: str) -> None:
-    recorder = recorded(one_group(engine, {"kind": kind, "version": version}, flavour=flavour))
+    recorder = recorded(one_group(engine, own(engine, kind, flavour=flavour, version=version), flavour=flavour))
     (container,) = pod_of(recorder, engine)["containers"]
-    assert container["image"] == f"{ENGINES[engine].flavour(flavour).image}:{version}"
+    assert container["image"] == image_of(ENGINES[engine].flavour(flavour), version)
     labels = named(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["metadata"]["labels"]
     assert labels["app.kubernetes.io/version"] == version
 
@@ -45,17 +57,32 @@ def test_an_image_is_the_flavours_official_one_of_the_version(kind: str, engine:
 @kinds
 def test_the_default_version_and_flavour_are_the_engines_first_ones(engine: str, kind: str) -> None:
     flavour = ENGINES[engine].flavours[0]
-    assert pod(engine, {"kind": kind})["containers"][0]["image"] == f"{flavour.image}:{flavour.version}"
+    assert pod(engine, own(engine, kind))["containers"][0]["image"] == image_of(flavour, flavour.version)
 
 
-def test_an_image_of_the_users_takes_the_official_ones_place() -> None:
-    assert pod("mysql", {"kind": "local", "image": "mirror.example.org/mysql:8.4"})["containers"][0]["image"] == "mirror.example.org/mysql:8.4"
+@engines
+@kinds
+def test_an_image_of_the_users_takes_the_official_ones_place(engine: str, kind: str) -> None:
+    assert pod(engine, own(engine, kind, image="mirror.example.org/server:1"))["containers"][0]["image"] == "mirror.example.org/server:1"
+
+
+@engines
+@kinds
+def test_a_server_keeps_pod_security_restricted_unless_it_must_run_as_root(engine: str, kind: str) -> None:
+    found = pod(engine, own(engine, kind))
+    assert (list(restricted(found)) == []) == (engine not in ROOT)
+    assert found["automountServiceAccountToken"] is False
+    (container,) = found["containers"]
+    context = container["securityContext"]
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["capabilities"] == {"drop": ["ALL"], **({"add": list(software_of(engine).capabilities)} if engine in ROOT else {})}
 
 
 @engines
 @kinds
 def test_a_server_waits_for_its_secret_scripts_and_volume(engine: str, kind: str) -> None:
-    recorder = recorded(one_group(engine, {"kind": kind}))
+    recorder = recorded(one_group(engine, own(engine, kind)))
     name = f"shop-{engine}-main"
     needed = [named(recorder, SECRET, f"{name}-connection"), named(recorder, CONFIG_MAP, f"{name}-scripts"), named(recorder, CLAIM, f"{name}-volume")]
     assert named(recorder, STATEFUL_SET, f"{name}-server").depends_on >= urns(*needed)
@@ -64,7 +91,7 @@ def test_a_server_waits_for_its_secret_scripts_and_volume(engine: str, kind: str
 @engines
 @kinds
 def test_a_server_is_one_pod_on_a_claim_of_its_own(engine: str, kind: str) -> None:
-    recorder = recorded(one_group(engine, {"kind": kind}))
+    recorder = recorded(one_group(engine, own(engine, kind)))
     spec = named(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]
     assert spec["replicas"] == 1
     assert "volumeClaimTemplates" not in spec
@@ -73,7 +100,7 @@ def test_a_server_is_one_pod_on_a_claim_of_its_own(engine: str, kind: str) -> No
     assert volumes["scripts"] == {"name": "scripts", "configMap": {"name": f"{engine}-main"}}
     mounts = {mount["name"]: mount for mount in spec["template"]["spec"]["containers"][0]["volumeMounts"]}
     assert set(mounts) == set(volumes)
-    software = ENGINES[engine].software(ENGINES[engine].flavours[0], ENGINES[engine].flavours[0].version)
+    software = software_of(engine)
     assert mounts["data"]["mountPath"] == software.data
     assert {mount["mountPath"] for name, mount in mounts.items() if name.startswith("scratch")} == set(software.scratch)
     assert all(volumes[name] == {"name": name, "emptyDir": {}} for name in volumes if name.startswith("scratch"))
@@ -85,7 +112,10 @@ def test_the_selector_has_no_label_that_another_version_or_flavour_would_change(
     flavour = ENGINES[engine].flavours[-1]
     one, other = (
         named(recorded(raw), STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]
-        for raw in (one_group(engine), one_group(engine, {"kind": "dedicated", "version": flavour.series[-1]}, flavour=flavour.name))
+        for raw in (
+            one_group(engine, own(engine)),
+            one_group(engine, own(engine, "dedicated", flavour=flavour.name, version=flavour.series[-1]), flavour=flavour.name),
+        )
     )
     assert one["selector"] == other["selector"]
     assert one["serviceName"] == other["serviceName"] == f"{engine}-main"
@@ -95,10 +125,10 @@ def test_the_selector_has_no_label_that_another_version_or_flavour_would_change(
 @engines
 @kinds
 def test_the_readiness_probe_runs_the_script_that_logs_in(engine: str, kind: str) -> None:
-    recorder = recorded(one_group(engine, {"kind": kind}))
+    recorder = recorded(one_group(engine, own(engine, kind)))
     (container,) = pod_of(recorder, engine)["containers"]
     scripts = named(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
-    software = ENGINES[engine].software(ENGINES[engine].flavours[0], ENGINES[engine].flavours[0].version)
+    software = software_of(engine)
     assert container["command"] == ["/bin/sh", "/etc/database-groups/start"]
     assert container["readinessProbe"]["exec"]["command"] == ["/bin/sh", "/etc/database-groups/ready"]
     assert scripts["start"] == software.start
@@ -111,11 +141,11 @@ def test_the_readiness_probe_runs_the_script_that_logs_in(engine: str, kind: str
 @engines
 @kinds
 def test_credentials_reach_the_server_by_its_secret_alone(engine: str, kind: str) -> None:
-    recorder = recorded(one_group(engine, {"kind": kind}))
+    recorder = recorded(one_group(engine, own(engine, kind)))
     (container,) = pod_of(recorder, engine)["containers"]
     account = {entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if entry["name"].startswith("APPLICATION_")}
     keys = named(recorder, SECRET, f"shop-{engine}-main-connection").inputs["data"]
-    expected = {key for key in ("username", "password", "database") if key in keys}
+    expected = set(keys) - {"type", "provider", "host", "port", "uri"}
     assert account == {f"APPLICATION_{key.upper()}": {"name": f"{engine}-main", "key": key} for key in expected}
 
 
@@ -138,14 +168,14 @@ def test_what_a_local_server_is_near_can_be_said() -> None:
 
 @engines
 def test_a_local_server_asks_for_little_and_is_limited_in_memory_alone(engine: str) -> None:
-    memory = ENGINES[engine].software(ENGINES[engine].flavours[0], ENGINES[engine].flavours[0].version).memory
-    resources = pod(engine, {"kind": "local"})["containers"][0]["resources"]
+    memory = software_of(engine).memory
+    resources = pod(engine, own(engine))["containers"][0]["resources"]
     assert resources == {"requests": {"cpu": "50m", "memory": memory}, "limits": {"memory": memory}}
 
 
 @engines
 def test_a_dedicated_server_gets_what_it_asks_for_and_no_more(engine: str) -> None:
-    resources = pod(engine, {"kind": "dedicated", "resources": {"cpu": 2}})["containers"][0]["resources"]
+    resources = pod(engine, own(engine, "dedicated", resources={"cpu": 2}))["containers"][0]["resources"]
     assert resources == {"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
 
 
@@ -200,6 +230,7 @@ def test_other_scripts_make_a_new_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     before = recorded(one_group("redis"))
 
     def software(flavour: Flavour, version: str) -> Software:
+        assert redis.software
         found = redis.software(flavour, version)
         return replace(found, ready=f"{found.ready}true\n")
 
@@ -208,3 +239,10 @@ def test_other_scripts_make_a_new_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     templates = [named(recorder, STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"] for recorder in (before, after)]
     assert templates[0]["spec"] == templates[1]["spec"]
     assert templates[0]["metadata"]["annotations"] != templates[1]["metadata"]["annotations"]
+
+
+@engines
+def test_a_software_that_needs_a_folder_of_its_volume_gets_that_alone(engine: str) -> None:
+    (container,) = pod(engine, own(engine))["containers"]
+    (data,) = [mount for mount in container["volumeMounts"] if mount["name"] == "data"]
+    assert data.get("subPath") == software_of(engine).data_folder
