@@ -15,10 +15,10 @@ from redis.connection import parse_url
 
 from components.connection import Connection, environment_variables, secret_keys, url
 from components.engines import ENGINES
+from tests.support import REACHED
 
 HOSTILE = "%@:/?#[]&=+ '\"\\%2F%00é€💥{}$;`"
 WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=60) | st.text("%@:/?#[]&=+ '\"\\", min_size=1, max_size=20)
-RELATIONAL = sorted(engine.name for engine in ENGINES.values() if engine.relational)
 
 
 def connection(engine: str, username: str | None, password: str, database: str) -> Connection:
@@ -100,10 +100,59 @@ def test_the_client_of_redis_reads_back_what_its_uri_was_made_of(password: str) 
     assert (settings["host"], settings["port"], settings["password"], settings["db"]) == ("redis-main", 6379, password, 3)
 
 
-@pytest.mark.parametrize("engine", RELATIONAL)
+@pytest.mark.parametrize("engine", REACHED)
 def test_a_generated_account_needs_no_encoding(engine: str) -> None:
-    uri = ENGINES[engine].uri(connection(engine, "shop_main", string.ascii_letters + string.digits, "shop_main"))
-    assert "%" not in uri
+    account = ENGINES[engine].account("shop", "main")
+    told = Connection(
+        engine=engine,
+        provider="flavour",
+        host=engine,
+        port=ENGINES[engine].port,
+        username=account.username,
+        password=string.ascii_letters + string.digits,
+        database=account.database,
+        extra=account.extra,
+    )
+    assert "%" not in ENGINES[engine].uri(told)
+
+
+@pytest.mark.parametrize("engine", REACHED)
+@given(data=st.data())
+def test_any_account_makes_a_uri_that_leads_to_its_host(engine: str, data: st.DataObject) -> None:
+    """Whatever is in its parts, a URI has one host, and names no other part than it has."""
+    told = {key: data.draw(WORDS | st.just(HOSTILE)) for key in ENGINES[engine].given}
+    extra = {key: value for key, value in told.items() if key not in ("username", "password", "database")}
+    made = Connection(
+        engine=engine,
+        provider="flavour",
+        host="service",
+        port=17,
+        username=told.get("username"),
+        password=told.get("password"),
+        database=told.get("database"),
+        extra=MappingProxyType(extra),
+    )
+    uri = ENGINES[engine].uri(made)
+    assert re.fullmatch(r"[A-Za-z0-9:/?@%=&._~-]+", uri)
+    parts = urlsplit(uri)
+    assert (parts.hostname, parts.port or 17, parts.fragment) == ("service", 17, "")
+    if parts.username is not None:
+        assert (unquote(parts.username), unquote(parts.password or "")) == (told.get("username", ""), told.get("password", ""))
+    places = {told[key] for key in ("database", "vhost", "volume") if key in told}
+    assert {unquote(parts.path[1:])} <= places | {""}
+    if parts.query:
+        assert all(value in told.values() for values in parse_qs(parts.query, keep_blank_values=True).values() for value in values)
+
+
+@given(username=WORDS, password=WORDS, vhost=WORDS | st.just("/"))
+@example(username=HOSTILE, password=HOSTILE, vhost=HOSTILE)
+def test_a_client_of_rabbitmq_gets_from_its_uri_what_it_was_made_of(username: str, password: str, vhost: str) -> None:
+    made = Connection(
+        engine="rabbitmq", provider="rabbitmq", host="rabbitmq-main", port=5672, username=username, password=password, extra=MappingProxyType({"vhost": vhost})
+    )
+    parts = urlsplit(ENGINES["rabbitmq"].uri(made))
+    assert (parts.scheme, parts.hostname, parts.port) == ("amqp", "rabbitmq-main", 5672)
+    assert (unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.path[1:])) == (username, password, vhost)
 
 
 def test_a_part_that_an_engine_does_not_have_is_left_out_and_not_empty() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from typing import Any
 
 import pulumi
@@ -12,6 +13,7 @@ from components.database_group import DatabaseGroup
 from components.engines import ENGINES
 from offline.recorder import Recorder, Registration, run
 from stacks.config import parse
+from tests.contract import KEYS, RELATIONAL, parts
 from tests.support import (
     APPLICATION,
     CANARY,
@@ -22,17 +24,21 @@ from tests.support import (
     NAMESPACE,
     PASSWORD,
     PROVIDERS,
+    REACHED,
     SECRET,
+    SERVED,
     SERVICE,
     SLICE,
     STATEFUL_SET,
     ancestors,
     everything,
+    given_account,
     groups,
     inputs_by_urn,
     named,
     on,
     one_group,
+    own,
     recorded,
     server,
 )
@@ -41,15 +47,21 @@ PROVISIONED = [name for name, engine in ENGINES.items() if engine.provisioning]
 ADDRESSES = {"kind": "external", "host": ["10.0.0.1", "10.0.0.2"]}
 
 WAYS: list[Any] = [
-    *(pytest.param(one_group(engine, {"kind": kind}), id=f"{kind} {engine}") for engine in ENGINES for kind in ("local", "dedicated")),
+    *(pytest.param(one_group(engine, own(engine)), id=f"local {engine}") for engine in ENGINES),
+    *(pytest.param(one_group(engine, own(engine, "dedicated")), id=f"dedicated {engine}") for engine in SERVED),
     *(pytest.param({"servers": {"hq": server(engine)}, **groups(**{engine: {"main": on("hq")}})}, id=f"provisioned {engine}") for engine in PROVISIONED),
     *(
         pytest.param({"servers": {"hq": server(engine, host=["10.0.0.1"])}, **groups(**{engine: {"main": on("hq")}})}, id=f"provisioned {engine} by address")
         for engine in PROVISIONED
     ),
-    pytest.param(one_group("mysql", GIVEN), id="given account"),
-    pytest.param(one_group("mysql", {**GIVEN, "host": ["10.0.0.1"]}), id="given account by address"),
-    pytest.param(one_group("redis", ADDRESSES), id="no account"),
+    *(pytest.param(one_group(engine, given_account(engine)), id=f"given {engine}") for engine in REACHED),
+    *(pytest.param(one_group(engine, given_account(engine, host=["10.0.0.1"])), id=f"given {engine} by address") for engine in REACHED),
+    *(pytest.param(one_group(engine, given_account(engine, whole=False)), id=f"barely given {engine}") for engine in REACHED),
+    *(
+        pytest.param(one_group(engine, given_account(engine, storageClass="shared", storage="1Gi")), id=f"given {engine} with a volume")
+        for engine in REACHED
+        if ENGINES[engine].claimable
+    ),
 ]
 ways = pytest.mark.parametrize("raw", WAYS)
 FULL: dict[str, Any] = {
@@ -101,6 +113,9 @@ def test_a_group_is_few_resources(raw: dict[str, Any]) -> None:
 @ways
 @pytest.mark.parametrize("environment", ["development", "production"])
 def test_what_holds_data_is_protected_and_retained_in_production_alone(raw: dict[str, Any], environment: str) -> None:
+    (engine,) = raw["applications"]["shop"]["databases"]
+    if environment == "production" and engine not in SERVED:
+        return  # a file is refused there
     recorder = recorded({**raw, "environment": environment})
     durable = (NAMESPACE, CLAIM, "mysql:index/user:User", "mysql:index/database:Database", "postgresql:index/role:Role", "postgresql:index/database:Database")
     production = environment == "production"
@@ -119,8 +134,7 @@ def test_names_in_the_cluster_are_those_of_the_group_and_its_service(raw: dict[s
         for registration in recorder.of_type(token):
             expected = "shop-databases" if registration.name == "shop-environment" else f"{engine}-main"
             assert registration.inputs["metadata"]["name"] == expected
-    (service,) = recorder.of_type(SERVICE)
-    assert service.inputs["metadata"]["name"] == engine
+    assert [service.inputs["metadata"]["name"] for service in recorder.of_type(SERVICE)] == ([engine] if engine in REACHED else [])
     assert {registration.inputs["metadata"]["namespace"] for registration in recorder.registrations.values() if _namespaced(registration)} == {"shop"}
 
 
@@ -175,11 +189,40 @@ def test_the_connection_secret_is_a_service_binding(raw: dict[str, Any]) -> None
     keys = decoded(secret)
     assert secret.inputs["type"] == f"servicebinding.io/{engine}"
     assert keys["type"] == engine
-    assert keys["host"] == engine
     assert all(keys.values())
-    (service,) = recorder.of_type(SERVICE)
-    assert keys["host"] == service.inputs["metadata"]["name"]
-    assert {str(int(port["port"])) for port in service.inputs["spec"]["ports"]} == {keys["port"]}
+    assert [keys[key] for key in ("host", "port") if key in keys] == [
+        value
+        for service in recorder.of_type(SERVICE)
+        for value in (service.inputs["metadata"]["name"], *(str(int(port["port"])) for port in service.inputs["spec"]["ports"]))
+    ]
+    assert ("host" in keys) == (engine in REACHED)
+
+
+@ways
+def test_keys_and_variables_are_the_documented_ones_and_no_other(raw: dict[str, Any]) -> None:
+    recorder = recorded(raw)
+    ((engine, found),) = raw["applications"]["shop"]["databases"].items()
+    keys = set(decoded(named(recorder, SECRET, f"shop-{engine}-main-connection")))
+    expected = set(KEYS[engine])
+    spec = found["main"]["server"]
+    if "host" in spec:
+        said = {*ENGINES[engine].given_defaults, *(key for key in ENGINES[engine].given if key in spec)}
+        expected = (expected - set(ENGINES[engine].given)) | said
+    assert keys == expected
+    variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in parts(keys)}
+    url = {"DATABASE_URL"} if engine in RELATIONAL else set()
+    assert set(decoded(named(recorder, SECRET, "shop-environment"))) == variables | url
+
+
+@ways
+def test_a_credential_is_in_secret_inputs_alone(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offline.recorder.PASSWORD", CANARY)
+    recorder = recorded(raw)
+    texts = [CANARY, base64.b64encode(CANARY.encode()).decode().rstrip("=")[:-1]]
+    for registration in recorder.registrations.values():
+        for key, value in registration.inputs.items():
+            assert key in registration.secrets or not any(text in everything(value) for text in texts), f"{key} of {registration.urn}"
+    assert not any(text in everything(recorder.outputs) for text in texts)
 
 
 @ways
@@ -193,10 +236,10 @@ def test_the_environment_has_each_groups_variables_and_the_short_ones_of_the_pri
     recorder = recorded(FULL)
     environment = named(recorder, SECRET, "shop-environment")
     variables = decoded(environment)
-    parts = ("ADDRESS", "PORT", "USERNAME", "PASSWORD", "DATABASE", "URL")
-    expected = {f"MYSQL_{group}_{part}" for group in "ABCD" for part in parts} | {f"MYSQL_{part}" for part in parts}
-    expected |= {f"POSTGRESQL{group}_{part}" for group in ("", "_MAIN") for part in parts}
-    expected |= {f"REDIS{group}_{part}" for group in ("", "_MAIN") for part in parts if part != "USERNAME"}
+    words = ("ADDRESS", "PORT", "USERNAME", "PASSWORD", "DATABASE", "URL")
+    expected = {f"MYSQL_{group}_{part}" for group in "ABCD" for part in words} | {f"MYSQL_{part}" for part in words}
+    expected |= {f"POSTGRESQL{group}_{part}" for group in ("", "_MAIN") for part in words}
+    expected |= {f"REDIS{group}_{part}" for group in ("", "_MAIN") for part in words if part != "USERNAME"}
     assert set(variables) == expected
     assert environment.inputs["metadata"]["name"] == "shop-databases"
     assert environment.inputs["type"] == "Opaque"
@@ -237,7 +280,8 @@ def test_an_administrator_never_reaches_the_cluster() -> None:
 def test_the_outputs_of_components_are_names(raw: dict[str, Any]) -> None:
     recorder = recorded(raw)
     (engine,) = raw["applications"]["shop"]["databases"]
-    assert recorder.outputs[group_of(recorder).urn] == {"service": engine, "secret": f"{engine}-main"}
+    service = {"service": engine} if engine in REACHED else {}
+    assert recorder.outputs[group_of(recorder).urn] == {**service, "secret": f"{engine}-main"}
     (application,) = recorder.of_type(APPLICATION)
     assert recorder.outputs[application.urn] == {"namespace": "shop", "secret": "shop-databases"}
 
@@ -264,14 +308,49 @@ def test_a_given_account_is_told_as_it_was_given() -> None:
     assert keys["uri"] == "mysql://shop:p%25%40%3A%2F%C3%BC%27%22%5C%20%26@mysql:3307/shop"
 
 
+@pytest.mark.parametrize("engine", REACHED)
+def test_whatever_is_given_of_an_account_is_told_as_it_was_given(engine: str) -> None:
+    hostile = "p%@:/ü'\"\\ &?#"
+    said: dict[str, Any] = {key: f"{hostile}{key}" for key in ENGINES[engine].given}
+    keys = decoded(named(recorded(one_group(engine, given_account(engine, port=1234, **said))), SECRET, f"shop-{engine}-main-connection"))
+    assert said.items() <= keys.items()
+    assert keys["port"] == "1234"
+    assert re.fullmatch(r"[-A-Za-z0-9:/?@%=&._~]+", keys["uri"])
+    assert keys["uri"].count("@") <= 1
+
+
+@pytest.mark.parametrize("engine", [name for name in REACHED if ENGINES[name].claimable])
+def test_a_volume_on_an_external_server_is_claimed_of_its_class_for_many_pods(engine: str) -> None:
+    recorder = recorded(one_group(engine, given_account(engine, storageClass="shared", storage="5Gi")))
+    claim = named(recorder, CLAIM, f"shop-{engine}-main-volume")
+    assert claim.inputs["spec"] == {"accessModes": ["ReadWriteMany"], "storageClassName": "shared", "resources": {"requests": {"storage": "5Gi"}}}
+    assert recorded(one_group(engine, given_account(engine))).of_type(CLAIM) == []
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name not in SERVED])
+def test_a_file_is_a_claim_and_what_tells_where_it_is(engine: str) -> None:
+    recorder = recorded(one_group(engine, {"kind": "local", "storage": "2Gi", "storageClass": "fast"}))
+    (group,) = recorder.of_type(GROUP)
+    assert sorted(found.type for found in recorder.registrations.values() if found.parent == group.urn) == [CLAIM, SECRET]
+    claim = named(recorder, CLAIM, f"shop-{engine}-main-volume")
+    assert claim.inputs["spec"] == {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "2Gi"}}}
+    assert recorder.of_type(PASSWORD) == []
+
+
+def test_groups_of_files_have_a_path_each() -> None:
+    recorder = recorded(groups(sqlite={"a": None, "b": None}))
+    paths = [decoded(named(recorder, SECRET, f"shop-sqlite-{group}-connection"))["path"] for group in ("a", "b")]
+    assert paths == ["/var/lib/sqlite/a/shop_a.db", "/var/lib/sqlite/b/shop_b.db"]
+
+
 def test_a_server_without_an_account_has_neither_user_nor_password() -> None:
     keys = decoded(named(recorded(one_group("redis", ADDRESSES)), SECRET, "shop-redis-main-connection"))
     assert keys == {"type": "redis", "provider": "redis", "host": "redis", "port": "6379", "database": "0", "uri": "redis://redis:6379/0"}
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", [name for name in SERVED if ENGINES[name].credential])
 def test_a_rotation_changes_the_passwords_keepers_and_the_pods_annotation_and_nothing_else(engine: str) -> None:
-    before, after = (recorded(one_group(engine, rotation=rotation)) for rotation in (0, 1))
+    before, after = (recorded(one_group(engine, own(engine), rotation=rotation)) for rotation in (0, 1))
     password, stateful_set = (
         named(before, token, name).urn for token, name in ((PASSWORD, f"shop-{engine}-main-password"), (STATEFUL_SET, f"shop-{engine}-main-server"))
     )
