@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from components.engines import ENGINES
 from stacks.config import parse
 from stacks.problems import InvalidStack, Problem
-from tests.support import CANARY, GIVEN, groups, on, one_group, problems, server
+from tests.support import CANARY, GIVEN, SERVED, given_account, groups, on, one_group, own, problems, server
 
 MAIN = "applications.shop.databases.mysql.main"
+RABBIT = "applications.shop.databases.rabbitmq.main"
+FILE = "applications.shop.databases.sqlite.main"
 NAME_RULE = "a name begins with a letter and has lower-case letters, digits and '-' only, such as main or main-2"
 MAP = "must be a map of keys and values"
 LOOPBACK = "is a loopback address, which from a Pod is the Pod itself; give the address that the cluster reaches the server at"
@@ -22,8 +25,12 @@ SERVER_KEYS = "administrator, engine, host, port, tls"
 TAKEN = "takes already"
 RENAME = "give one another name"
 GROUP_KEYS = "flavour, primary, rotation, server"
-EXTERNAL_KEYS = "database, host, kind, on, password, port, username"
-DEDICATED_KEYS = "exclusiveNode, image, kind, resources, storage, storageClass, version"
+EXTERNAL_KEYS = "bucket, database, host, kind, on, org, password, port, storage, storageClass, token, username, vhost, volume"
+DEDICATED_KEYS = "exclusiveNode, image, init, kind, resources, settings, storage, storageClass, version"
+SCALAR = "must be text, a number, true or false"
+SETTING_RULE = "is not the name of a setting, which has letters, digits, '_', '-' and '.' only"
+OWNED = "is given by the program and cannot be set"
+ALL_ENGINES = ", ".join(sorted(ENGINES))
 
 
 def local(**keys: Any) -> dict[str, Any]:
@@ -102,7 +109,7 @@ UNKNOWN = [
     ("replicas", dedicated(replicas=3), f"{MAIN}.server.replicas: is not a known key; known keys: {DEDICATED_KEYS}"),
     ("near miss in a server", dedicated(exclusivenode=True), f"{MAIN}.server.exclusivenode: is not a known key; did you mean 'exclusiveNode'?"),
     ("near miss in an external server", external(user="x"), f"{MAIN}.server.user: is not a known key; did you mean 'username'?"),
-    ("of an external server", external(storage="1Gi"), f"{MAIN}.server.storage: is not a known key; known keys: {EXTERNAL_KEYS}"),
+    ("of an external server", external(zzz=1), f"{MAIN}.server.zzz: is not a known key; known keys: {EXTERNAL_KEYS}"),
     ("near miss in resources", local(resources={"memry": "1Gi"}), f"{MAIN}.server.resources.memry: is not a known key; did you mean 'memory'?"),
     ("near miss in a server of the stack", with_server({**server("mysql"), "hosts": "x"}), "servers.hq.hosts: is not a known key; did you mean 'host'?"),
     ("of a server of the stack", with_server({**server("mysql"), "x": 1}), f"servers.hq.x: is not a known key; known keys: {SERVER_KEYS}"),
@@ -117,7 +124,7 @@ UNKNOWN = [
 ]
 
 CHOICES = [
-    ("engine", one_group("mysq"), "applications.shop.databases.mysq: 'mysq' is none of mysql, postgresql, redis"),
+    ("engine", one_group("mysq"), f"applications.shop.databases.mysq: 'mysq' is none of {ALL_ENGINES}"),
     ("kind", one_group("mysql", {"kind": "remote"}), f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local"),
     ("kind in its short form", one_group("mysql", "remote"), f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local"),
     ("no kind", one_group("mysql", {"storage": "1Gi"}), f"{MAIN}.server.kind: is missing: one of dedicated, external, local"),
@@ -245,7 +252,7 @@ ACCOUNTS = [
     (
         "on and an account",
         one_group("mysql", {"kind": "external", "on": "hq", "username": "u", "password": CANARY}),
-        f"{MAIN}.server: has 'username', 'password' beside 'on'; on one of the stack's servers these are made by the program",
+        f"{MAIN}.server: has 'password', 'username' beside 'on'; on one of the stack's servers these are made by the program",
     ),
     (
         "a user without a password",
@@ -255,17 +262,58 @@ ACCOUNTS = [
     (
         "a password without a user",
         one_group("mysql", {"kind": "external", "host": "db", "database": "d", "password": CANARY}),
-        f"{MAIN}.server: has a 'password' without a 'username'",
+        f"{MAIN}.server: lacks 'username', without which mysql cannot be used; or name one of the stack's servers with 'on'",
     ),
     (
         "no account",
         one_group("mysql", {"kind": "external", "host": "db", "database": "d"}),
-        f"{MAIN}.server: has no 'username' and 'password', without which mysql lets nobody in; or name one of the stack's servers with 'on'",
+        f"{MAIN}.server: lacks 'password', 'username', without which mysql cannot be used; or name one of the stack's servers with 'on'",
     ),
     (
         "no database",
         one_group("mysql", {"kind": "external", "host": "db", "username": "u", "password": CANARY}),
-        f"{MAIN}.server: has no 'database': the name of the one that exists there",
+        f"{MAIN}.server: lacks 'database', without which mysql cannot be used; or name one of the stack's servers with 'on'",
+    ),
+    (
+        "no account where none is made",
+        one_group("rabbitmq", {"kind": "external", "host": "db"}),
+        f"{RABBIT}.server: lacks 'password', 'username', without which rabbitmq cannot be used",
+    ),
+    (
+        "another engine's key",
+        one_group("rabbitmq", given_account("rabbitmq", database="d")),
+        f"{RABBIT}.server.database: has no meaning for rabbitmq; it takes password, username, vhost",
+    ),
+    (
+        "another engine's token",
+        external(token=CANARY),
+        f"{MAIN}.server.token: has no meaning for mysql; it takes database, password, username",
+    ),
+    ("a token that is a number", external(token=5081081), f"{MAIN}.server.token: must be text: put it in quotes"),
+    (
+        "a token that is a map",
+        external(token={"value": CANARY}),
+        f"{MAIN}.server.token: must be text",
+    ),
+    (
+        "a volume without its size",
+        external(storageClass="shared"),
+        f"{MAIN}.server: needs 'storageClass' and 'storage' together, for a volume on the server",
+    ),
+    (
+        "a size without its volume",
+        external(storage="1Gi"),
+        f"{MAIN}.server: needs 'storageClass' and 'storage' together, for a volume on the server",
+    ),
+    (
+        "a volume of what is none",
+        external(storageClass="shared", storage="1Gi"),
+        f"{MAIN}.server.storageClass: has no meaning for mysql, whose data is not had as a volume",
+    ),
+    (
+        "on and a volume",
+        {"servers": {"hq": server("mysql")}, **groups(mysql={"main": {"server": {**on("hq")["server"], "storageClass": "x", "storage": "1Gi"}}})},
+        f"{MAIN}.server: has 'storage', 'storageClass' beside 'on'; on one of the stack's servers these are made by the program",
     ),
     ("an empty password", external(password=""), f"{MAIN}.server.password: must not be empty"),
     (
@@ -286,6 +334,67 @@ ACCOUNTS = [
     ("a server of another name", with_server(server("mysql"), on("qh")), f"{MAIN}.server.on: 'qh' is none of the stack's servers: hq"),
     ("a server of another engine", with_server(server("postgresql"), on("hq")), f"{MAIN}.server.on: 'hq' is a server of postgresql, and the group is of mysql"),
     ("a server of no name", with_server(server("mysql"), on("HQ")), f"{MAIN}.server.on: 'HQ' is not a name: {NAME_RULE}"),
+]
+
+SETTINGS = [
+    ("a list", local(settings={"a": [1]}), f"{MAIN}.server.settings.a: {SCALAR}"),
+    ("a map", local(settings={"a": {"b": "c"}}), f"{MAIN}.server.settings.a: {SCALAR}"),
+    ("nothing", local(settings={"a": None}), f"{MAIN}.server.settings.a: {SCALAR}"),
+    ("a line break", local(settings={"a": "b\nbind_address = *"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
+    ("a carriage return", local(settings={"a": "b\rc"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
+    ("a zero", local(settings={"a": "b\0"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
+    ("without end", local(settings={"a": "b" * 4097}), f"{MAIN}.server.settings.a: is too long: at most 4096 characters"),
+    ("no number", local(settings={"a": float("inf")}), f"{MAIN}.server.settings.a: 'inf' is no number"),
+    ("a name with a space", local(settings={"a b": 1}), f"{MAIN}.server.settings.'a b': {SETTING_RULE}"),
+    ("a name with a line break", local(settings={"a\nb": 1}), f"{MAIN}.server.settings.'a\\nb': {SETTING_RULE}"),
+    ("a section", local(settings={"[client]": 1}), f"{MAIN}.server.settings.'[client]': {SETTING_RULE}"),
+    ("a name with a sign", local(settings={"a=b": 1}), f"{MAIN}.server.settings.'a=b': {SETTING_RULE}"),
+    ("an inclusion", local(settings={"!include": "/f"}), f"{MAIN}.server.settings.'!include': {SETTING_RULE}"),
+    ("a word", local(settings="a=b"), f"{MAIN}.server.settings: {MAP}"),
+    ("owned", local(settings={"bind_address": "*"}), f"{MAIN}.server.settings.bind_address: {OWNED}"),
+    ("owned, in another spelling", dedicated(settings={"loose-Bind-Address": "*"}), f"{MAIN}.server.settings.loose-Bind-Address: {OWNED}"),
+    (
+        "below an owned one",
+        one_group("rabbitmq", {"kind": "local", "settings": {"listeners.tcp.other": 5673}}),
+        f"{RABBIT}.server.settings.listeners.tcp.other: {OWNED}",
+    ),
+    ("of a file", one_group("sqlite", {"kind": "local", "settings": {"a": 1}}), f"{FILE}.server.settings: has no effect: sqlite is a file and has no server"),
+    ("init that is empty", local(init=""), f"{MAIN}.server.init: must not be empty"),
+    ("init that is a list", local(init=["SELECT 1"]), f"{MAIN}.server.init: must be text"),
+    (
+        "init where there is no way",
+        one_group("rabbitmq", {"kind": "local", "init": "x"}),
+        f"{RABBIT}.server.init: has no effect: the image of rabbitmq has no way to run anything once",
+    ),
+    (
+        "init of a flavour where there is no way",
+        one_group("redis", {"kind": "dedicated", "init": "x"}, flavour="valkey"),
+        "applications.shop.databases.redis.main.server.init: has no effect: the image of valkey has no way to run anything once",
+    ),
+]
+
+FILES = [
+    *(
+        (f"{key} of a file", one_group("sqlite", {"kind": "local", key: value}), f"{FILE}.server.{key}: has no effect: sqlite is a file and has no server")
+        for key, value in {"version": "3", "image": "i", "init": "x", "resources": {"cpu": 1}}.items()
+    ),
+    ("dedicated", one_group("sqlite", "dedicated"), f"{FILE}.server.kind: 'dedicated' is for servers: sqlite is a file, and can only be local"),
+    (
+        "external",
+        one_group("sqlite", {"kind": "external", "host": "db"}),
+        f"{FILE}.server.kind: 'external' is for servers: sqlite is a file, and can only be local",
+    ),
+    (
+        "external on a server",
+        {"servers": {"hq": server("mysql")}, **groups(sqlite={"main": on("hq")})},
+        f"{FILE}.server.on: 'hq' is a server of mysql, and the group is of sqlite",
+    ),
+    (
+        "production",
+        top(environment="production", **one_group("sqlite")),
+        f"{FILE}.server: is a file beside one Pod: sqlite is for development only; in production use an engine with a server",
+    ),
+    ("rotation", one_group("sqlite", rotation=1), f"{FILE}.rotation: has no effect: the password of this group is not made by the program"),
 ]
 
 LONG = "a" * 60
@@ -372,6 +481,30 @@ def test_a_bad_quantity_is_told_with_a_good_one(raw: dict[str, Any], line: str) 
 @pytest.mark.parametrize(("raw", "line"), table(ACCOUNTS))
 def test_a_way_in_that_leads_nowhere_is_told(raw: dict[str, Any], line: str) -> None:
     assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(SETTINGS))
+def test_a_setting_that_cannot_be_one_is_told_at_its_place(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(FILES))
+def test_what_a_file_has_not_is_told(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize("engine", [name for name in SERVED if not all(flavour.image for flavour in ENGINES[name].flavours)])
+@pytest.mark.parametrize("kind", ["local", "dedicated"])
+def test_an_engine_without_an_image_asks_for_one(engine: str, kind: str) -> None:
+    flavour = ENGINES[engine].flavours[0].name
+    line = f"applications.shop.databases.{engine}.main.server.image: is missing: there is no maintained image of {flavour}; name one of yours"
+    assert problems(one_group(engine, kind)) == [line]
+    assert problems(one_group(engine, own(engine, kind))) == []
+
+
+def test_every_owned_setting_is_told_at_once() -> None:
+    raw = local(settings={"datadir": "/", "PORT": 1, "max_connections": 5, "skip-networking": True})
+    assert problems(raw) == [f"{MAIN}.server.settings.{name}: {OWNED}" for name in ("PORT", "datadir", "skip-networking")]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(NAMES))
