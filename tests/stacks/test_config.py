@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from components.engines import ENGINES
 from offline.recorder import run
 from stacks.config import Stack, load, parse
 from stacks.problems import InvalidStack
-from tests.support import CANARY, GIVEN, everything, groups, on, one_group, recorded, server
+from tests.support import CANARY, GIVEN, REACHED, SERVED, everything, given_account, groups, on, one_group, own, recorded, server
 
 FIRST = re.compile(r"the stack's configuration has \d+ mistakes?; nothing was changed:")
 LINE = re.compile(r"  (\[-?\d+\]|[A-Za-z0-9'\"])\S*.*: \S.*")
@@ -45,8 +46,9 @@ VALID: dict[str, Any] = {
                 "redis": {
                     "main": {"server": {"kind": "external", "host": ["10.5.120.104", "10.5.120.105"]}},
                     "cache": {"server": {"kind": "local", "near": {"app": "web"}, "resources": {"cpu": 2, "memory": "1Gi"}}},
-                    "more": {"server": "local"},
+                    "more": {"server": {"kind": "local", "settings": {"maxmemory": "100mb", "appendonly": False, "databases": 3}}},
                 },
+                "rabbitmq": {"main": {"server": {"kind": "external", "host": "rabbit.example.org", "vhost": "/", "username": "u", "password": CANARY}}},
             },
         }
     },
@@ -55,6 +57,7 @@ SECRETS = [
     ("servers", "mysql-hq", "administrator", "password"),
     ("servers", "pg-hq", "administrator", "password"),
     ("applications", "shop", "databases", "mysql", "archive", "server", "password"),
+    ("applications", "shop", "databases", "rabbitmq", "main", "server", "password"),
 ]
 
 
@@ -104,6 +107,7 @@ KEYS = TEXT | st.sampled_from(
     [
         *("environment", "databaseNodes", "servers", "applications", "databases", "mysql", "redis", "main", "server", "kind", "on", "host", "port"),
         *("password", "administrator", "primary", "shop", "[key]", "local", "external", "tolerations", "selector", "-"),
+        *("token", "settings", "init", "vhost", "rabbitmq", "sqlite"),
     ]
 )
 JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=12)
@@ -179,6 +183,10 @@ def test_a_password_of_a_wrong_type_is_refused_without_being_shown(place: tuple[
         (("applications", "shop", "databases", "mysql", "spare", "server", "on"), f"root:{CANARY}@db.example.org"),
         (("applications", "shop", "databases", "mysql", "spare", "server"), f"mysql://root:{CANARY}@db.example.org"),
         (("applications", "shop", "databases", "mysql", "main", "password"), CANARY),
+        (("applications", "shop", "databases", "mysql", "archive", "server", "token"), CANARY),
+        (("applications", "shop", "databases", "mysql", "archive", "server", "token"), [CANARY]),
+        (("applications", "shop", "databases", "rabbitmq", "main", "server", "token"), {CANARY: CANARY}),
+        (("applications", "shop", "databases", "redis", "cache", "server", "init"), [CANARY]),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
 )
@@ -247,8 +255,32 @@ def test_the_default_names_are_those_of_the_primary_or_only_group(databases: dic
         ({"mysql": {"a": {"primary": True}, "b": None}}, "shop-mysql-a"),
         ({"mysql": {"a": None, "b": None}}, None),
         ({"redis": {"main": None}}, None),
+        ({"sqlite": {"main": None}}, "shop-sqlite-main"),
+        ({"sqlite": {"main": None}, "redis": {"main": None}}, "shop-sqlite-main"),
+        ({"sqlite": {"a": None, "b": None}}, None),
+        ({"sqlite": {"a": {"primary": True}, "b": None}}, "shop-sqlite-a"),
+        ({"sqlite": {"main": None}, "mysql": {"main": None}}, "shop-mysql-main"),
+        ({"sqlite": {"main": {"primary": True}}, "postgresql": {"main": None}}, "shop-postgresql-main"),
+        ({"sqlite": {"main": None}, "mysql": {"a": None, "b": None}}, None),
+        ({"sqlite": {"main": None}, "mysql": {"main": None}, "postgresql": {"main": None}}, None),
     ],
-    ids=["one relational", "beside another type", "two relational", "one of them without primary", "primary of two", "no primary", "none relational"],
+    ids=[
+        "one relational",
+        "beside another type",
+        "two relational",
+        "one of them without primary",
+        "primary of two",
+        "no primary",
+        "none relational",
+        "a file alone",
+        "a file beside another type",
+        "two files",
+        "primary of two files",
+        "a file beside a server",
+        "a primary file beside a server",
+        "a file beside servers without primary",
+        "a file beside two servers",
+    ],
 )
 def test_database_url_is_the_one_relational_group_with_default_names(databases: dict[str, Any], group: str | None) -> None:
     (application,) = parse(groups(**databases)).applications
@@ -297,7 +329,7 @@ def test_sizes_are_quantities_with_a_unit(size: str) -> None:
 
 WARNINGS = {
     "servers": ["servers.mysql-hq.administrator.password", "servers.pg-hq.administrator.password"],
-    "applications": ["applications.shop.databases.mysql.archive.server.password"],
+    "applications": ["applications.shop.databases.mysql.archive.server.password", "applications.shop.databases.rabbitmq.main.server.password"],
 }
 
 
@@ -306,6 +338,21 @@ def test_a_password_in_plain_text_is_a_warning_with_the_command_that_mends_it(en
     paths = [path for key, found in WARNINGS.items() if key not in encrypted for path in found]
     told = [warning for warning in parse(VALID, encrypted=encrypted).warnings if "plain text" in warning]
     assert told == [f"{path}: is in plain text; encrypt it: pulumi config set --secret --path 'database-groups:{path}'" for path in paths]
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINES if "token" in ENGINES[name].given])
+def test_a_token_in_plain_text_is_a_warning_too(engine: str) -> None:
+    path = f"applications.shop.databases.{engine}.main.server.token"
+    assert (
+        f"{path}: is in plain text; encrypt it: pulumi config set --secret --path 'database-groups:{path}'"
+        in parse(one_group(engine, given_account(engine))).warnings
+    )
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, False, "1", "true", "", " x "], ids=repr)
+def test_a_setting_stays_the_number_word_or_truth_that_it_was(value: Any) -> None:
+    (settings,) = group_of(parse(one_group("mysql", {"kind": "local", "settings": {"a": value}}))).spec.server.settings.values()
+    assert (type(settings), settings) == (type(value), value)
 
 
 def test_a_local_server_in_production_is_a_warning() -> None:
@@ -354,15 +401,30 @@ def test_the_outputs_of_a_stack_are_names_only() -> None:
 
 
 NAMES = ["a", "mysql", "redis", "mysql-a", "a-mysql", "databases", "mysql-mysql", "a-mysql-mysql", "a-mysql-a"]
+
+
+def _imaged(databases: dict[str, Any]) -> dict[str, Any]:
+    """Groups whose servers have an image, and an account as their engine has it."""
+    spec: dict[str, dict[str, Any]] = {engine: {"server": own(engine)} for engine in SERVED}
+    return {
+        engine: {
+            name: {"server": given_account(engine)} if group == {"server": GIVEN} and engine in REACHED else {**spec.get(engine, {}), **(group or {})}
+            for name, group in found.items()
+        }
+        for engine, found in databases.items()
+    }
+
+
 SMALL_STACKS = st.dictionaries(
     st.sampled_from(NAMES),
     st.fixed_dictionaries(
         {
             "databases": st.dictionaries(
-                st.sampled_from(["mysql", "redis"]),
+                st.sampled_from(sorted(ENGINES)),
                 st.dictionaries(st.sampled_from(NAMES), st.sampled_from([None, {"primary": True}, on("hq"), {"server": GIVEN}]), min_size=1, max_size=2),
                 min_size=1,
-            )
+                max_size=3,
+            ).map(_imaged)
         },
         optional={"namespace": st.sampled_from(["a", "b", "mysql"]), "createNamespace": st.booleans()},
     ),

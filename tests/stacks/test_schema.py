@@ -9,9 +9,10 @@ import jsonschema
 import pytest
 import yaml
 
+from components.engines import ENGINES
 from offline.stackfile import Loader
 from stacks.schema import PATH, document, text
-from tests.support import CANARY, GIVEN, groups, on, one_group, problems, server
+from tests.support import CANARY, GIVEN, REACHED, given_account, groups, on, one_group, own, problems, server
 
 EXAMPLES = [PATH.with_name(f"Pulumi.{stack}.yaml") for stack in ("development", "production")]
 """The two that belong to the project; beside them anybody may have stacks of their own."""
@@ -44,7 +45,10 @@ GOOD = {
     "a group without anything": groups(mysql={"main": {}}),
     "the short form": one_group("mysql", "local"),
     "the long form": one_group("mysql", {"kind": "local"}),
-    "every engine": groups(mysql={"a": None}, postgresql={"a": None}, redis={"a": None}),
+    "every engine": groups(**{engine: {"a": {"server": own(engine)}} for engine in ENGINES}),
+    "every account": groups(**{engine: {"a": {"server": given_account(engine)}} for engine in REACHED}),
+    "every least account": groups(**{engine: {"a": {"server": given_account(engine, whole=False)}} for engine in REACHED}),
+    "settings of every kind": one_group("mysql", {"kind": "dedicated", "settings": {"a_b": "c", "d-e": 1, "f": 0.5, "g": True, "h.i": ""}}),
     "every key of a local server": one_group(
         "mysql",
         {
@@ -55,6 +59,8 @@ GOOD = {
             "storageClass": "c",
             "resources": {"cpu": "1", "memory": "1Gi"},
             "near": {"app": "web"},
+            "settings": {"max_connections": 5},
+            "init": "SELECT 1;\nSELECT 2;\n",
         },
         primary=True,
         flavour="percona",
@@ -78,6 +84,7 @@ GOOD = {
 }
 ENCRYPTED = {
     "an encrypted password": one_group("mysql", {**GIVEN, "password": SECURE}),
+    "an encrypted token": one_group("mysql", {**GIVEN, "token": SECURE}),
     "an administrator's encrypted password": {
         "servers": {"hq": server("mysql", administrator={"username": "u", "password": SECURE})},
         **groups(mysql={"main": on("hq")}),
@@ -118,6 +125,16 @@ BAD = {
     "a list of no hosts": one_group("mysql", {**GIVEN, "host": []}),
     "a password as a number": one_group("mysql", {**GIVEN, "password": 5}),
     "an empty password": one_group("mysql", {**GIVEN, "password": ""}),
+    "a token as a number": one_group("mysql", {**GIVEN, "token": 5}),
+    "a setting that is a list": one_group("mysql", {"kind": "local", "settings": {"a": [1]}}),
+    "a setting that is a map": one_group("mysql", {"kind": "local", "settings": {"a": {"b": 1}}}),
+    "a setting that is null": one_group("mysql", {"kind": "local", "settings": {"a": None}}),
+    "a setting that is too long": one_group("mysql", {"kind": "local", "settings": {"a": "b" * 4097}}),
+    "a setting of a bad name": one_group("mysql", {"kind": "local", "settings": {"a b": 1}}),
+    "settings that are a word": one_group("mysql", {"kind": "local", "settings": "a=b"}),
+    "an empty init": one_group("mysql", {"kind": "local", "init": ""}),
+    "an init that is a list": one_group("mysql", {"kind": "local", "init": ["a"]}),
+    "settings of an external server": one_group("mysql", {**GIVEN, "settings": {"a": 1}}),
     "an unknown environment": {"environment": "prod", **one_group("mysql")},
     "an unknown tls": {"servers": {"hq": server("mysql", tls="on")}, **one_group("mysql")},
     "a server of an engine without provisioning": {"servers": {"hq": server("redis")}, **one_group("mysql")},
