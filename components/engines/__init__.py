@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from components.engines.elasticsearch import ELASTICSEARCH
 from components.engines.engine import Engine
+from components.engines.influxdb import INFLUXDB
+from components.engines.mongodb import MONGODB
 from components.engines.mysql import MYSQL
 from components.engines.postgresql import POSTGRESQL
 from components.engines.rabbitmq import RABBITMQ
@@ -12,4 +15,6 @@ from components.engines.sqlite import SQLITE
 
 __all__ = ["ENGINES"]
 
-ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)})
+ENGINES: Mapping[str, Engine] = MappingProxyType(
+    {engine.name: engine for engine in (ELASTICSEARCH, INFLUXDB, MONGODB, MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)}
+)

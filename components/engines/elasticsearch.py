@@ -1,0 +1,103 @@
+"""Elasticsearch.
+
+The application is a user of the file realm, with a role of its own: all on every index of its server, and none of the rights to change
+who may do what. The superuser `elastic` is switched off with the rest of the reserved realm. TLS is off: the Service is in the cluster.
+"""
+
+from components.connection import Connection, url
+from components.engines.engine import Account, Engine, Flavour, Software
+from components.engines.settings import Settings, assignments, words
+from components.names import account_name
+
+__all__ = ["ELASTICSEARCH"]
+
+OWNED = {
+    "cluster.initial_master_nodes",
+    "discovery",
+    "http.host",
+    "http.port",
+    "network.host",
+    "node.store.allow_mmap",
+    "path",
+    "transport.host",
+    "xpack.security",
+}
+
+
+def _uri(connection: Connection) -> str:
+    return url("http", connection)
+
+
+START = """\
+#!/bin/sh
+set -eu
+umask 077
+export ES_PATH_CONF=/run/server
+rm -rf "$ES_PATH_CONF"/*
+cp -R /usr/share/elasticsearch/config/. "$ES_PATH_CONF"
+cd "$ES_PATH_CONF"
+cat > elasticsearch.yml <<'SETTINGS'
+discovery.type: single-node
+http.host: 0.0.0.0
+transport.host: 127.0.0.1
+node.store.allow_mmap: false
+xpack.security.enabled: true
+xpack.security.autoconfiguration.enabled: false
+xpack.security.http.ssl.enabled: false
+xpack.security.transport.ssl.enabled: false
+xpack.security.authc.reserved_realm.enabled: false
+xpack.security.authc.realms.file.application.order: 0
+xpack.security.authc.realms.native.none.enabled: false
+xpack.security.authc.api_key.enabled: false
+xpack.security.authc.token.enabled: false
+SETTINGS
+if [ -s /etc/database-groups/settings ]; then cat /etc/database-groups/settings >> elasticsearch.yml; fi
+cat > roles.yml <<'ROLES'
+application:
+  cluster: [monitor, manage_index_templates, manage_ilm, manage_ingest_pipelines, manage_enrich, manage_transform]
+  indices:
+    - names: ['*']
+      privileges: [all]
+ROLES
+: > users
+: > users_roles
+cd /usr/share/elasticsearch
+printf '%s\\n%s\\n' "$APPLICATION_PASSWORD" "$APPLICATION_PASSWORD" | elasticsearch-users useradd "$APPLICATION_USERNAME" -r application >/dev/null
+exec /bin/tini -- docker-entrypoint.sh eswrapper
+"""
+
+READY = """\
+#!/bin/sh
+set -eu
+case $POD_IP in *:*) host="[$POD_IP]" ;; *) host=$POD_IP ;; esac
+printf 'user = "%s"\\n' "$(printf %s "$APPLICATION_USERNAME:$APPLICATION_PASSWORD" | sed 's/[\\\\"]/\\\\&/g')" |
+    curl --config - --silent --show-error --fail --globoff --max-time 8 --output /dev/null "http://$host:9200/_cluster/health?master_timeout=5s"
+"""
+
+
+def _software(_flavour: Flavour, _version: str) -> Software:
+    return Software(
+        start=START,
+        ready=READY,
+        data="/usr/share/elasticsearch/data",
+        # A volume's own lost+found would be taken for a damaged index.
+        data_folder="elasticsearch",
+        scratch=("/run/server", "/usr/share/elasticsearch/logs", "/tmp"),
+        environment={"ES_PATH_CONF": "/run/server"},
+        memory="2Gi",
+    )
+
+
+ELASTICSEARCH = Engine(
+    name="elasticsearch",
+    port=9200,
+    flavours=(
+        # There are images of whole releases only, no tag that follows a series.
+        Flavour(name="elasticsearch", image="docker.io/library/elasticsearch", series=("8", "9"), version="9.2.0", uid=1000),
+    ),
+    uri=_uri,
+    account=lambda application, group: Account(username=account_name(application, group)),
+    software=_software,
+    settings=Settings(render=lambda values: assignments(values, sign=": ", true="true", false="false", quote=words), owned=frozenset(OWNED)),
+    given={"username": False, "password": False},
+)
