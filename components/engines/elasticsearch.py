@@ -93,7 +93,7 @@ ELASTICSEARCH = Engine(
     port=9200,
     flavours=(
         # There are images of whole releases only, no tag that follows a series.
-        Flavour(name="elasticsearch", image="docker.io/library/elasticsearch", series=("8", "9"), version="9.2.0", uid=1000),
+        Flavour(name="elasticsearch", image="docker.io/library/elasticsearch", series=("8", "9"), version="9.2.0", numbers=3, uid=1000),
     ),
     uri=_uri,
     account=lambda application, group: Account(username=account_name(application, group)),

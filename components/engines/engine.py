@@ -26,6 +26,8 @@ class Flavour:
     """The series that a group gets where it names none; empty where there is nothing to run."""
     uid: int
     """The user and group of the image's server."""
+    numbers: int = 1
+    """How many numbers a version must have for there to be an image of it."""
     command: str = ""
     """The server's program in the image, where flavours differ in it."""
 

@@ -156,6 +156,8 @@ def single_server_mistakes(args: ServerArgs, spec: SingleServerSpec) -> Iterator
     if spec.version and not (re.fullmatch(r"[0-9]+(\.[0-9]+)*", spec.version) and args.flavour.series_of(spec.version)):
         yield "version", f"{spec.version!r} is of none of the series of {args.flavour.name}: {', '.join(args.flavour.series)}"
         return
+    if spec.version and spec.image is None and spec.version.count(".") + 1 < args.flavour.numbers:
+        yield "version", f"{spec.version!r} is no whole release, such as {args.flavour.version}, and there are images of no others"
     if args.flavour.image is None and spec.image is None:
         yield "image", f"is missing: there is no maintained image of {args.flavour.name}; name one of yours"
     if spec.init is not None and software(args.flavour, spec.version or args.flavour.version).init is None:

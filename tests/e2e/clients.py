@@ -1,0 +1,100 @@
+"""The libraries by which applications use each engine, given the URI of a Secret and the address that its host stands for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pika
+import pika.exceptions
+import psycopg
+import pymysql
+import redis
+
+KEPT = 42
+
+Keys = Mapping[str, str]
+"""The connection Secret."""
+
+
+def at(keys: Keys, address: str) -> str:
+    """The URI with an address in the place of the Service's name."""
+    parts = urlsplit(keys["uri"])
+    return parts._replace(netloc=parts.netloc.replace(f"{keys['host']}:{keys['port']}", f"{address}:{keys['port']}")).geturl()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """How an application keeps a value in its database and gets it back."""
+
+    save: Callable[[Keys, str], None]
+    read: Callable[[Keys, str], Any]
+    refused: type[BaseException] | tuple[type[BaseException], ...]
+    """What a login with a wrong password ends in."""
+
+
+def _postgresql(keys: Keys, address: str) -> "psycopg.Connection[Any]":
+    return psycopg.connect(keys["uri"], hostaddr=address, connect_timeout=5, autocommit=True)
+
+
+def _postgresql_save(keys: Keys, address: str) -> None:
+    with _postgresql(keys, address) as connection:
+        connection.execute("CREATE TABLE library_values (value int)")
+        connection.execute("INSERT INTO library_values VALUES (%s)", (KEPT,))
+
+
+def _postgresql_read(keys: Keys, address: str) -> Any:
+    with _postgresql(keys, address) as connection:
+        row = connection.execute("SELECT value FROM library_values").fetchone()
+        return row[0] if row else None
+
+
+def _mysql(keys: Keys, address: str) -> Any:
+    parts = urlsplit(keys["uri"])
+    user, password, database = (unquote(part or "") for part in (parts.username, parts.password, parts.path[1:]))
+    return pymysql.connect(host=address, port=parts.port or 0, user=user, password=password, database=database, autocommit=True)
+
+
+def _mysql_save(keys: Keys, address: str) -> None:
+    with _mysql(keys, address) as connection:
+        connection.cursor().execute("CREATE TABLE library_values (value int)")
+        connection.cursor().execute("INSERT INTO library_values VALUES (%s)", (KEPT,))
+
+
+def _mysql_read(keys: Keys, address: str) -> Any:
+    with _mysql(keys, address) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT value FROM library_values")
+        return cursor.fetchone()[0]
+
+
+def _redis_save(keys: Keys, address: str) -> None:
+    with redis.Redis.from_url(at(keys, address)) as connection:
+        connection.set("library", KEPT)
+
+
+def _redis_read(keys: Keys, address: str) -> Any:
+    with redis.Redis.from_url(at(keys, address)) as connection:
+        value: Any = connection.get("library")
+        return int(value)
+
+
+def _rabbitmq_save(keys: Keys, address: str) -> None:
+    with pika.BlockingConnection(pika.URLParameters(at(keys, address))) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare("library", durable=True, arguments={"x-queue-type": "quorum"})
+        channel.basic_publish("", "library", str(KEPT).encode(), pika.BasicProperties(delivery_mode=2))
+
+
+def _rabbitmq_read(keys: Keys, address: str) -> Any:
+    with pika.BlockingConnection(pika.URLParameters(at(keys, address))) as connection:
+        method, _, body = connection.channel().basic_get("library")  # the message is not acknowledged, and so stays
+        return int(body) if method and body else None
+
+
+LIBRARIES: Mapping[str, Library] = {
+    "mysql": Library(save=_mysql_save, read=_mysql_read, refused=pymysql.OperationalError),
+    "postgresql": Library(save=_postgresql_save, read=_postgresql_read, refused=psycopg.OperationalError),
+    "rabbitmq": Library(save=_rabbitmq_save, read=_rabbitmq_read, refused=pika.exceptions.ProbableAuthenticationError),
+    "redis": Library(save=_redis_save, read=_redis_read, refused=redis.AuthenticationError),
+}
