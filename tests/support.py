@@ -8,6 +8,7 @@ import pulumi
 
 from components.application import Application
 from components.engines import ENGINES
+from components.engines.engine import Flavour
 from offline.recorder import Recorder, Registration, run
 from stacks.config import parse
 from stacks.problems import InvalidStack
@@ -36,6 +37,11 @@ REACHED = [name for name, engine in ENGINES.items() if engine.port]
 """The engines that are reached over the network."""
 IMAGE = "registry.example.org/databases/server:1"
 """An image of one's own, for engines that have no official one."""
+
+
+def release(flavour: Flavour, series: str) -> str:
+    """A version of a series for which there is an image: the series itself, where images are named so."""
+    return series + ".1" * (flavour.numbers - series.count(".") - 1)
 
 
 def own(engine: str, kind: str = "local", *, flavour: str | None = None, **keys: Any) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from components.engines import ENGINES
 from components.engines.engine import Flavour, Software
 from offline.recorder import Recorder
 from tests.contract import ROOT
-from tests.support import CLAIM, CONFIG_MAP, IMAGE, SECRET, SERVED, STATEFUL_SET, named, one_group, own, recorded, restricted, urns
+from tests.support import CLAIM, CONFIG_MAP, IMAGE, SECRET, SERVED, STATEFUL_SET, named, one_group, own, recorded, release, restricted, urns
 
 RELEASES = [
-    pytest.param(engine.name, flavour.name, series, id=f"{flavour.name} {series}")
+    pytest.param(engine.name, flavour.name, release(flavour, series), id=f"{flavour.name} {series}")
     for engine in (ENGINES[name] for name in SERVED)
     for flavour in engine.flavours
     for series in flavour.series
@@ -114,7 +114,7 @@ def test_the_selector_has_no_label_that_another_version_or_flavour_would_change(
         named(recorded(raw), STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]
         for raw in (
             one_group(engine, own(engine)),
-            one_group(engine, own(engine, "dedicated", flavour=flavour.name, version=flavour.series[-1]), flavour=flavour.name),
+            one_group(engine, own(engine, "dedicated", flavour=flavour.name, version=release(flavour, flavour.series[0])), flavour=flavour.name),
         )
     )
     assert one["selector"] == other["selector"]

@@ -144,6 +144,17 @@ CHOICES = [
         f"{MAIN}.server.version: '9.7' is of none of the series of percona: 8.0, 8.4",
     ),
     ("version with a suffix", local(version="8.4-debian"), f"{MAIN}.server.version: '8.4-debian' is of none of the series of mysql: 8.0, 8.4, 9.7"),
+    *(
+        (
+            f"version without an image of {flavour.name}",
+            one_group(engine, own(engine, version=flavour.series[0])),
+            f"applications.shop.databases.{engine}.main.server.version: '{flavour.series[0]}' is no whole release, such as {flavour.version}, "
+            "and there are images of no others",
+        )
+        for engine in SERVED
+        for flavour in ENGINES[engine].flavours[:1]
+        if flavour.series[0].count(".") + 1 < flavour.numbers
+    ),
     (
         "effect of a taint",
         top(databaseNodes={"tolerations": [{"key": "a", "effect": "No"}]}),
