@@ -39,6 +39,8 @@ SCALAR_LIMIT = 4096
 SIZE_PATTERN = f"^{POSITIVE}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)$"
 HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""What some configuration file takes for the end of a line, or for no text at all."""
 DOTTED_NUMBERS = re.compile(r"[0-9.]+")
 
 
@@ -118,7 +120,7 @@ def _scalar(value: Any) -> Any:
         raise ValueError("is no number")
     if isinstance(value, str) and len(value) > SCALAR_LIMIT:
         raise ValueError(f"is too long: at most {SCALAR_LIMIT} characters")
-    if isinstance(value, str) and CONTROL_CHARACTERS.search(value):
+    if isinstance(value, str) and LINE_BREAKS.search(value):
         raise ValueError("holds a control character, such as a line break")
     return value
 

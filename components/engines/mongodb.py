@@ -6,7 +6,7 @@ every start and with exactly its role; only then does the server begin that asks
 
 from components.connection import Connection, url
 from components.engines.engine import Account, Engine, Flavour, Software
-from components.engines.settings import Settings, nested
+from components.engines.settings import Settings, nested, no_value_and_map
 from components.names import account_name
 
 __all__ = ["MONGODB"]
@@ -89,6 +89,6 @@ MONGODB = Engine(
     account=lambda application, group: Account(username=account_name(application, group), database=account_name(application, group)),
     software=_software,
     database_limit=63,
-    settings=Settings(render=nested, owned=frozenset(OWNED)),
+    settings=Settings(render=nested, owned=frozenset(OWNED), unfit=no_value_and_map),
     given={"database": True, "username": False, "password": False},
 )

@@ -4,9 +4,11 @@ The application has a virtual host of its own and a user with all rights on it a
 every start, before the server listens, and where there are definitions no default user is made.
 """
 
+from collections.abc import Mapping
+
 from components.connection import Connection, url
 from components.engines.engine import Account, Engine, Flavour, Software
-from components.engines.settings import Settings, assignments
+from components.engines.settings import Settings, Value, assignments
 from components.names import account_name
 
 __all__ = ["RABBITMQ"]
@@ -38,6 +40,13 @@ OWNED = {
 def _quoted(value: str) -> str:
     """A value as rabbitmq.conf has it: in single quotes, which it cannot hold itself; without them `#` begins a comment."""
     return value if "'" in value else f"'{value}'"
+
+
+def _unfit(name: str, values: Mapping[str, Value]) -> str | None:
+    value = str(values[name])
+    if "'" in value and ("#" in value or value.startswith("'") or value != value.strip()):
+        return "has a single quote beside '#', in the first place, or beside a space at an end; rabbitmq.conf cannot hold that"
+    return None
 
 
 def _uri(connection: Connection) -> str:
@@ -152,7 +161,7 @@ RABBITMQ = Engine(
     uri=_uri,
     account=_account,
     software=_software,
-    settings=Settings(render=lambda values: assignments(values, sign=" = ", true="true", false="false", quote=_quoted), owned=frozenset(OWNED)),
+    settings=Settings(render=lambda values: assignments(values, sign=" = ", true="true", false="false", quote=_quoted), owned=frozenset(OWNED), unfit=_unfit),
     given={"vhost": False, "username": True, "password": True},
     given_defaults={"vhost": "/"},
 )

@@ -1,11 +1,11 @@
 """What a user may set in a server's own configuration file: scalars by name, in the syntax of the engine."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Settings", "Value", "assignments", "nested", "words"]
+__all__ = ["Settings", "Value", "assignments", "nested", "no_value_and_map", "words"]
 
 Value = str | int | float | bool
 
@@ -19,6 +19,16 @@ class Settings:
     """Settings that the program gives, by their normal names; a name before a `.` owns all that begin with it."""
     normal: Callable[[str], str] = str.lower
     """The one name of a setting that can be written in several ways."""
+
+    unfit: Callable[[str, Mapping[str, Value]], str | None] = lambda _name, _values: None
+    """Why the file cannot hold a setting beside the others, if it cannot."""
+
+    def mistakes(self, values: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+        """The settings that cannot be set, and why."""
+        for name in values:
+            reason = "is given by the program and cannot be set" if self.owns(name) else self.unfit(name, values)
+            if reason:
+                yield name, reason
 
     def owns(self, name: str) -> bool:
         """Whether a setting is the program's own."""
@@ -40,6 +50,11 @@ def assignments(values: Mapping[str, Value], *, sign: str, true: str, false: str
 def words(value: str) -> str:
     """A value in double quotes, with backslashes as in C."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def no_value_and_map(name: str, values: Mapping[str, Value]) -> str | None:
+    """Why a setting cannot be one where names with dots are maps in maps."""
+    return "is a value here and a map in another setting" if any(other.startswith(f"{name}.") for other in values) else None
 
 
 def nested(values: Mapping[str, Value]) -> str:

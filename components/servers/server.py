@@ -164,9 +164,8 @@ def single_server_mistakes(args: ServerArgs, spec: SingleServerSpec) -> Iterator
         yield "init", f"has no effect: the image of {args.flavour.name} has no way to run anything once"
     if spec.settings and engine.settings is None:
         yield "settings", f"has no effect: the program gives {engine.name} all its settings"
-    for name in spec.settings if engine.settings else ():
-        if engine.settings and engine.settings.owns(name):
-            yield f"settings.{name}", "is given by the program and cannot be set"
+    if engine.settings:
+        yield from ((f"settings.{name}", message) for name, message in engine.settings.mistakes(spec.settings))
 
 
 def create_single_server(args: ServerArgs, spec: SingleServerSpec, credentials: Credentials, scheduling: Scheduling, parent: pulumi.Resource) -> None:
