@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 __all__ = ["Settings", "Value", "assignments", "nested", "no_value_and_map", "words"]
@@ -42,7 +43,8 @@ def assignments(values: Mapping[str, Value], *, sign: str, true: str, false: str
     def text(value: Value) -> str:
         if isinstance(value, bool):
             return true if value else false
-        return quote(value) if isinstance(value, str) else str(value)
+        # Not every server reads an exponent.
+        return quote(value) if isinstance(value, str) else format(Decimal(str(value)), "f")
 
     return "".join(f"{name}{sign}{text(value)}\n" for name, value in sorted(values.items()))
 
