@@ -9,6 +9,7 @@ import pytest
 from components.connection import Connection, secret_keys
 from components.engines import ENGINES
 from components.engines.engine import Engine, Flavour, Software
+from components.servers.external import ExternalServer
 from tests.contract import FLAVOURS, KEYS, LIMITS, PORTS, RELATIONAL, ROOT, TABLES, URIS
 from tests.support import SERVED, release
 
@@ -120,6 +121,7 @@ def test_what_is_given_of_an_account_is_what_its_secret_tells(engine: Engine) ->
     assert own == set() if engine.port is None else own - {"username"} == KEYS[engine.name] - {"type", "provider", "host", "port", "uri", "username"}
     assert set(engine.given_defaults) <= {key for key, necessary in engine.given.items() if not necessary}
     assert engine.credential is None or engine.credential in engine.given
+    assert own <= set(ExternalServer.model_fields), "what no engine had before is a key that an external server does not know"
 
 
 @engines
