@@ -150,7 +150,7 @@ def single_server_mistakes(args: ServerArgs, spec: SingleServerSpec) -> Iterator
     """A version that the flavour does not have, and what the engine has no way to do."""
     engine, software = args.engine, args.engine.software
     if software is None:
-        foreign = [key for key in ("version", "image", "resources", "settings", "init") if key in spec.model_fields_set]
+        foreign = sorted(spec.model_fields_set - {"kind", "storage", "storage_class"})
         yield from ((key, f"has no effect: {engine.name} is a file and has no server") for key in foreign)
         return
     if spec.version and not (re.fullmatch(r"[0-9]+(\.[0-9]+)*", spec.version) and args.flavour.series_of(spec.version)):

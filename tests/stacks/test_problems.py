@@ -387,7 +387,7 @@ SETTINGS = [
 FILES = [
     *(
         (f"{key} of a file", one_group("sqlite", {"kind": "local", key: value}), f"{FILE}.server.{key}: has no effect: sqlite is a file and has no server")
-        for key, value in {"version": "3", "image": "i", "init": "x", "resources": {"cpu": 1}}.items()
+        for key, value in {"version": "3", "image": "i", "init": "x", "resources": {"cpu": 1}, "near": {"app": "web"}}.items()
     ),
     ("dedicated", one_group("sqlite", "dedicated"), f"{FILE}.server.kind: 'dedicated' is for servers: sqlite is a file, and can only be local"),
     (
