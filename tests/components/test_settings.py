@@ -186,7 +186,7 @@ def test_every_engine_with_settings_is_held_to_the_tables_of_this_module() -> No
 
 
 @engines
-@given(values=st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,8}(\.[a-z][a-z0-9_]{0,8})?", fullmatch=True), WORDS, min_size=1, max_size=4))
+@given(values=st.dictionaries(st.from_regex(r"set_[a-z0-9]{0,4}(\.[a-z][a-z0-9_]{0,8})?", fullmatch=True), WORDS, min_size=1, max_size=4))
 @example(values={f"a{number}": value for number, value in enumerate(HOSTILE)})
 def test_a_word_is_read_by_the_server_as_it_was_written_or_refused(engine: str, values: dict[str, str]) -> None:
     settings = settings_of(engine)
