@@ -4,28 +4,43 @@ The application is a user of the file realm, with a role of its own: all on ever
 who may do what. The superuser `elastic` is switched off with the rest of the reserved realm. TLS is off: the Service is in the cluster.
 """
 
+from collections.abc import Mapping
+
 from components.connection import Connection, url
 from components.engines.engine import Account, Engine, Flavour, Software
-from components.engines.settings import Settings, assignments, words
+from components.engines.settings import Settings, Value, assignments, words
 from components.names import account_name
 
 __all__ = ["ELASTICSEARCH"]
 
 OWNED = {
+    "bootstrap",
     "cluster.initial_master_nodes",
+    "cluster.remote",
     "discovery",
+    "http.bind_host",
     "http.host",
     "http.port",
-    "network.host",
+    "http.publish_host",
+    "http.publish_port",
+    "http.type",
+    "network",
+    "node.roles",
     "node.store.allow_mmap",
     "path",
-    "transport.host",
+    "remote_cluster",
+    "transport",
     "xpack.security",
 }
 
 
 def _uri(connection: Connection) -> str:
     return url("http", connection)
+
+
+def _from_environment(name: str, values: Mapping[str, Value]) -> str | None:
+    """Why a value cannot be one that Elasticsearch fills in from the environment, where the password is."""
+    return "holds '${', which Elasticsearch would replace from the server's environment" if "${" in str(values[name]) else None
 
 
 START = """\
@@ -62,7 +77,8 @@ ROLES
 : > users
 : > users_roles
 cd /usr/share/elasticsearch
-printf '%s\\n%s\\n' "$APPLICATION_PASSWORD" "$APPLICATION_PASSWORD" | elasticsearch-users useradd "$APPLICATION_USERNAME" -r application >/dev/null
+made=$(printf '%s\\n%s\\n' "$APPLICATION_PASSWORD" "$APPLICATION_PASSWORD" | elasticsearch-users useradd "$APPLICATION_USERNAME" -r application 2>&1) ||
+    { echo "$made"; exit 1; }
 exec /bin/tini -- docker-entrypoint.sh eswrapper
 """
 
@@ -98,6 +114,8 @@ ELASTICSEARCH = Engine(
     uri=_uri,
     account=lambda application, group: Account(username=account_name(application, group)),
     software=_software,
-    settings=Settings(render=lambda values: assignments(values, sign=": ", true="true", false="false", quote=words), owned=frozenset(OWNED)),
+    settings=Settings(
+        render=lambda values: assignments(values, sign=": ", true="true", false="false", quote=words), owned=frozenset(OWNED), unfit=_from_environment
+    ),
     given={"username": False, "password": False},
 )

@@ -235,7 +235,7 @@ def _pod(args: ServerArgs, container: Mapping[str, Any], software: Software, sch
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": STOP_SECONDS,
-        "securityContext": {**({} if root else ordinary), "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {**({"runAsUser": 0, "runAsGroup": 0} if root else ordinary), "seccompProfile": {"type": "RuntimeDefault"}},
         "affinity": scheduling.affinity,
         **({"nodeSelector": scheduling.node_selector} if scheduling.node_selector else {}),
         **({"tolerations": scheduling.tolerations} if scheduling.tolerations else {}),
