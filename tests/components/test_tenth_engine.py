@@ -1,6 +1,7 @@
 """An engine that nobody has heard of, made here, works on every kind without another line: neither kinds nor groups know engines."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,6 +93,31 @@ def test_mistakes_with_it_are_told_in_its_own_words() -> None:
     ]
     (line,) = problems(one_group("eleventh"))
     assert line.endswith(f"'eleventh' is none of {', '.join(sorted([*ENGINES, 'tenth']))}")
+
+
+def test_an_engine_may_have_no_settings_no_init_no_image_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    def software(flavour: Flavour, version: str) -> Software:
+        return replace(_software(flavour, version), init=None)
+
+    flavour = replace(TENTH.flavours[0], image=None)
+    bare = replace(TENTH, settings=None, software=software, flavours=(flavour,), credential=None, account=lambda _application, _group: Account())
+    monkeypatch.setattr("components.application.ENGINES", {"tenth": bare})
+    path = "applications.shop.databases.tenth.main.server"
+    assert problems(one_group("tenth", {"kind": "local", "settings": {"a": 1}, "init": "x"})) == [
+        f"{path}.image: is missing: there is no maintained image of tenth; name one of yours",
+        f"{path}.init: has no effect: the image of tenth has no way to run anything once",
+        f"{path}.settings: has no effect: the program gives tenth all its settings",
+    ]
+    recorder = recorded(one_group("tenth", {"kind": "local", "image": "registry.example.org/tenth:9"}))
+    assert decoded(recorder, "shop-tenth-main-connection") == {
+        "type": "tenth",
+        "provider": "tenth",
+        "host": "tenth",
+        "port": "7010",
+        "uri": "tenth://tenth:7010",
+    }
+    assert recorder.of_type(PASSWORD) == []
+    assert "settings" not in named(recorder, CONFIG_MAP, "shop-tenth-main-scripts").inputs["data"]
 
 
 def test_it_is_rendered_as_the_others_are() -> None:
