@@ -78,7 +78,8 @@ if ! gluster volume info "$APPLICATION_VOLUME" >/dev/null 2>&1; then
     gluster volume create "$APPLICATION_VOLUME" "$POD_IP:/data/brick" force
 fi
 if [ -e /etc/database-groups/settings ]; then
-    while read -r name _ value; do
+    while IFS= read -r line; do
+        name=${line%% = *} value=${line#* = }
         [ -z "$name" ] || gluster volume set "$APPLICATION_VOLUME" "$name" "$value"
     done < /etc/database-groups/settings
 fi

@@ -112,7 +112,24 @@ MYSQL = Engine(
     relational=True,
     settings=Settings(
         render=lambda values: "[mysqld]\n" + assignments(values, sign=" = ", true="ON", false="OFF", quote=words),
-        owned=frozenset({"bind_address", "datadir", "init_file", "pid_file", "port", "skip_grant_tables", "skip_networking", "socket", "user"}),
+        owned=frozenset(
+            {
+                "admin_address",
+                "admin_port",
+                "bind_address",
+                "datadir",
+                "enable_skip_networking",
+                "mysqlx_bind_address",
+                "mysqlx_port",
+                "init_file",
+                "pid_file",
+                "port",
+                "skip_grant_tables",
+                "skip_networking",
+                "socket",
+                "user",
+            }
+        ),
         normal=lambda name: name.lower().replace("-", "_").removeprefix("loose_"),
     ),
     given={"database": True, "username": True, "password": True},

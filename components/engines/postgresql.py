@@ -137,7 +137,19 @@ POSTGRESQL = Engine(
     settings=Settings(
         render=lambda values: assignments(values, sign=" = ", true="on", false="off", quote=_quoted),
         owned=frozenset(
-            {"config_file", "data_directory", "external_pid_file", "hba_file", "ident_file", "listen_addresses", "port", "unix_socket_directories"}
+            {
+                "config_file",
+                "data_directory",
+                "external_pid_file",
+                "hba_file",
+                "ident_file",
+                "include",
+                "include_dir",
+                "include_if_exists",
+                "listen_addresses",
+                "port",
+                "unix_socket_directories",
+            }
         ),
     ),
     given={"database": True, "username": True, "password": True},

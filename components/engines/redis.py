@@ -53,7 +53,26 @@ REDIS = Engine(
     software=_software,
     settings=Settings(
         render=lambda values: assignments(values, sign=" ", true="yes", false="no", quote=words),
-        owned=frozenset({"aclfile", "bind", "dir", "include", "masterauth", "port", "rename-command", "requirepass", "tls-port", "unixsocket", "user"}),
+        owned=frozenset(
+            {
+                "aclfile",
+                "bind",
+                "daemonize",
+                "dir",
+                "include",
+                "logfile",
+                "masterauth",
+                "pidfile",
+                "port",
+                "rename-command",
+                "replicaof",
+                "requirepass",
+                "slaveof",
+                "tls-port",
+                "unixsocket",
+                "user",
+            }
+        ),
     ),
     given={"database": False, "username": False, "password": False},
     given_defaults={"database": "0"},

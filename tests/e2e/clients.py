@@ -10,6 +10,9 @@ import pika.exceptions
 import psycopg
 import pymysql
 import redis
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.rest import ApiException
 
 KEPT = 42
 
@@ -92,7 +95,23 @@ def _rabbitmq_read(keys: Keys, address: str) -> Any:
         return int(body) if method and body else None
 
 
+def _influxdb(keys: Keys, address: str) -> InfluxDBClient:
+    return InfluxDBClient(at(keys, address), keys["token"], org=keys["org"])
+
+
+def _influxdb_save(keys: Keys, address: str) -> None:
+    with _influxdb(keys, address) as client, client.write_api(write_options=SYNCHRONOUS) as writer:
+        writer.write(keys["bucket"], record=f"library value={KEPT}")
+
+
+def _influxdb_read(keys: Keys, address: str) -> Any:
+    with _influxdb(keys, address) as client:
+        tables = client.query_api().query(f'from(bucket: "{keys["bucket"]}") |> range(start: -1h) |> last()')
+        return tables[0].records[0].get_value() if tables else None
+
+
 LIBRARIES: Mapping[str, Library] = {
+    "influxdb": Library(save=_influxdb_save, read=_influxdb_read, refused=ApiException),
     "mysql": Library(save=_mysql_save, read=_mysql_read, refused=pymysql.OperationalError),
     "postgresql": Library(save=_postgresql_save, read=_postgresql_read, refused=psycopg.OperationalError),
     "rabbitmq": Library(save=_rabbitmq_save, read=_rabbitmq_read, refused=pika.exceptions.ProbableAuthenticationError),

@@ -10,6 +10,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 
 STACK = "every"
+PRIVILEGED = "privileged"
 CHANGED = "postgresql-main"
 
 
@@ -27,35 +28,44 @@ def groups(engine: Engine) -> dict[str, dict[str, Any]]:
     }
 
 
-def stateful_sets(cluster: Cluster) -> dict[str, int]:
+def is_privileged(engine: Engine) -> bool:
+    """Whether the engine's own server needs more than Pod Security `restricted` allows."""
+    flavour = engine.flavours[0]
+    return engine.software is not None and bool(engine.software(flavour, flavour.version).capabilities)
+
+
+def generations(cluster: Cluster) -> dict[str, int]:
     """The generation of each server's specification."""
-    found = cluster.dynamic.resources.get(api_version="apps/v1", kind="StatefulSet").get(namespace=STACK).items
-    return {item.metadata.name: item.metadata.generation for item in found}
+    resource = cluster.dynamic.resources.get(api_version="apps/v1", kind="StatefulSet")
+    return {item.metadata.name: item.metadata.generation for namespace in (STACK, PRIVILEGED) for item in resource.get(namespace=namespace).items}
 
 
 @pytest.mark.timeout(600)
 def test_every_engine_on_every_kind_comes_up_settles_changes_alone_and_goes(project: Project, pretend_node: Cluster) -> None:
-    """One setting of one server changes that server and no other."""
-    databases = {name: groups(engine) for name, engine in ENGINES.items()}
-    config = {"applications": {STACK: {"databases": databases}}}
-    project.new(STACK, config)
-    project.up(STACK).succeeded()
-    before = stateful_sets(pretend_node)
-    servers = [engine for engine in ENGINES.values() if engine.software]
-    assert set(before) == {f"{engine.name}-{group}" for engine in servers for group in ("main", "own")}
-    environment = pretend_node.secret(STACK, f"{STACK}-databases")
-    for engine in servers:
-        assert environment[f"{engine.name.upper()}_ADDRESS"] == engine.name
-        for group in ("own", "named", "addressed"):
-            assert environment[f"{engine.name.upper()}_{group.upper()}_ADDRESS"] == f"{engine.name}-{group}"
-    project.settles(STACK)
+    """In a namespace that enforces Pod Security `restricted`, but for the one engine that cannot; one setting changes one server."""
+    databases = {name: groups(engine) for name, engine in ENGINES.items() if not is_privileged(engine)}
+    privileged = {name: groups(engine) for name, engine in ENGINES.items() if is_privileged(engine)}
+    applications = {STACK: {"createNamespace": False, "databases": databases}, PRIVILEGED: {"databases": privileged}}
+    assert set(privileged) == {"glusterfs"}
+    with pretend_node.namespace(STACK):
+        project.new(STACK, {"applications": applications})
+        project.up(STACK).succeeded()
+        before = generations(pretend_node)
+        servers = [engine for engine in ENGINES.values() if engine.software]
+        assert set(before) == {f"{engine.name}-{group}" for engine in servers for group in ("main", "own")}
+        for engine in servers:
+            application = PRIVILEGED if engine.name in privileged else STACK
+            environment = pretend_node.secret(application, f"{application}-databases")
+            assert environment[f"{engine.name.upper()}_ADDRESS"] == engine.name
+            for group in ("own", "named", "addressed"):
+                assert environment[f"{engine.name.upper()}_{group.upper()}_ADDRESS"] == f"{engine.name}-{group}"
+        project.settles(STACK)
 
-    databases["postgresql"]["main"]["server"]["settings"] = {"max_connections": 50}
-    project.write(STACK, config)
-    project.up(STACK).succeeded()
-    after = stateful_sets(pretend_node)
-    assert after == {**before, CHANGED: before[CHANGED] + 1}
+        databases["postgresql"]["main"]["server"]["settings"] = {"max_connections": 50}
+        project.write(STACK, {"applications": applications})
+        project.up(STACK).succeeded()
+        assert generations(pretend_node) == {**before, CHANGED: before[CHANGED] + 1}
 
-    project.destroy(STACK).succeeded()
-    assert project.resources(STACK) == []
-    pretend_node.gone(STACK)
+        project.destroy(STACK).succeeded()
+        assert project.resources(STACK) == []
+        assert generations(pretend_node) == {}

@@ -2,7 +2,9 @@
 
 Each bears an official image's name and shares with it what a manifest can tell: the entrypoint's behaviour, the user's number, the directories, the variables.
 Its server is Debian's, put into a root file system by debootstrap, which is cached in `$XDG_CACHE_HOME/database-groups-images` and made anew only where its
-recipe changed; the image is loaded only where its content changed. What it deliberately does not do: pull, push, or copy anything of the official images.
+recipe changed; the image is loaded only where its content changed. A server that Debian does not have is taken from `$IMAGE_PROGRAMS/<name>`, for instance
+the folder `influxdb-2.7` in it; without that variable its image is left out.
+What it deliberately does not do: pull, push, or copy anything of the official images.
 
 usage: LAB_IMAGE=<the lab's image program> python build.py [NAME…]   (NAME such as postgres:17; every image without one; needs root and the lab's real node)
 """
@@ -27,6 +29,7 @@ __all__ = ["IMAGES", "Image", "main"]
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "database-groups-images"
 LAB = Path(os.environ.get("LAB_DIR") or Path.home() / ".cache" / "database-groups-lab")
+PROGRAMS = os.environ.get("IMAGE_PROGRAMS", "")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Run in every root file system, by sh, before and after its own `finish`. What a package made for its user would be found by the server or by its tools.
@@ -63,6 +66,8 @@ class Image:
     home: str
     directories: tuple[str, ...]
     """Those that belong to the user and are writable by everyone."""
+    programs: tuple[str, ...] = ()
+    """Those that no package has, the server first: they come from the folder of the image in `$IMAGE_PROGRAMS`."""
     finish: str = ""
     """What is to be run in the root file system, by sh."""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -74,9 +79,19 @@ class Image:
         return self.name.removeprefix("docker.io/").removeprefix("library/")
 
     @property
+    def file(self) -> str:
+        """The name as one gives it to a folder."""
+        return self.short.replace("/", "-").replace(":", "-")
+
+    @property
+    def sources(self) -> list[Path]:
+        """Where its programs are."""
+        return [Path(PROGRAMS) / self.file / program for program in self.programs]
+
+    @property
     def cache(self) -> Path:
         """The folder of its root file system and of the records beside that."""
-        return CACHE / self.short.replace("/", "-").replace(":", "-")
+        return CACHE / self.file
 
     @property
     def recipe(self) -> str:
@@ -86,7 +101,7 @@ class Image:
     @property
     def content(self) -> str:
         """A digest of the whole image."""
-        return digest(self.recipe, self.entrypoint, self.files, self.config)
+        return digest(self.recipe, self.entrypoint, self.files, self.config, *((path.stat().st_size, path.stat().st_mtime) for path in self.sources))
 
     @property
     def entrypoint(self) -> str:
@@ -179,27 +194,70 @@ socket=/var/run/mysqld/mysqld.sock
     },
 )
 
-RABBITMQ = Image(
-    name="docker.io/library/rabbitmq:4-management",
-    folder="rabbitmq",
-    suite="trixie",
-    packages=("rabbitmq-server",),
-    version="4.",
-    user="rabbitmq",
-    home="/var/lib/rabbitmq",
-    directories=("/var/lib/rabbitmq", "/etc/rabbitmq", "/etc/rabbitmq/conf.d", "/var/log/rabbitmq"),
-    finish="rm -rf /etc/rabbitmq /var/lib/rabbitmq /var/log/rabbitmq",
-    files={
-        "etc/rabbitmq/conf.d/10-defaults.conf": "loopback_users.guest = false\nlog.console = true\n",
-        "etc/rabbitmq/enabled_plugins": "[rabbitmq_management,rabbitmq_prometheus].\n",
-    },
+
+def rabbitmq(tag: str, plugins: str, conf: Mapping[str, str]) -> Image:
+    """Make the recipe of RabbitMQ, with or without its management plugin."""
+    return Image(
+        name=f"docker.io/library/rabbitmq:{tag}",
+        folder="rabbitmq",
+        suite="trixie",
+        packages=("rabbitmq-server",),
+        version="4.",
+        user="rabbitmq",
+        home="/var/lib/rabbitmq",
+        directories=("/var/lib/rabbitmq", "/etc/rabbitmq", "/etc/rabbitmq/conf.d", "/var/log/rabbitmq"),
+        finish="rm -rf /etc/rabbitmq /var/lib/rabbitmq /var/log/rabbitmq",
+        files={
+            "etc/rabbitmq/conf.d/10-defaults.conf": "loopback_users.guest = false\nlog.console = true\n",
+            "etc/rabbitmq/enabled_plugins": f"[{plugins}].\n",
+            **conf,
+        },
+        config={
+            "Cmd": ["rabbitmq-server"],
+            # Before Debian's own wrappers, which ask to be root.
+            "Env": [f"PATH=/usr/lib/rabbitmq/bin:{SYSTEM_PATH}", "HOME=/var/lib/rabbitmq", "LANG=C.UTF-8", "LANGUAGE=C.UTF-8", "LC_ALL=C.UTF-8"],
+            "ExposedPorts": {f"{port}/tcp": {} for port in (4369, 5671, 5672, 15671, 15672, 15691, 15692, 25672)},
+            "Volumes": {"/var/lib/rabbitmq": {}},
+        },
+    )
+
+
+INFLUXDB = Image(
+    name="docker.io/library/influxdb:2.7",
+    folder="influxdb",
+    suite="bookworm",
+    packages=("curl", "ca-certificates"),
+    version="",
+    user="influxdb",
+    home="/home/influxdb",
+    directories=("/var/lib/influxdb2", "/etc/influxdb2"),
+    programs=("influxd", "influx"),
+    finish="""
+        groupmod --gid 1000 influxdb
+        usermod --uid 1000 --gid 1000 influxdb
+        mkdir -p /etc/defaults/influxdb2 /docker-entrypoint-initdb.d
+        install -d -o influxdb -g influxdb /home/influxdb
+    """,
+    files={"etc/defaults/influxdb2/config.yml": "bolt-path: /var/lib/influxdb2/influxd.bolt\nengine-path: /var/lib/influxdb2/engine\n"},
     config={
-        "Cmd": ["rabbitmq-server"],
-        # Before Debian's own wrappers, which ask to be root.
-        "Env": [f"PATH=/usr/lib/rabbitmq/bin:{SYSTEM_PATH}", "HOME=/var/lib/rabbitmq", "LANG=C.UTF-8", "LANGUAGE=C.UTF-8", "LC_ALL=C.UTF-8"],
-        "ExposedPorts": {f"{port}/tcp": {} for port in (4369, 5671, 5672, 15671, 15672, 15691, 15692, 25672)},
-        "Volumes": {"/var/lib/rabbitmq": {}},
+        "Cmd": ["influxd"],
+        "Env": [f"PATH={SYSTEM_PATH}", "INFLUX_CONFIGS_PATH=/etc/influxdb2/influx-configs", "INFLUXD_INIT_PORT=9999"],
+        "ExposedPorts": {"8086/tcp": {}},
+        "Volumes": {"/var/lib/influxdb2": {}, "/etc/influxdb2": {}},
     },
+)
+
+# There is no official one; a user makes such an image for himself.
+GLUSTERFS = Image(
+    name="docker.io/e2e/glusterfs:11",
+    folder="glusterfs",
+    suite="trixie",
+    packages=("glusterfs-server",),
+    version="11.",
+    user="gluster",
+    home="/var/lib/glusterd",
+    directories=(),
+    config={"Cmd": ["glusterd", "--no-daemon"], "Env": [f"PATH={SYSTEM_PATH}"], "ExposedPorts": {"24007/tcp": {}, "49152/tcp": {}}},
 )
 
 IMAGES = {
@@ -209,7 +267,14 @@ IMAGES = {
         key_value_store("redis", "bookworm", 7, "library/redis", ("/data",), Volumes={"/data": {}}),
         MYSQL,
         key_value_store("valkey", "trixie", 8, "valkey/valkey", ("/data", "/var/run/valkey")),
-        RABBITMQ,
+        rabbitmq("4-management", "rabbitmq_management,rabbitmq_prometheus", {}),
+        rabbitmq(
+            "4.0",
+            "rabbitmq_prometheus",
+            {"etc/rabbitmq/conf.d/20-management_agent.disable_metrics_collector.conf": "management_agent.disable_metrics_collector = true\n"},
+        ),
+        INFLUXDB,
+        GLUSTERFS,
         postgres(15, "bookworm"),
     )
 }
@@ -283,6 +348,8 @@ def load(image: Image, program: str) -> bool:
     for path, text in {**image.files, "usr/local/bin/docker-entrypoint.sh": image.entrypoint}.items():
         (root / path).write_text(text)
     (root / "usr/local/bin/docker-entrypoint.sh").chmod(0o755)
+    for source in image.sources:
+        shutil.copy(source, root / "usr/local/bin" / source.name)
     record.unlink(missing_ok=True)
     run(image.cache / "log", program, image.name, root, json.dumps({"Entrypoint": ["docker-entrypoint.sh"], **image.config}))
     record.write_text(f"{image.content} {LAB}")
@@ -293,13 +360,15 @@ def main() -> None:
     """Build and load the images that are asked for."""
     parser = argparse.ArgumentParser(description="Makes the images of the end-to-end tests and loads them in the lab's node.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(IMAGES)}; all without one")
-    names = parser.parse_args().names or list(IMAGES)
+    names = parser.parse_args().names or [name for name, image in IMAGES.items() if PROGRAMS or not image.programs]
     if unknown := sorted(set(names) - set(IMAGES)):
         parser.error(f"no image {', '.join(unknown)}: there are {', '.join(IMAGES)}")
     program = os.environ.get("LAB_IMAGE")
     missing = [tool for tool in ("debootstrap", "chroot", "ctr") if not shutil.which(tool)]
     if not program or missing or os.geteuid() != 0:
         parser.error(f"needs {', '.join(missing) or 'root and LAB_IMAGE, the program that loads an image in the lab'}")
+    if absent := [str(path) for name in names for path in IMAGES[name].sources if not (PROGRAMS and path.is_file())]:
+        parser.error(f"needs {', '.join(absent)} in the folder IMAGE_PROGRAMS")
     loaded_names()
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
