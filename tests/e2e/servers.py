@@ -21,6 +21,11 @@ class DatabaseServer:
         self.host, self.port = url.hostname, url.port
         self.username, self.password = unquote(url.username or ""), unquote(url.password or "")
 
+    @property
+    def maintenance(self) -> str:
+        """The database that every server has."""
+        return {"postgresql": "postgres", "mysql": "mysql"}[self.engine]
+
     def as_server(self, tls: str | None = None) -> dict[str, Any]:
         """The server as a stack file has it."""
         return {
@@ -38,7 +43,7 @@ class DatabaseServer:
 
     def administrator(self, database: str | None = None) -> "Session":
         """Logs in as the administrator."""
-        return self.session(self.username, self.password, database or {"postgresql": "postgres", "mysql": "mysql"}[self.engine])
+        return self.session(self.username, self.password, database or self.maintenance)
 
     def session(self, username: str, password: str, database: str) -> "Session":
         """Logs in. Raises one of REFUSED where that is refused."""

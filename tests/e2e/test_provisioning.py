@@ -93,8 +93,8 @@ def is_closed_to_others(server: DatabaseServer, uri: str, other: str) -> None:
             session.run(statement)
 
 
-def test_an_administrator_may_have_any_password(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
-    """A password of every sort of character reaches both providers whole, encrypted in the stack file."""
+def test_administrators_and_given_accounts_may_have_any_password(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+    """A password of every sort of character reaches both providers whole, encrypted in the stack file, and an application by its URI."""
     hostile = "p%20w:/?#[]@!$&'()*+,;=\"\\ {}|^~<>é`"
     servers = {engine: server(engine) for engine in ("postgresql", "mysql")}
     with servers["postgresql"].administrator() as session:
@@ -105,7 +105,12 @@ def test_an_administrator_may_have_any_password(project: Project, pretend_node: 
         session.run("CREATE USER hostile IDENTIFIED BY '" + hostile.replace("\\", "\\\\").replace("'", "\\'") + "'")
         session.run("GRANT ALL PRIVILEGES ON *.* TO hostile WITH GRANT OPTION")
     entries = {engine: {**found.as_server(), "administrator": {"username": "hostile", "password": "x"}} for engine, found in servers.items()}
-    project.new("hostile", {"servers": entries, "applications": {f"hostile-{engine}": group(engine, engine) for engine in servers}})
+    applications = {f"hostile-{engine}": group(engine, engine) for engine in servers}
+    for engine, found in servers.items():
+        account = {"database": found.maintenance, "username": "hostile", "password": hostile}
+        server_there = {"kind": "external", "host": found.host, "port": found.port, **account}
+        applications[f"given-{engine}"] = {"databases": {engine: {"main": {"server": server_there}}}}
+    project.new("hostile", {"servers": entries, "applications": applications})
     try:
         for engine in servers:
             path = f"database-groups:servers.{engine}.administrator.password"
@@ -113,8 +118,9 @@ def test_an_administrator_may_have_any_password(project: Project, pretend_node: 
         output = project.up("hostile").succeeded().output
         assert hostile not in output
         for engine, found in servers.items():
-            with found.login(pretend_node.secret(f"hostile-{engine}", f"{engine}-main")["uri"]) as session:
-                assert session.run("SELECT 1") == [(1,)]
+            for application in (f"hostile-{engine}", f"given-{engine}"):
+                with found.login(pretend_node.secret(application, f"{engine}-main")["uri"]) as session:
+                    assert session.run("SELECT 1") == [(1,)]
         project.destroy("hostile").succeeded()
     finally:
         project.clean_up()
