@@ -2,6 +2,8 @@
 
 import base64
 import datetime
+import ipaddress
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +19,10 @@ T = TypeVar("T")
 PRETEND = {"type": "kwok"}
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NOT_FOUND = 404
-LEASE_SECONDS = 4
+CONFLICT = 409
+KUBELET_SECONDS = 1
+FIRST_ADDRESS = "10.200.0.1"
+"""The first address of Pods that do not run."""
 
 
 def until(seconds: float, what: str, attempt: Callable[[], T | None]) -> T:
@@ -38,6 +43,7 @@ class Cluster:
         load: Any = kubernetes.config.load_kube_config
         load()
         self.core: Any = kubernetes.client.CoreV1Api()
+        self._addresses = itertools.count()
         client: Any = DynamicClient
         self.dynamic = client(kubernetes.client.ApiClient())
 
@@ -61,24 +67,42 @@ class Cluster:
 
     @contextmanager
     def _alive(self, nodes: Sequence[str]) -> Iterator[None]:
-        """Renews the leases of nodes, for a time.
+        """Does what a kubelet does for nodes on which nothing runs, for a time: renews their leases, and tells of their Pods.
 
-        Whatever pretends a node may be too slow for that on a busy machine; its Pods would then count as not ready, in the middle of a test.
+        Whatever else pretends them may be late, and on a busy machine so late that the node counts as lost in the middle of a test.
         """
         stop = threading.Event()
         leases: Any = kubernetes.client.CoordinationV1Api()
 
-        def renew() -> None:
-            while not stop.wait(LEASE_SECONDS):
+        def kubelet() -> None:
+            while not stop.wait(KUBELET_SECONDS):
                 for node in nodes:
                     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
                     leases.patch_namespaced_lease(node, "kube-node-lease", {"spec": {"renewTime": now}})
+                    for pod in self.core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={node}").items:
+                        self._pretend(pod)
 
-        thread = threading.Thread(target=renew, daemon=True)
+        thread = threading.Thread(target=kubelet, daemon=True)
         thread.start()
         yield
         stop.set()
         thread.join()
+
+    def _pretend(self, pod: Any) -> None:
+        """A Pod is gone as soon as it is deleted, and ready as soon as it is there."""
+        name, namespace = pod.metadata.name, pod.metadata.namespace
+        ready = any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
+        try:
+            if pod.metadata.deletion_timestamp:
+                self.core.delete_namespaced_pod(name, namespace, grace_period_seconds=0)
+            elif not ready:
+                address = str(ipaddress.ip_address(FIRST_ADDRESS) + next(self._addresses))
+                conditions = [{"type": kind, "status": "True"} for kind in ("Initialized", "ContainersReady", "Ready")]
+                status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
+                self.core.patch_namespaced_pod_status(name, namespace, {"status": status})
+        except ApiException as error:
+            if error.status not in (NOT_FOUND, CONFLICT):
+                raise
 
     def _cordon(self, name: str, *, cordoned: bool) -> None:
         self.core.patch_node(name, {"spec": {"unschedulable": cordoned}})
