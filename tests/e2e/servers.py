@@ -54,7 +54,9 @@ class DatabaseServer:
         return psycopg.connect(host=self.host, port=self.port, user=username, password=password, dbname=database, connect_timeout=5, autocommit=True)
 
     def _mysql(self, username: str, password: str, database: str) -> Any:
-        return pymysql.connect(host=self.host, port=self.port, user=username, password=password, database=database, connect_timeout=5, autocommit=True)
+        # PyMySQL would write letters outside ASCII in latin-1; servers and other clients take them for UTF-8.
+        secret: Any = password.encode()
+        return pymysql.connect(host=self.host, port=self.port, user=username, password=secret, database=database, connect_timeout=5, autocommit=True)
 
     def drop(self, *names: str) -> None:
         """Removes databases and users that a test has left. An administrator who is no superuser gives up memberships with the role."""
