@@ -13,6 +13,8 @@ import pulumi
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from components.servers import KINDS
+
 __all__ = ["SECRET_KEYS", "InvalidStack", "Location", "Problem", "problems_of"]
 
 Location = tuple[str | int, ...]
@@ -27,7 +29,7 @@ PLAIN = {
     ("dict_type", "model_type", "model_attributes_type"): "must be a map of keys and values",
     ("list_type", "tuple_type"): "must be a list",
     ("too_short", "string_too_short"): "must not be empty",
-    ("union_tag_not_found",): "is missing: one of dedicated, external, local",
+    ("union_tag_not_found",): f"is missing: one of {', '.join(sorted(KINDS))}",
 }
 """What is said of an error for which the value does not matter."""
 NAME_RULE = "a name begins with a letter and has lower-case letters, digits and '-' only, such as main or main-2"
