@@ -1,4 +1,4 @@
-"""An application: its namespace, its database groups, and one Secret with the environment of them all."""
+"""An application: its namespace, its database groups, who may connect to them, and one Secret with the environment of them all."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from components.arguments import Arguments, Flag, Name
+from components.arguments import Arguments, Flag, Labels, Name
 from components.connection import environment_variables
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, Group, encoded
 from components.engines import ENGINES
 from components.names import environment_secret_name
-from components.platform import Platform
+from components.network_policy import create_network_policy
+from components.platform import Platform, durable
 
 __all__ = ["Application", "ApplicationArgs", "ApplicationSpec"]
 
@@ -34,6 +35,12 @@ class ApplicationSpec(Arguments):
     """The application's name by default."""
     create_namespace: Flag = True
     """Whether the namespace is made, rather than there already."""
+    protect: Flag | None = None
+    """Whether the namespace and the groups can be taken away only after this was set to false. By default so in production."""
+    pods: Labels = Field(default_factory=dict)
+    """Labels of the application's Pods, which its servers let in and local ones are near to; by default `app.kubernetes.io/name: <application>`."""
+    network_policy: Flag = True
+    """Whether its servers let in nobody but the Pods of the application."""
     databases: Annotated[dict[EngineName, Annotated[dict[Name, Group], Field(min_length=1)]], Field(min_length=1)]
     """Database groups by engine and name."""
 
@@ -51,6 +58,21 @@ class ApplicationArgs:
         """The namespace that the application owns."""
         return self.spec.namespace or self.name
 
+    @property
+    def protected(self) -> bool:
+        """Whether the namespace must outlive any change of the stack file, and its groups unless they say otherwise."""
+        return self.platform.production if self.spec.protect is None else self.spec.protect
+
+    @property
+    def pods(self) -> Mapping[str, str]:
+        """Labels of the application's Pods."""
+        return self.spec.pods or {"app.kubernetes.io/name": self.name}
+
+    def closed_servers(self) -> list[str]:
+        """The servers in the cluster that let in nobody but the application, by name."""
+        runs_here = (group for group in self.groups() if (backend := group.access.backend) and backend.pods)
+        return [group.secret for group in runs_here if self.spec.network_policy and group.spec.network_policy]
+
     def groups(self, namespace: pulumi.Input[str] | None = None) -> Iterator[DatabaseGroupArgs]:
         """The application's groups, in the order of the stack file, in its namespace."""
         for engine, groups in self.spec.databases.items():
@@ -62,6 +84,8 @@ class ApplicationArgs:
                     group=group,
                     default=spec.primary or len(groups) == 1,
                     spec=spec,
+                    protect=self.protected,
+                    pods=self.pods,
                     platform=self.platform,
                 )
 
@@ -80,13 +104,13 @@ class ApplicationArgs:
         databases: dict[str, dict[str, Any]] = {}
         for group in self.groups():
             databases.setdefault(group.engine.name, {})[group.group] = group.summary()
-        return {"namespace": self.namespace, "secret": environment_secret_name(self.name), "databases": databases}
+        return {"namespace": self.namespace, "secret": environment_secret_name(self.name), "protected": self.protected, "databases": databases}
 
 
 class Application(pulumi.ComponentResource):
     """`database-groups:components:Application`
 
-    Resources: the Namespace, if it is to be made; a DatabaseGroup for each group; the environment Secret.
+    Resources: the Namespace, if it is to be made; a NetworkPolicy, if servers run in it; a DatabaseGroup for each group; the environment Secret.
     """
 
     def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -96,9 +120,13 @@ class Application(pulumi.ComponentResource):
             namespace = kubernetes.core.v1.Namespace(
                 f"{name}-namespace",
                 metadata={"name": args.namespace, "labels": _labels(args)},
-                opts=args.platform.durable(self),
+                opts=durable(self, protected=args.protected),
             ).metadata.apply(lambda metadata: metadata.name or "")
 
+        if servers := args.closed_servers():
+            create_network_policy(
+                f"{name}-network-policy", application=name, namespace=namespace, labels=_labels(args), servers=servers, pods=args.pods, parent=self
+            )
         groups = [(group, DatabaseGroup(group.resource_name, group, pulumi.ResourceOptions(parent=self))) for group in args.groups(namespace)]
 
         url_group = args.database_url_group()

@@ -7,15 +7,20 @@ them. Keys are written in camelCase in the file and in snake_case in Python. No 
 import ipaddress
 import math
 import re
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator
 from pydantic.alias_generators import to_camel
 
 __all__ = [
     "Arguments",
+    "Authorities",
+    "CertificateFile",
     "Count",
     "Cpu",
+    "Extension",
     "Flag",
     "Host",
     "Hosts",
@@ -27,6 +32,7 @@ __all__ = [
     "SettingName",
     "Size",
     "Text",
+    "Tls",
     "is_address",
     "is_loopback",
 ]
@@ -36,6 +42,8 @@ POSITIVE = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
 SETTING_PATTERN = r"^[A-Za-z_][-A-Za-z0-9_.]*$"
 CPU_PATTERN = f"^{POSITIVE}m?$"
 SCALAR_LIMIT = 4096
+EXTENSION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s[^-]+-----END CERTIFICATE-----")
 SIZE_PATTERN = f"^{POSITIVE}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)$"
 HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
@@ -50,6 +58,16 @@ class Arguments(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, use_attribute_docstrings=True
     )
+
+
+@dataclass(frozen=True)
+class Authorities:
+    """The certificates of whoever signed a server's."""
+
+    path: str
+    """The file, from the folder that the program runs in."""
+    pem: str = field(repr=False)
+    """What is in it (RFC 7468)."""
 
 
 def is_address(host: str) -> bool:
@@ -112,6 +130,27 @@ def _reachable_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return hosts
 
 
+def _authorities(value: Any) -> Any:
+    """The certificates in a file. It is read here, so that a file that is not there is told with every other mistake."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be the path of a file with certificates, from the folder of the project")
+    try:
+        pem = Path(value).read_text()
+    except (OSError, UnicodeDecodeError):
+        raise ValueError("is no file that can be read; its path begins in the folder of the project") from None
+    if "PRIVATE KEY" in pem:
+        raise ValueError("holds a private key, which applications would be given; name a file with certificates alone")
+    if not CERTIFICATE.search(pem):
+        raise ValueError("holds no certificate (-----BEGIN CERTIFICATE-----)")
+    return Authorities(value, pem)
+
+
+def _extension(value: str) -> str:
+    if not EXTENSION.fullmatch(value):
+        raise ValueError("is no name of an extension, such as pg_trgm")
+    return value
+
+
 def _scalar(value: Any) -> Any:
     """A value that ends where its line does, or a number that every file can hold."""
     if not isinstance(value, str | int | float):
@@ -151,6 +190,10 @@ Scalar = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": SCALAR_LIMIT}, {"type": "number"}, {"type": "boolean"}]}),
 ]
 """A value of a configuration file."""
+Extension = Annotated[str, AfterValidator(_extension), WithJsonSchema({"type": "string", "pattern": f"^{EXTENSION.pattern}$"})]
+CertificateFile = Annotated[Authorities, BeforeValidator(_authorities), WithJsonSchema({"type": "string", "minLength": 1})]
+Tls = Literal["disable", "require", "verify-full"]
+"""A connection in plain text, an encrypted one, or one to a server whose certificate and name were checked."""
 SettingName = Annotated[str, Field(pattern=SETTING_PATTERN, max_length=200)]
 Size = Annotated[str, Field(pattern=SIZE_PATTERN, max_length=20)]
 Host = Annotated[str, AfterValidator(_host)]

@@ -12,7 +12,8 @@ from components.names import variable_name
 
 __all__ = ["Connection", "environment_variables", "secret_keys", "url"]
 
-VARIABLES = {"host": "address", "uri": "url"}
+ENCRYPTED = ("require", "verify-full")
+VARIABLES = {"host": "address", "uri": "url", "ca.crt": "ca_crt"}
 UNTOLD = ("type", "provider")
 
 
@@ -31,6 +32,20 @@ class Connection:
     database: str | None = None
     extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """The engine's own keys, such as `token`."""
+    tls: str | None = None
+    """What a client is to be told of TLS: `disable`, `require` or `verify-full`; nothing by default."""
+    certified_host: str | None = None
+    """The server's own name, where a client is to find it in the server's certificate: a Service's is in none."""
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a URI has them (RFC 3986, section 3.2)."""
+        host = self.certified_host or f"{self.host}"
+        return (f"[{host}]" if ":" in host else host) + ("" if self.port is None else f":{self.port}")
+
+    def scheme(self, plain: str, secure: str) -> str:
+        """The scheme of a protocol that has one for TLS."""
+        return secure if self.tls in ENCRYPTED else plain
 
 
 def url(scheme: str, connection: Connection, path: str = "", query: Mapping[str, str] | None = None) -> str:
@@ -38,9 +53,7 @@ def url(scheme: str, connection: Connection, path: str = "", query: Mapping[str,
     account = quote(connection.username or "", safe="")
     if connection.password is not None:
         account += ":" + quote(connection.password, safe="")
-    authority = f"{account}@{connection.host}" if account else f"{connection.host}"
-    if connection.port is not None:
-        authority += f":{connection.port}"
+    authority = f"{account}@{connection.authority}" if account else connection.authority
     return f"{scheme}://{authority}{'/' + quote(path, safe='') if path else ''}{'?' + urlencode(query, quote_via=quote) if query else ''}"
 
 

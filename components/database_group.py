@@ -57,6 +57,10 @@ class GroupSpec(Arguments):
     """The engine's first one by default."""
     rotation: Count = 0
     """Another number gives the group another password."""
+    protect: Flag | None = None
+    """Whether the group can be taken away, or get another server, only after this was set to false. The application's word by default."""
+    network_policy: Flag = True
+    """Whether the group's server lets in nobody but the Pods of its application, where the application's do."""
     server: Annotated[ServerSpec, BeforeValidator(_short_form), Field(json_schema_extra=_schema_of_short_form)] = LocalServer(kind="local")
     """Where the server comes from. Only in development may it be left out: local."""
 
@@ -75,12 +79,26 @@ class DatabaseGroupArgs:
     default: bool
     """Whether it takes the engine's default names."""
     spec: GroupSpec
+    protect: bool
+    """What the application says of all its groups."""
+    pods: Mapping[str, str]
+    """Labels of the application's Pods."""
     platform: Platform
+
+    @property
+    def protected(self) -> bool:
+        """Whether what holds data must outlive any change of the stack file."""
+        return self.protect if self.spec.protect is None else self.spec.protect
 
     @property
     def resource_name(self) -> str:
         """The Pulumi name of the group."""
         return resource_name(self.application, self.engine.name, self.group)
+
+    @property
+    def path(self) -> str:
+        """Where the group stands in the stack file."""
+        return f"applications.{self.application}.databases.{self.engine.name}.{self.group}"
 
     @property
     def secret(self) -> str:
@@ -120,12 +138,19 @@ class DatabaseGroupArgs:
             engine=self.engine,
             flavour=self.flavour,
             rotation=self.spec.rotation,
+            protected=self.protected,
+            pods=self.pods,
             platform=self.platform,
         )
 
-    def summary(self) -> dict[str, str | None]:
+    @property
+    def access(self) -> Access:
+        """How the application gets to the group's server."""
+        return KINDS[self.spec.server.kind].access(self.for_server(), self.spec.server)
+
+    def summary(self) -> dict[str, Any]:
         """What a stack output says of the group: names only."""
-        access = KINDS[self.spec.server.kind].access(self.for_server(), self.spec.server)
+        access = self.access
         return {
             "service": self.service if access.backend else None,
             "secret": self.secret,
@@ -133,6 +158,9 @@ class DatabaseGroupArgs:
             "engine": self.engine.name,
             "flavour": self.flavour.name,
             "version": access.version,
+            "series": self.flavour.series_of(access.version) if access.version else None,
+            "server": access.server,
+            "protected": self.protected,
         }
 
 
@@ -148,9 +176,7 @@ class DatabaseGroup(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("database-groups:components:DatabaseGroup", name, None, opts)
-        kind = KINDS[args.spec.server.kind]
-        server = args.for_server()
-        access = kind.access(server, args.spec.server)
+        access = args.access
 
         password = create_password(f"{name}-password", access.password, parent=self)
         self.connection = pulumi.Output.secret(pulumi.Output.from_input(password).apply(lambda value: _connection_keys(args, access, value)))
@@ -161,7 +187,8 @@ class DatabaseGroup(pulumi.ComponentResource):
             data=self.connection.apply(encoded),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        kind.create(server, args.spec.server, Credentials(account=access.account, password=password, secret=secret), self)
+        credentials = Credentials(account=access.account, password=password, secret=secret)
+        KINDS[args.spec.server.kind].create(args.for_server(), args.spec.server, credentials, self)
         if access.backend:
             create_service(
                 args.service,
@@ -190,6 +217,14 @@ def _connection_keys(args: DatabaseGroupArgs, access: Access, password: str | No
         username=access.account.username,
         password=password if args.engine.credential == PASSWORD else None,
         database=access.account.database,
-        extra={**access.account.extra, **({args.engine.credential: password} if password and args.engine.credential not in (None, PASSWORD) else {})},
+        extra=_extra_keys(args.engine.credential, access, password),
+        tls=access.tls,
+        certified_host=access.certified_host,
     )
     return secret_keys(connection, args.engine.uri(connection))
+
+
+def _extra_keys(credential: str | None, access: Access, password: str | None) -> dict[str, str]:
+    """The keys that not every engine has: its account's own, a credential that is no password, and the authorities behind its TLS."""
+    named = {credential: password} if credential and password and credential != PASSWORD else {}
+    return {**access.account.extra, **named, **({"ca.crt": access.ca.pem} if access.ca else {})}

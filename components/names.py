@@ -13,6 +13,7 @@ __all__ = [
     "SERVER_LIMIT",
     "account_name",
     "environment_secret_name",
+    "network_policy_name",
     "resource_name",
     "server_name",
     "service_name",
@@ -33,6 +34,11 @@ def service_name(engine: str, group: str, *, default: bool) -> str:
 
 def environment_secret_name(application: str) -> str:
     """The name of the Secret that holds an application's variables: `shop-databases`."""
+    return f"{application}-databases"
+
+
+def network_policy_name(application: str) -> str:
+    """The name of the NetworkPolicy of an application's servers: `shop-databases`."""
     return f"{application}-databases"
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from components.arguments import Arguments, Labels, Text
 from components.provisioning import ProvisioningServer
 
-__all__ = ["NodePool", "Platform", "Toleration"]
+__all__ = ["NodePool", "Platform", "Toleration", "durable"]
 
 
 class Toleration(Arguments):
@@ -48,6 +48,7 @@ class Platform:
     database_nodes: NodePool = field(default_factory=NodePool)
     servers: Mapping[str, ProvisioningServer] = field(default_factory=lambda: MappingProxyType({}))
 
-    def durable(self, parent: pulumi.Resource, **options: object) -> pulumi.ResourceOptions:
-        """The options of what holds data: in production it is protected, and outlives its removal from the stack."""
-        return pulumi.ResourceOptions(parent=parent, protect=self.production, retain_on_delete=self.production, **options)  # type: ignore[arg-type]
+
+def durable(parent: pulumi.Resource, *, protected: bool) -> pulumi.ResourceOptions:
+    """The options of what holds data: where it is protected it cannot be deleted, and outlives its removal from the state."""
+    return pulumi.ResourceOptions(parent=parent, protect=protected, retain_on_delete=protected)

@@ -3,13 +3,14 @@
 The administrator's account is used here, by the program; it never reaches the cluster.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import pulumi
 from pydantic import AfterValidator, WithJsonSchema, model_validator
 
-from components.arguments import Arguments, Host, Hosts, Password, Port, Text
+from components.arguments import Arguments, CertificateFile, Host, Hosts, Password, Port, Text, Tls
 from components.engines import ENGINES
 from components.engines.engine import Account, Administrator, Provisioning, Tenant
 
@@ -44,8 +45,10 @@ class ProvisioningServerSpec(Arguments):
     """Where applications reach the server: a host name, an IP address, or a list of these."""
     port: Port | None = None
     """The engine's own by default."""
-    tls: Literal["disable", "require", "verify-full"] = "verify-full"
+    tls: Tls = "verify-full"
     """How the program's own connection is secured."""
+    ca: CertificateFile | None = None
+    """The authorities that sign the server's certificate. By default those that the machine knows."""
     administrator: AdministratorSpec
 
     @model_validator(mode="after")
@@ -88,6 +91,7 @@ class ProvisioningServer:
                 host=host,
                 port=port,
                 tls=self.spec.tls,
+                ca=self.spec.ca.path if self.spec.ca else None,
                 username=administrator.username,
                 password=pulumi.Output.secret(administrator.password.get_secret_value()),
             ),
@@ -101,15 +105,29 @@ class ProvisioningServer:
         return provisioning
 
     def provision(
-        self, name: str, account: Account, password: pulumi.Output[str] | None, *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions
+        self,
+        name: str,
+        account: Account,
+        password: pulumi.Output[str] | None,
+        *,
+        extensions: Sequence[str] = (),
+        durable: pulumi.ResourceOptions,
+        plain: pulumi.ResourceOptions,
     ) -> None:
         """Makes a user, its database and its grants, after those that were made before. Raises ValueError for an account that lacks a part."""
         if account.username is None or account.database is None or password is None:
             raise ValueError("an account is made with a user, a database and a password")
         provider = pulumi.ResourceOptions(provider=self._provider)
+        tenant = Tenant(
+            username=account.username,
+            database=account.database,
+            password=password,
+            administrator=self.spec.administrator.username,
+            extensions=extensions,
+        )
         database = self._provisioning.provision(
             name,
-            Tenant(username=account.username, database=account.database, password=password, administrator=self.spec.administrator.username),
+            tenant,
             durable=pulumi.ResourceOptions.merge(durable, provider),
             plain=pulumi.ResourceOptions.merge(plain, provider),
             after=self._last,

@@ -6,9 +6,10 @@ Pulumi's own mocks hide the options of a resource and take two resources of one 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import empty_pb2, struct_pb2
+from pulumi import Resource
 from pulumi.runtime import mocks, rpc, set_all_config, settings
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
@@ -17,6 +18,7 @@ __all__ = ["PROJECT", "Recorder", "Registration", "run"]
 
 PROJECT = "database-groups"
 STACK_TYPE = "pulumi:pulumi:Stack"
+READ_STACK = "pulumi:pulumi:readStackOutputs"
 PASSWORD_TYPE = "random:index/randomPassword:RandomPassword"  # noqa: S105 (a type)
 PASSWORD = "hidden"  # noqa: S105 (a stand-in for the generated one)
 
@@ -45,8 +47,9 @@ class Registration:
 class Recorder(mocks.MockMonitor):
     """Keeps every registration by URN, and the outputs of components and of the stack."""
 
-    def __init__(self) -> None:
+    def __init__(self, previous: Mapping[str, Any] | None = None) -> None:
         super().__init__(_Unused())
+        self.previous = dict(previous or {})
         self.registrations: dict[str, Registration] = {}
         self.outputs: dict[str, Any] = {}
 
@@ -84,6 +87,15 @@ class Recorder(mocks.MockMonitor):
             outputs["result"] = PASSWORD
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id" if request.custom else "", object=outputs)
 
+    def Invoke(self, request: Any) -> Any:
+        """Answers the one function that the program calls: what the stack exported before. Raises ValueError for any other."""
+        if request.tok != READ_STACK:
+            raise ValueError(f"the program calls {request.tok}")
+        outputs = struct_pb2.Struct()
+        outputs.update({"outputs": self.previous})
+        fields: dict[str, Any] = {"return": outputs}  # a word of Python's own
+        return resource_pb2.ResourceInvokeResponse(**fields)
+
     def RegisterResourceOutputs(self, request: Any) -> Any:
         """Records outputs."""
         self.outputs[request.urn] = rpc.deserialize_properties(request.outputs, True)
@@ -108,16 +120,25 @@ class _Unused(mocks.Mocks):
         raise NotImplementedError
 
 
-def run(program: Callable[[], None], *, stack: str = "test", config: Mapping[str, str] | None = None, encrypted: tuple[str, ...] = ()) -> Recorder:
-    """Runs a program against a new recorder and returns it. What the program raises is raised here."""
-    recorder = Recorder()
+def run(
+    program: Callable[[], None],
+    *,
+    stack: str = "test",
+    config: Mapping[str, str] | None = None,
+    encrypted: tuple[str, ...] = (),
+    previous: Mapping[str, Any] | None = None,
+) -> Recorder:
+    """Runs a program against a new recorder, as one whose stack exported `previous` before, and returns it. What the program raises is raised here."""
+    recorder = Recorder(previous)
 
     async def main() -> None:
+        # The mocks would make a root of their own, whose outputs could come after the program's; and what a run that failed left
+        # behind belongs to an event loop that is gone.
+        settings.set_root_resource(cast(Resource, object()))
         mocks.set_mocks(recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder)
-        # What a run that failed left behind belongs to an event loop that is gone.
         settings.SETTINGS.rpc_manager.clear()
         settings.SETTINGS.outputs.clear()
-        settings.set_root_resource(None)  # type: ignore[arg-type]  # the mocks make a root that belongs to no program
+        settings.set_root_resource(cast(Resource, None))
         set_all_config(dict(config or {}), list(encrypted))
         await run_in_stack(program)
 

@@ -7,7 +7,6 @@ from components.credentials import Generated
 from components.database_group import DatabaseGroupArgs
 from components.names import LABEL_LIMIT, SERVER_LIMIT, environment_secret_name, server_name, service_resource_name
 from components.servers import KINDS
-from components.servers.server import Access
 from stacks.problems import Problem
 
 __all__ = ["mistakes", "warnings"]
@@ -36,15 +35,7 @@ def warnings(applications: Iterable[ApplicationArgs]) -> Iterator[Problem]:
     for group in (group for application in applications for group in application.groups()):
         reason = KINDS[group.spec.server.kind].production_warning
         if group.platform.production and reason:
-            yield Problem(f"{_path(group)}.server", reason)
-
-
-def _path(group: DatabaseGroupArgs) -> str:
-    return f"applications.{group.application}.databases.{group.engine.name}.{group.group}"
-
-
-def _access(group: DatabaseGroupArgs) -> Access:
-    return KINDS[group.spec.server.kind].access(group.for_server(), group.spec.server)
+            yield Problem(f"{group.path}.server", reason)
 
 
 def _name_of_application(application: ApplicationArgs) -> Iterator[Problem]:
@@ -69,7 +60,7 @@ def _primary_groups(application: ApplicationArgs, engine: str) -> list[str]:
 
 def _group(group: DatabaseGroupArgs) -> Iterator[Problem]:
     """The mistakes of one group by itself."""
-    path, engine = _path(group), group.engine
+    path, engine = group.path, group.engine
     flavours = [flavour.name for flavour in engine.flavours]
     if group.spec.flavour is not None and group.spec.flavour not in flavours:
         yield Problem(f"{path}.flavour", f"{group.spec.flavour!r} is none of {', '.join(sorted(flavours))}")
@@ -89,7 +80,7 @@ def _group(group: DatabaseGroupArgs) -> Iterator[Problem]:
 
 
 def _account(group: DatabaseGroupArgs, path: str) -> Iterator[Problem]:
-    access = _access(group)
+    access = group.access
     if not isinstance(access.password, Generated):
         if group.spec.rotation:
             yield Problem(f"{path}.rotation", "has no effect: the password of this group is not made by the program")
@@ -108,11 +99,11 @@ def _claims_of_application(application: ApplicationArgs) -> Iterator[Claim]:
         yield ("Namespace", application.namespace), f"the Namespace {application.namespace!r}", path, "set createNamespace: false for all but one"
     yield ("Secret", application.namespace, secret), f"the Secret {secret!r}", path, "give one another name"
     for group in application.groups():
-        yield ("Secret", application.namespace, group.secret), f"the Secret {group.secret!r}", _path(group), "give one another name or namespace"
+        yield ("Secret", application.namespace, group.secret), f"the Secret {group.secret!r}", group.path, "give one another name or namespace"
 
 
 def _claims_of_group(group: DatabaseGroupArgs, application: ApplicationArgs) -> Iterator[Claim]:
-    path = _path(group)
+    path = group.path
     yield ("group", group.resource_name), f"the Pulumi name {group.resource_name!r}", path, "give one another name"
     if len(_primary_groups(application, group.engine.name)) > 1 and group.default:
         return  # that these take one Service is told already
@@ -125,13 +116,13 @@ def _claims_of_group(group: DatabaseGroupArgs, application: ApplicationArgs) -> 
 
 def _claims_on_server(group: DatabaseGroupArgs) -> Iterator[Claim]:
     """The user and the database that are made on a server which other groups use too."""
-    access = _access(group)
+    access = group.access
     if not (isinstance(access.password, Generated) and access.backend and access.backend.hosts):
         return
     server = (access.backend.hosts, access.backend.port)
     for what, name in (("database", access.account.database), ("user", access.account.username)):
         if name is not None:
-            yield (what, server, name), f"the {what} {name!r} on that server", _path(group), "give one another name"
+            yield (what, server, name), f"the {what} {name!r} on that server", group.path, "give one another name"
 
 
 def _taken_twice(claims: Iterable[Claim]) -> Iterator[Problem]:

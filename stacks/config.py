@@ -19,7 +19,7 @@ from components.provisioning import ProvisioningServer, ProvisioningServerSpec
 from stacks.checks import mistakes, warnings
 from stacks.problems import SECRET_KEYS, InvalidStack, Location, Problem, problems_of
 
-__all__ = ["PROJECT", "Stack", "StackSpec", "load", "parse", "schema"]
+__all__ = ["PROJECT", "Stack", "StackSpec", "decoded", "load", "parse", "schema"]
 
 PROJECT = "database-groups"
 
@@ -31,6 +31,8 @@ class StackSpec(Arguments):
     """In production what holds data is protected, and every group says where its server comes from."""
     database_nodes: NodePool = Field(default_factory=NodePool)
     """The nodes for dedicated servers."""
+    preflight: Literal["runner", "none"] = "runner"
+    """From where external servers are checked before anything is created: where the program runs, or not at all."""
     servers: dict[Name, ProvisioningServerSpec] = Field(default_factory=dict)
     """External servers on which databases are made."""
     applications: Annotated[dict[Name, ApplicationSpec], Field(min_length=1)]
@@ -52,13 +54,15 @@ class Stack:
 
 def load() -> Stack:
     """The stack of the running Pulumi program. Raises InvalidStack."""
-    prefix = f"{PROJECT}:"
     values = {**config.get_config_env(), **config.CONFIG.get()}
-    ours = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-    return parse(
-        {key: _decoded(value) for key, value in ours.items()},
-        encrypted={key for key in ours if config.is_config_secret(prefix + key)},
-    )
+    return decoded(values, encrypted={key for key in values if config.is_config_secret(key)})
+
+
+def decoded(values: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> Stack:
+    """The stack of a configuration as Pulumi hands it over: by full keys, with maps as JSON. Raises InvalidStack."""
+    prefix = f"{PROJECT}:"
+    ours = {key.removeprefix(prefix): _decoded(value) for key, value in values.items() if key.startswith(prefix)}
+    return parse(ours, encrypted={key.removeprefix(prefix) for key in encrypted})
 
 
 def parse(raw: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> Stack:

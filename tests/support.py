@@ -25,6 +25,7 @@ SERVICE = "kubernetes:core/v1:Service"
 SLICE = "kubernetes:discovery.k8s.io/v1:EndpointSlice"
 CONFIG_MAP = "kubernetes:core/v1:ConfigMap"
 CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
+NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 STATEFUL_SET = "kubernetes:apps/v1:StatefulSet"
 PROVIDERS = "pulumi:providers:"
 

@@ -93,11 +93,11 @@ def test_every_value_of_a_rendered_secret_is_hidden_and_its_keys_are_not(stack: 
 def test_stack_outputs_are_names_only(stack: str) -> None:
     outputs = recorded(stack).stack_outputs()
     assert list(outputs) == ["applications"]
-    keys = {"service", "secret", "kind", "engine", "flavour", "version"}
+    keys = {"service", "secret", "kind", "engine", "flavour", "version", "series", "server", "protected"}
     for application in outputs["applications"].values():
-        assert set(application) == {"namespace", "secret", "databases"}
+        assert set(application) == {"namespace", "secret", "protected", "databases"}
         for groups in application["databases"].values():
-            assert all(set(group) <= keys and keys - set(group) <= {"version"} for group in groups.values())
+            assert all(set(group) <= keys and keys - set(group) <= {"version", "series", "server"} for group in groups.values())
 
 
 @stacks

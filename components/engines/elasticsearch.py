@@ -35,7 +35,7 @@ OWNED = {
 
 
 def _uri(connection: Connection) -> str:
-    return url("http", connection)
+    return url(connection.scheme("http", "https"), connection)
 
 
 def _from_environment(name: str, values: Mapping[str, Value]) -> str | None:
@@ -117,5 +117,6 @@ ELASTICSEARCH = Engine(
     settings=Settings(
         render=lambda values: assignments(values, sign=": ", true="true", false="false", quote=words), owned=frozenset(OWNED), unfit=_from_environment
     ),
+    tls=True,
     given={"username": False, "password": False},
 )

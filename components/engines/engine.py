@@ -88,6 +88,8 @@ class Administrator:
     port: int
     tls: str
     """`disable`, `require` or `verify-full`."""
+    ca: str | None
+    """The file with the authorities that sign the server's certificate; None where the machine's own do."""
     username: str
     password: pulumi.Output[str]
 
@@ -101,6 +103,8 @@ class Tenant:
     password: pulumi.Output[str]
     administrator: str
     """The user name that it is made by."""
+    extensions: Sequence[str] = ()
+    """What is to be added to the database."""
 
 
 class Provider(Protocol):
@@ -127,6 +131,10 @@ class Provisioning:
 
     provider: Provider
     provision: Provision
+    reserved: str
+    """The names that no database and no user may have, as a regular expression."""
+    extensions: bool = False
+    """Whether extensions can be added to a database."""
     unsafe_in_username: str = ""
     """Characters that the provider takes for something else in an administrator's user name."""
 
@@ -154,6 +162,8 @@ class Engine:
     provisioning: Provisioning | None = None
     relational: bool = False
     """Whether a primary group of it may be the application's DATABASE_URL."""
+    tls: bool = False
+    """Whether its URI can tell a client of TLS."""
     credential: str | None = "password"
     """The key of the connection Secret that is secret: `password`, `token`; None where there is none."""
     given: Mapping[str, bool]

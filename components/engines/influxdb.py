@@ -33,7 +33,7 @@ OWNED = {
 
 def _uri(connection: Connection) -> str:
     # The token is a header of each request, and so no part of the address.
-    return f"http://{connection.host}:{connection.port}"
+    return f"{connection.scheme('http', 'https')}://{connection.authority}"
 
 
 def _account(application: str, group: str) -> Account:
@@ -175,5 +175,6 @@ INFLUXDB = Engine(
     software=_software,
     settings=Settings(render=lambda values: assignments(values, sign=": ", true="true", false="false", quote=words), owned=frozenset(OWNED)),
     credential="token",
+    tls=True,
     given={"token": False, "org": True, "bucket": True},
 )

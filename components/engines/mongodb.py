@@ -11,6 +11,12 @@ from components.names import account_name
 
 __all__ = ["MONGODB"]
 
+TLS = {
+    "disable": {"tls": "false"},
+    "require": {"tls": "true", "tlsInsecure": "true"},
+    "verify-full": {"tls": "true"},
+}
+"""As the connection string has it (its manual, "Connection String Options", TLS)."""
 OWNED = {
     "net.bindip",
     "net.bindipall",
@@ -38,8 +44,8 @@ OWNED = {
 
 def _uri(connection: Connection) -> str:
     # A user is kept in the database that it was made in, and is looked up in `admin` unless the URI says where.
-    query = {"authSource": connection.database} if connection.username and connection.database else None
-    return url("mongodb", connection, connection.database or "", query)
+    query = {"authSource": connection.database} if connection.username and connection.database else {}
+    return url("mongodb", connection, connection.database or "", {**query, **TLS.get(connection.tls or "", {})})
 
 
 START = """\
@@ -90,5 +96,6 @@ MONGODB = Engine(
     software=_software,
     database_limit=63,
     settings=Settings(render=nested, owned=frozenset(OWNED), unfit=no_value_and_map),
+    tls=True,
     given={"database": True, "username": False, "password": False},
 )

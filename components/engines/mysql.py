@@ -16,12 +16,14 @@ from components.names import account_name
 
 __all__ = ["MYSQL"]
 
-TLS = {"disable": "false", "require": "skip-verify", "verify-full": "true"}
+PROVIDER_TLS = {"disable": "false", "require": "skip-verify", "verify-full": "true"}
+SSL_MODES = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
+"""As MySQL's own clients name them (its reference manual, 6.2.5 "Connecting to the Server Using URI-Like Strings or Key-Value Pairs")."""
 ANY_HOST = "%"
 
 
 def _uri(connection: Connection) -> str:
-    return url("mysql", connection, connection.database or "")
+    return url("mysql", connection, connection.database or "", {"ssl-mode": SSL_MODES[connection.tls]} if connection.tls else None)
 
 
 def _software(flavour: Flavour, _version: str) -> Software:
@@ -65,7 +67,7 @@ exec mysql --defaults-file=/var/run/mysqld/application.cnf --connect-timeout=5 -
 def _provider(name: str, administrator: Administrator) -> pulumi.ProviderResource:
     host = f"[{administrator.host}]" if ":" in administrator.host else administrator.host
     return mysql.Provider(
-        name, endpoint=f"{host}:{administrator.port}", username=administrator.username, password=administrator.password, tls=TLS[administrator.tls]
+        name, endpoint=f"{host}:{administrator.port}", username=administrator.username, password=administrator.password, tls=PROVIDER_TLS[administrator.tls]
     )
 
 
@@ -108,7 +110,9 @@ MYSQL = Engine(
     username_limit=32,
     database_limit=64,
     # In the connection string that the provider makes, a colon begins the password.
-    provisioning=Provisioning(provider=_provider, provision=_provision, unsafe_in_username=":"),
+    provisioning=Provisioning(
+        provider=_provider, provision=_provision, reserved=r"(information|performance)_schema|mysql|mysql_.*|ndbinfo|root|sys", unsafe_in_username=":"
+    ),
     relational=True,
     settings=Settings(
         render=lambda values: "[mysqld]\n" + assignments(values, sign=" = ", true="ON", false="OFF", quote=words),
@@ -132,5 +136,6 @@ MYSQL = Engine(
         ),
         normal=lambda name: name.lower().replace("-", "_").removeprefix("loose_"),
     ),
+    tls=True,
     given={"database": True, "username": True, "password": True},
 )

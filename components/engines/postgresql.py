@@ -28,7 +28,7 @@ def _quoted(value: str) -> str:
 
 
 def _uri(connection: Connection) -> str:
-    return url("postgresql", connection, connection.database or "")
+    return url("postgresql", connection, connection.database or "", {"sslmode": connection.tls} if connection.tls else None)
 
 
 def _software(flavour: Flavour, version: str) -> Software:
@@ -83,6 +83,7 @@ def _provider(name: str, administrator: Administrator) -> pulumi.ProviderResourc
         host=administrator.host,
         port=administrator.port,
         sslmode=administrator.tls,
+        sslrootcert=administrator.ca,
         username=administrator.username,
         password=administrator.password,
         superuser=False,
@@ -112,7 +113,7 @@ def _provision(
             pulumi.ResourceOptions(depends_on=[membership, *after], ignore_changes=["encoding", "lcCollate", "lcCtype", "template", "tablespaceName"]),
         ),
     )
-    postgresql.Grant(
+    closed = postgresql.Grant(
         f"{name}-closed",
         database=database.name,
         role="public",
@@ -120,6 +121,14 @@ def _provision(
         privileges=[],
         opts=pulumi.ResourceOptions.merge(plain, pulumi.ResourceOptions(depends_on=[membership])),
     )
+    last: pulumi.Resource = closed
+    for extension in tenant.extensions:
+        last = postgresql.Extension(
+            f"{name}-extension-{extension}",
+            name=extension,
+            database=database.name,
+            opts=pulumi.ResourceOptions.merge(plain, pulumi.ResourceOptions(depends_on=[last])),
+        )
     return database
 
 
@@ -132,7 +141,7 @@ POSTGRESQL = Engine(
     software=_software,
     username_limit=63,
     database_limit=63,
-    provisioning=Provisioning(provider=_provider, provision=_provision),
+    provisioning=Provisioning(provider=_provider, provision=_provision, reserved=r"postgres|public|template[01]|pg_.*", extensions=True),
     relational=True,
     settings=Settings(
         render=lambda values: assignments(values, sign=" = ", true="on", false="off", quote=_quoted),
@@ -152,5 +161,6 @@ POSTGRESQL = Engine(
             }
         ),
     ),
+    tls=True,
     given={"database": True, "username": True, "password": True},
 )

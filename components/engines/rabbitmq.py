@@ -50,7 +50,7 @@ def _unfit(name: str, values: Mapping[str, Value]) -> str | None:
 
 
 def _uri(connection: Connection) -> str:
-    return url("amqp", connection, connection.extra["vhost"])
+    return url(connection.scheme("amqp", "amqps"), connection, connection.extra["vhost"])
 
 
 def _account(application: str, group: str) -> Account:
@@ -162,6 +162,7 @@ RABBITMQ = Engine(
     account=_account,
     software=_software,
     settings=Settings(render=lambda values: assignments(values, sign=" = ", true="true", false="false", quote=_quoted), owned=frozenset(OWNED), unfit=_unfit),
+    tls=True,
     given={"vhost": False, "username": True, "password": True},
     given_defaults={"vhost": "/"},
 )

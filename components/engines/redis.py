@@ -12,7 +12,7 @@ __all__ = ["REDIS"]
 
 
 def _uri(connection: Connection) -> str:
-    return url("redis", connection, connection.database or "")
+    return url(connection.scheme("redis", "rediss"), connection, connection.database or "")
 
 
 def _software(flavour: Flavour, _version: str) -> Software:
@@ -74,6 +74,7 @@ REDIS = Engine(
             }
         ),
     ),
+    tls=True,
     given={"database": False, "username": False, "password": False},
     given_defaults={"database": "0"},
     nameless=True,

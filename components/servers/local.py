@@ -29,14 +29,14 @@ class LocalServer(SingleServerSpec):
 
     kind: Literal["local"]
     near: Labels = Field(default_factory=dict)
-    """Labels of the Pods to be near; by default `app.kubernetes.io/name: <application>`."""
+    """Labels of the Pods to be near; those of the application's Pods by default."""
 
 
 def _create(args: ServerArgs, spec: LocalServer, credentials: Credentials, parent: pulumi.Resource) -> None:
     """Runs a small server. A limit on memory alone: a server that waits for a processor is slow, one without memory takes the node's."""
     software = args.engine.software(args.flavour, spec.version or args.flavour.version) if args.engine.software else None
     memory = spec.resources.memory or (software.memory if software else "")
-    near = spec.near or {"app.kubernetes.io/name": args.application}
+    near = spec.near or args.pods
     scheduling = Scheduling(
         storage=STORAGE,
         requests={"cpu": spec.resources.cpu or CPU_REQUEST, "memory": memory},

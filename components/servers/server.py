@@ -15,13 +15,14 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import Field, SecretStr
 
-from components.arguments import Arguments, Cpu, Scalar, SettingName, Size, Text
+from components.arguments import Arguments, Authorities, Cpu, Scalar, SettingName, Size, Text
 from components.credentials import Generated
 from components.engines.engine import Account, Engine, Flavour, Software
-from components.platform import Platform
+from components.platform import Platform, durable
 from components.service import Backend
 
 __all__ = [
+    "VERIFY_FULL",
     "Access",
     "Credentials",
     "Resources",
@@ -34,6 +35,7 @@ __all__ = [
     "single_server_mistakes",
 ]
 
+VERIFY_FULL = "verify-full"
 SCRIPTS = "/etc/database-groups"
 STOP_SECONDS = 60
 
@@ -78,6 +80,10 @@ class ServerArgs:
     engine: Engine
     flavour: Flavour
     rotation: int
+    protected: bool
+    """Whether what holds data must outlive any change of the stack file."""
+    pods: Mapping[str, str]
+    """Labels of the application's Pods."""
     platform: Platform
 
 
@@ -90,8 +96,21 @@ class Access:
     """To be generated, given by the user, or none at all."""
     backend: Backend | None
     """What the Service leads to; None where there is no server to lead to."""
-    version: str | None
+    version: str | None = None
     """The version of a server that we run."""
+    server: str | None = None
+    """The name of the stack's server that the account is made on, if it is made on one."""
+    extensions: tuple[str, ...] = ()
+    """What is added to a database that is made there."""
+    tls: str | None = None
+    """What the application is told of TLS: `disable`, `require` or `verify-full`."""
+    ca: Authorities | None = None
+    """The authorities that sign the server's certificate, where the user gave them."""
+
+    @property
+    def certified_host(self) -> str | None:
+        """The server's own name, for clients that look for it in its certificate: the name of a Service is in none."""
+        return self.backend.hosts[0] if self.backend and self.tls == VERIFY_FULL else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +197,7 @@ def create_single_server(args: ServerArgs, spec: SingleServerSpec, credentials: 
         f"{args.resource_name}-volume",
         metadata=metadata,
         spec=_volume(spec, scheduling),
-        opts=args.platform.durable(parent),
+        opts=durable(parent, protected=args.protected),
     )
     if args.engine.software is None:
         return

@@ -22,6 +22,7 @@ from tests.support import (
     GIVEN,
     GROUP,
     NAMESPACE,
+    NETWORK_POLICY,
     PASSWORD,
     PROVIDERS,
     REACHED,
@@ -94,7 +95,7 @@ def test_every_resource_is_a_child_of_its_component(raw: dict[str, Any]) -> None
     group = group_of(recorder)
     assert group.parent == application.urn
     for registration in recorder.registrations.values():
-        if registration.type in (NAMESPACE,) or registration.name == "shop-environment":
+        if registration.type in (NAMESPACE, NETWORK_POLICY) or registration.name == "shop-environment":
             assert registration.parent == application.urn
         elif registration.custom and not registration.type.startswith(PROVIDERS):
             assert registration.parent == group.urn, registration.urn

@@ -395,6 +395,9 @@ def test_the_outputs_of_a_stack_are_names_only() -> None:
         "engine": "mysql",
         "flavour": "percona",
         "version": "8.4",
+        "series": "8.4",
+        "server": None,
+        "protected": True,
     }
     assert outputs["shop"]["databases"]["mysql"]["spare"]["service"] == "mysql-spare"
     assert outputs["shop"]["databases"]["mysql"]["spare"]["version"] is None

@@ -21,11 +21,12 @@ MALFORMED = "is neither a host name in lower case, such as db.example.org, nor a
 NO_SLICE = "is an address that Kubernetes admits to no EndpointSlice (unspecified, link-local, multicast, with a zone, or IPv4 written as IPv6)"
 SIZE = "is not a size with its unit, such as 512Mi or 50Gi"
 CPU = "is not a number of processors, such as 2, 0.5 or 500m"
-SERVER_KEYS = "administrator, engine, host, port, tls"
+APPLICATION_KEYS = "createNamespace, databases, namespace, networkPolicy, pods, protect"
+SERVER_KEYS = "administrator, ca, engine, host, port, tls"
 TAKEN = "takes already"
 RENAME = "give one another name"
-GROUP_KEYS = "flavour, primary, rotation, server"
-EXTERNAL_KEYS = "bucket, database, host, kind, on, org, password, port, storage, storageClass, token, username, vhost, volume"
+GROUP_KEYS = "flavour, networkPolicy, primary, protect, rotation, server"
+EXTERNAL_KEYS = "bucket, ca, database, extensions, host, kind, on, org, password, port, storage, storageClass, tls, token, username, vhost, volume"
 DEDICATED_KEYS = "exclusiveNode, image, init, kind, resources, settings, storage, storageClass, version"
 SCALAR = "must be text, a number, true or false"
 SETTING_RULE = "is not the name of a setting, which has letters, digits, '_', '-' and '.' only"
@@ -100,8 +101,8 @@ WRONG_TYPES = [
 
 UNKNOWN = [
     ("near miss at the top", {"application": {}, **one_group("mysql")}, "application: is not a known key; did you mean 'applications'?"),
-    ("far from all at the top", top(zzz=1), "zzz: is not a known key; known keys: applications, databaseNodes, environment, servers"),
-    ("of an application", application(workloads=[]), "applications.shop.workloads: is not a known key; known keys: createNamespace, databases, namespace"),
+    ("far from all at the top", top(zzz=1), "zzz: is not a known key; known keys: applications, databaseNodes, environment, preflight, servers"),
+    ("of an application", application(zzz=[]), f"applications.shop.zzz: is not a known key; known keys: {APPLICATION_KEYS}"),
     ("near miss in an application", application(nameSpace="x"), "applications.shop.nameSpace: is not a known key; did you mean 'namespace'?"),
     ("snake case", application(create_namespace=True), "applications.shop.create_namespace: is not a known key; did you mean 'createNamespace'?"),
     ("near miss in a group", one_group("mysql", primry=True), f"{MAIN}.primry: is not a known key; did you mean 'primary'?"),
@@ -119,8 +120,12 @@ UNKNOWN = [
         top(databaseNodes={"tolerations": [{"key": "a", "efect": "NoExecute"}]}),
         "databaseNodes.tolerations[0].efect: is not a known key; did you mean 'effect'?",
     ),
-    ("that is how pydantic marks a key", top(**{"[key]": 1}), "'[key]': is not a known key; known keys: applications, databaseNodes, environment, servers"),
-    ("that is no word", top(**{"a b\n": 1}), "'a b\\n': is not a known key; known keys: applications, databaseNodes, environment, servers"),
+    (
+        "that is how pydantic marks a key",
+        top(**{"[key]": 1}),
+        "'[key]': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers",
+    ),
+    ("that is no word", top(**{"a b\n": 1}), "'a b\\n': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers"),
 ]
 
 CHOICES = [
@@ -263,7 +268,7 @@ ACCOUNTS = [
     (
         "on and an account",
         one_group("mysql", {"kind": "external", "on": "hq", "username": "u", "password": CANARY}),
-        f"{MAIN}.server: has 'password', 'username' beside 'on'; on one of the stack's servers these are made by the program",
+        f"{MAIN}.server: has 'password' beside 'on'; on one of the stack's servers these are the program's or the server's",
     ),
     (
         "a user without a password",
@@ -324,7 +329,7 @@ ACCOUNTS = [
     (
         "on and a volume",
         {"servers": {"hq": server("mysql")}, **groups(mysql={"main": {"server": {**on("hq")["server"], "storageClass": "x", "storage": "1Gi"}}})},
-        f"{MAIN}.server: has 'storage', 'storageClass' beside 'on'; on one of the stack's servers these are made by the program",
+        f"{MAIN}.server: has 'storage', 'storageClass' beside 'on'; on one of the stack's servers these are the program's or the server's",
     ),
     ("an empty password", external(password=""), f"{MAIN}.server.password: must not be empty"),
     (
@@ -667,7 +672,7 @@ TOLD = [
     "applications.shop.databases.mysql.spare.primry: is not a known key; did you mean 'primary'?",
     "applications.shop.databases.mysql.third.server.version: '5.7' is of none of the series of mysql: 8.0, 8.4, 9.7",
     "applications.shop.databases.postgresql.a.flavour: 'x' is none of postgresql",
-    "applications.shop.zzz: is not a known key; known keys: createNamespace, databases, namespace",
+    f"applications.shop.zzz: is not a known key; known keys: {APPLICATION_KEYS}",
     "environment: 'prod' is none of development, production",
     f"servers.Bad: 'Bad' is not a name: {NAME_RULE}",
     "servers.hq.port: '0' is out of range: at least 1",
