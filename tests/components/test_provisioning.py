@@ -1,5 +1,6 @@
 """Databases on external servers: one provider a server, one chain of databases, and grants that hold and can be undone."""
 
+from base64 import b64decode
 from typing import Any
 
 import pulumi
@@ -9,12 +10,13 @@ from components.engines import ENGINES
 from components.engines.engine import Account
 from components.provisioning import ProvisioningServer, ProvisioningServerSpec
 from offline.recorder import Recorder, Registration, run
-from tests.support import CANARY, GROUP, PASSWORD, PROVIDERS, groups, named, on, recorded, server
+from tests.support import CANARY, GROUP, PASSWORD, PROVIDERS, SECRET, given_account, groups, named, on, problems, recorded, server
 
 PROVISIONED = [name for name, engine in ENGINES.items() if engine.provisioning]
 DATABASE = {"mysql": "mysql:index/database:Database", "postgresql": "postgresql:index/database:Database"}
 USER = {"mysql": "mysql:index/user:User", "postgresql": "postgresql:index/role:Role"}
 GRANT = {"mysql": "mysql:index/grant:Grant", "postgresql": "postgresql:index/grant:Grant"}
+EXTENSION = "postgresql:index/extension:Extension"
 GRANT_ROLE = "postgresql:index/grantRole:GrantRole"
 
 engines = pytest.mark.parametrize("engine", PROVISIONED)
@@ -187,6 +189,91 @@ def test_a_database_of_mysql_goes_before_its_user() -> None:
     database = named(recorder, DATABASE["mysql"], "shop-mysql-main-database")
     assert user.urn in database.depends_on
     assert database.inputs["defaultCharacterSet"] == "utf8mb4"
+
+
+def chosen(**keys: Any) -> dict[str, Any]:
+    """A group on a server of the stack, of which more is said."""
+    return {"server": {"kind": "external", "on": "hq", **keys}}
+
+
+@engines
+def test_the_user_may_choose_the_names_of_database_and_user(engine: str) -> None:
+    recorder = recorded({"servers": {"hq": server(engine)}, **groups(**{engine: {"main": chosen(database="store", username="keeper")}})})
+    user, database = named(recorder, USER[engine], _user_name(engine)), named(recorder, DATABASE[engine], f"shop-{engine}-main-database")
+    assert (user.inputs["user"] if engine == "mysql" else user.inputs["name"]) == "keeper"
+    assert database.inputs["name"] == "store"
+    data = named(recorder, SECRET, f"shop-{engine}-main-connection").inputs["data"]
+    assert {key: b64decode(data[key]).decode() for key in ("username", "database")} == {"username": "keeper", "database": "store"}
+    assert b64decode(data["uri"]).decode().endswith("/store")
+
+
+RESERVED = {
+    "mysql": ["mysql", "sys", "information_schema", "performance_schema", "root", "ndbinfo", "mysql_audit"],
+    "postgresql": ["postgres", "public", "template0", "template1", "pg_monitor"],
+}
+UNSAFE = ["Shop", "1shop", "shop-main", "shop main", "shop`", "shop'", "_shop", "shop%", "é"]
+
+
+@engines
+@pytest.mark.parametrize("key", ["database", "username"])
+def test_a_name_that_is_the_servers_own_or_not_safe_is_refused(engine: str, key: str) -> None:
+    path = f"applications.shop.databases.{engine}.main.server.{key}"
+    for name in RESERVED[engine]:
+        raw = {"servers": {"hq": server(engine)}, **groups(**{engine: {"main": chosen(**{key: name})}})}
+        assert problems(raw) == [f"{path}: {name!r} is the server's own; choose another name"]
+    for name in UNSAFE:
+        (line,) = problems({"servers": {"hq": server(engine)}, **groups(**{engine: {"main": chosen(**{key: name})}})})
+        assert line.startswith(f"{path}: {name!r} is no name that is safe on every server")
+
+
+@engines
+def test_the_administrator_is_no_applications_user(engine: str) -> None:
+    raw = {"servers": {"hq": server(engine)}, **groups(**{engine: {"main": chosen(username="provisioner")}})}
+    assert problems(raw) == [f"applications.shop.databases.{engine}.main.server.username: 'provisioner' is the administrator of 'hq'; choose another name"]
+
+
+@engines
+@pytest.mark.parametrize("key", ["database", "username"])
+def test_two_groups_do_not_choose_one_name(engine: str, key: str) -> None:
+    raw = {"servers": {"hq": server(engine)}, **groups(**{engine: {"a": chosen(**{key: "shop_b"}), "b": on("hq")}})}
+    (line,) = problems(raw)
+    what = "user" if key == "username" else "database"
+    assert line.startswith(f"applications.shop.databases.{engine}.b: takes the {what} 'shop_b' on that server")
+
+
+def test_extensions_are_added_one_after_the_other_in_their_order() -> None:
+    raw = {"servers": {"hq": server("postgresql")}, **groups(postgresql={"main": chosen(extensions=["pg_trgm", "uuid-ossp"])})}
+    recorder = recorded(raw)
+    first, second = (named(recorder, EXTENSION, f"shop-postgresql-main-extension-{name}") for name in ("pg_trgm", "uuid-ossp"))
+    assert [(found.inputs["name"], found.inputs["database"]) for found in (first, second)] == [("pg_trgm", "shop_main"), ("uuid-ossp", "shop_main")]
+    assert named(recorder, GRANT["postgresql"], "shop-postgresql-main-closed").urn in first.depends_on
+    assert first.urn in second.depends_on
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            {"servers": {"hq": server("mysql")}, **groups(mysql={"main": chosen(extensions=["pg_trgm"])})},
+            "mysql.main.server.extensions: have no meaning for mysql",
+        ),
+        (
+            {"servers": {"hq": server("postgresql")}, **groups(postgresql={"main": chosen(extensions=["a", "a"])})},
+            "postgresql.main.server.extensions: name one twice",
+        ),
+        (
+            groups(postgresql={"main": {"server": given_account("postgresql", extensions=["pg_trgm"])}}),
+            "postgresql.main.server.extensions: are made on one of the stack's servers only; name one with 'on'",
+        ),
+        (
+            {"servers": {"hq": server("postgresql")}, **groups(postgresql={"main": chosen(extensions=['x"; DROP'])})},
+            "postgresql.main.server.extensions[0]: is no name of an extension, such as pg_trgm",
+        ),
+    ],
+    ids=["mysql", "twice", "given", "no name"],
+)
+def test_extensions_that_cannot_be_are_told(raw: dict[str, Any], said: str) -> None:
+    assert problems(raw) == [f"applications.shop.databases.{said}"]
 
 
 @engines
