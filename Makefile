@@ -16,7 +16,7 @@ if [ -z "$$PULUMI_BACKEND_URL$$PULUMI_ACCESS_TOKEN" ] && ! pulumi whoami --non-i
 fi
 endef
 
-.PHONY: help render test lint up schema requirements clean
+.PHONY: help render test lint check up schema requirements clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: .venv/.installed-dev ## format, style and types
 
 up: .venv/.installed .pulumi ## pulumi up of STACK, after setting up what is missing; UP=--yes asks nothing
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && pulumi up --stack $(STACK) $(UP)
+
+check: .venv/.installed .pulumi ## whether the external servers of STACK can be reached and used
+	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && $(BIN)/python -m stacks.reachability $(STACK)
 
 .PHONY: .pulumi
 .pulumi:

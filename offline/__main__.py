@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pulumi
 
-from offline.recorder import Recorder, run
+from offline.recorder import PROJECT, Recorder, run
 from offline.render import diagram, manifests, summary
 from offline.stackfile import read
 
@@ -30,7 +30,7 @@ def record(stack: str, folder: Path = ROOT / "stacks") -> Recorder:
     def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"))
 
-    return run(program, stack=stack, config=file.config, encrypted=file.encrypted)
+    return run(program, stack=stack, config={**file.config, f"{PROJECT}:preflight": "none"}, encrypted=file.encrypted)
 
 
 def main(arguments: list[str]) -> int:
