@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     failures = check(found)
-    print(report(failures) if failures else f"{len(found)} addresses of external servers were checked, and each can be used")
+    print(report(failures) if failures else f"addresses of external servers that were checked: {len(found)}; each can be used")
     return 1 if failures else 0
 
 
