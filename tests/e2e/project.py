@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,15 @@ class Project:
     def pulumi(self, *arguments: str, stack: str | None = None, seconds: int = SECONDS, typed: str = "") -> Result:
         """Runs a command of Pulumi's, with `typed` as its standard input."""
         chosen = ["--stack", stack] if stack else []
+        return self._run([self.command_line, *arguments, *chosen, "--non-interactive"], seconds, typed)
+
+    def python(self, *arguments: str, seconds: int = SECONDS) -> Result:
+        """Runs a module of the project's."""
+        return self._run([sys.executable, *arguments], seconds)
+
+    def _run(self, command: Sequence[str], seconds: int, typed: str = "") -> Result:
         process = subprocess.run(
-            [self.command_line, *arguments, *chosen, "--non-interactive"],
+            command,
             cwd=self.folder,
             env=self.environment,
             input=typed,

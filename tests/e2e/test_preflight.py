@@ -1,0 +1,247 @@
+"""A server that cannot be used fails the update before anything was made: in seconds, and with one message that names all of them."""
+
+import http.server
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.project import Project
+from tests.e2e.servers import DatabaseServer
+from tests.e2e.tls import Authority, free_port, mysql_with_tls, postgresql_with_tls
+
+SECONDS = 15
+WRONG = "wr0ng-Canary"
+NOWHERE = "nowhere.invalid"
+SILENT = "198.51.100.7"
+"""An address for documents (RFC 5737), at which nobody is."""
+
+Servers = Callable[[str], DatabaseServer]
+
+
+def entry(server: DatabaseServer, **changes: Any) -> dict[str, Any]:
+    """A server of the stack."""
+    return {**server.as_server(), **changes}
+
+
+def at(engine: str, host: str, port: int) -> dict[str, Any]:
+    """A server of the stack that the program reaches at an address of its own, as through a tunnel."""
+    administrator = {"username": "provisioner", "password": WRONG, "host": host, "port": port}
+    return {"engine": engine, "host": "db.example.org", "tls": "disable", "administrator": administrator}
+
+
+def stack(servers: dict[str, dict[str, Any]], prefix: str = "unmade") -> dict[str, Any]:
+    """A stack with an application on each of its servers."""
+    applications = {
+        f"{prefix}-{name}": {"databases": {server["engine"]: {"main": {"server": {"kind": "external", "on": name}}}}} for name, server in servers.items()
+    }
+    return {"servers": servers, "applications": applications}
+
+
+@contextmanager
+def web_server() -> Iterator[int]:
+    """A web server on loopback, by its port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield int(server.server_address[1])
+        server.shutdown()
+
+
+@contextmanager
+def limited(server: DatabaseServer, name: str) -> Iterator[None]:
+    """An account that may log in and do nothing more."""
+    create = {"postgresql": f"CREATE ROLE {name} LOGIN PASSWORD '{WRONG}'", "mysql": f"CREATE USER {name} IDENTIFIED BY '{WRONG}'"}[server.engine]
+    server.drop(name)
+    with server.administrator() as session:
+        session.run(create)
+    try:
+        yield
+    finally:
+        server.drop(name)
+
+
+@dataclass
+class Refused:
+    """An update that was to fail: how long it took and what it said."""
+
+    seconds: float
+    output: str
+
+
+@pytest.fixture
+def refused(project: Project, cluster: Cluster) -> Callable[[dict[str, Any]], Refused]:
+    """Runs an update that must fail and leave nothing behind, in the state or in the cluster."""
+
+    def run(config: dict[str, Any]) -> Refused:
+        project.new("unmade", config)
+        start = monotonic()
+        output = project.up("unmade").failed().output
+        seconds = monotonic() - start
+        assert seconds < SECONDS
+        assert not [resource for resource in project.resources("unmade") if not resource["type"].startswith("pulumi:")]
+        assert not [name for name in config["applications"] if cluster.has_namespace(name)]
+        assert WRONG not in output
+        assert output.count("failures of external servers") + output.count("failure of external servers") >= 1
+        return Refused(seconds, output)
+
+    return run
+
+
+def flat(text: str) -> str:
+    """A text without its line breaks."""
+    return " ".join(text.split())
+
+
+def test_a_name_that_nobody_knows(refused: Any) -> None:
+    said = refused(stack({"hq": at("mysql", NOWHERE, 3306)})).output
+    assert f"servers.hq ({NOWHERE}:3306)" in said
+
+
+def test_a_host_that_does_not_answer(refused: Any) -> None:
+    said = refused(stack({"hq": at("postgresql", SILENT, 5432)})).output
+    assert f"servers.hq ({SILENT}:5432)" in said
+
+
+@pytest.mark.parametrize(("engine", "remedy"), [("mysql", "bind-address"), ("postgresql", "listen_addresses")])
+def test_a_port_on_which_nobody_listens(engine: str, remedy: str, refused: Any) -> None:
+    port = free_port()
+    said = refused(stack({"hq": at(engine, "127.0.0.1", port)})).output
+    assert f"servers.hq (127.0.0.1:{port})" in said
+    assert remedy in said
+
+
+@pytest.mark.parametrize("name", ["postgresql", "postgresql17", "mysql"])
+def test_a_wrong_password(name: str, refused: Any, server: Servers) -> None:
+    found = server(name)
+    said = refused(stack({"hq": entry(found, administrator={"username": found.username, "password": WRONG})})).output
+    assert f"servers.hq ({found.host}:{found.port})" in said
+    assert f"logging in as {found.username}" in said
+    assert "password in the stack file is wrong" in flat(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking", "cure"),
+    [
+        ("postgresql", "CREATEDB and CREATEROLE", 'ALTER ROLE "unfit" CREATEDB CREATEROLE;'),
+        ("postgresql17", "CREATEDB and CREATEROLE", 'ALTER ROLE "unfit" CREATEDB CREATEROLE;'),
+        ("mysql", "CREATE USER", "TO 'unfit'@'%' WITH GRANT OPTION;"),
+    ],
+)
+def test_an_administrator_without_rights(name: str, lacking: str, cure: str, refused: Any, server: Servers) -> None:
+    found = server(name)
+    with limited(found, "unfit"):
+        said = flat(refused(stack({"hq": entry(found, administrator={"username": "unfit", "password": WRONG})})).output)
+    assert lacking in said
+    assert cure in said
+
+
+def test_mariadb(refused: Any, server: Servers) -> None:
+    said = flat(refused(stack({"hq": entry(server("mariadb"), engine="mysql", tls="disable")})).output)
+    assert "the server is MariaDB" in said
+    assert "innodb_version" in said
+    assert "host:" in said
+
+
+@pytest.mark.parametrize("engine", ["mysql", "postgresql"])
+def test_a_web_server_in_its_place(engine: str, refused: Any) -> None:
+    with web_server() as port:
+        said = refused(stack({"hq": at(engine, "127.0.0.1", port)})).output
+    assert "a web server (" in said
+
+
+def test_a_certificate_of_an_unknown_authority(refused: Any, server: Servers, project: Project, tmp_path: Path) -> None:
+    """Both servers have a certificate for their name, which an authority signed that the stack file does not name."""
+    postgresql, mysql = server("postgresql"), server("mysql")
+    (project.folder / "ca.crt").write_bytes(Authority("Another").pem)
+    authority = Authority()
+    with postgresql_with_tls(authority, postgresql.host) as ours, mysql_with_tls(mysql, tmp_path, authority, mysql.host):
+        account = {"username": ours.username, "password": ours.password}
+        servers = {
+            "pg": {"engine": "postgresql", "host": ours.host, "port": ours.port, "ca": "ca.crt", "administrator": account},
+            "my": entry(mysql, tls="verify-full", ca="ca.crt"),
+        }
+        said = refused(stack(servers)).output
+    assert "2 failures" in said
+    assert f"servers.pg ({ours.host}:{ours.port})" in said
+    assert f"servers.my ({mysql.host}:{mysql.port})" in said
+
+
+def test_ten_dead_servers_are_told_at_once(refused: Any) -> None:
+    hung = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    with ExitStack() as open_sockets:
+        for listener in hung:
+            open_sockets.enter_context(listener)
+        web = open_sockets.enter_context(web_server())
+        places = [
+            *((("127.0.0.1", listener.getsockname()[1])) for listener in hung),
+            *((("127.0.0.1", free_port())) for _ in range(3)),
+            (NOWHERE, 3306),
+            (SILENT, 3306),
+            ("198.51.100.8", 3306),
+            ("127.0.0.1", web),
+        ]
+        servers = {f"s{number}": at(("mysql", "postgresql")[number % 2], host, port) for number, (host, port) in enumerate(places)}
+        result = refused(stack(servers))
+        preview = project.preview("unmade").succeeded().output
+    for output in (result.output, preview):
+        assert "10 failures of external servers" in output
+        for number, (host, port) in enumerate(places):
+            assert f"servers.s{number} ({host}:{port})" in output
+    assert "warning" in preview
+    print(f"ten dead servers: {result.seconds:.1f} s")
+
+
+def test_what_exists_is_never_adopted(refused: Any, server: Servers) -> None:
+    """Neither a database nor a user that somebody else made."""
+    found = {name: server(name) for name in ("postgresql", "mysql")}
+    taken = {name: f"unmade_{name}_main" for name in found}
+    for name, there in found.items():
+        there.drop(taken[name])
+        with there.administrator() as session:
+            session.run(f"CREATE DATABASE {taken[name]}")
+    try:
+        said = flat(refused(stack({name: there.as_server() for name, there in found.items()})).output)
+        for name, there in found.items():
+            assert f"applications.unmade-{name}.databases.{there.engine}.main ({there.host}:{there.port})" in said
+            assert f"database {taken[name]} is on the server already" in said
+            assert taken[name] in there.names()
+    finally:
+        for name, there in found.items():
+            there.drop(taken[name])
+
+
+def test_a_given_account_that_is_refused(refused: Any, server: Servers) -> None:
+    found = server("postgresql")
+    given = {"kind": "external", "host": found.host, "port": found.port, "database": "postgres", "username": found.username, "password": WRONG}
+    said = refused({"applications": {"unmade": {"databases": {"postgresql": {"main": {"server": given}}}}}}).output
+    assert f"applications.unmade.databases.postgresql.main.server ({found.host}:{found.port})" in said
+
+
+def test_a_runner_outside_the_network_of_the_databases_checks_nothing(project: Project, cluster: Cluster) -> None:
+    given = {"kind": "external", "host": SILENT}
+    config = {"preflight": "none", "applications": {"unchecked": {"databases": {"redis": {"main": {"server": given}}}}}}
+    project.new("unchecked", config)
+    project.up("unchecked").succeeded()
+    assert cluster.has_namespace("unchecked")
+    project.destroy("unchecked").succeeded()
+
+
+def test_the_command_checks_a_stack_alone(project: Project, server: Servers) -> None:
+    """`make check`, with a password that is encrypted in the stack file."""
+    found = server("postgresql-limited")
+    project.new("checked", stack({"hq": entry(found)}, prefix="checked"))
+    path = "database-groups:servers.hq.administrator.password"
+    project.pulumi("config", "set", "--secret", "--path", path, stack="checked", typed=found.password).succeeded()
+    assert "addresses of external servers that were checked: 1" in project.python("-m", "stacks.reachability", "checked").succeeded().output
+    project.pulumi("config", "set", "--secret", "--path", path, stack="checked", typed=WRONG).succeeded()
+    said = project.python("-m", "stacks.reachability", "checked").failed().output
+    assert f"servers.hq ({found.host}:{found.port})" in said
+    assert WRONG not in said
+    assert {resource["type"] for resource in project.resources("checked")} == set()
