@@ -48,7 +48,7 @@ def test_every_engine_on_every_kind_comes_up_settles_changes_alone_and_goes(proj
     applications = {STACK: {"createNamespace": False, "databases": databases}, PRIVILEGED: {"databases": privileged}}
     assert set(privileged) == {"glusterfs"}
     with pretend_node.namespace(STACK):
-        project.new(STACK, {"applications": applications})
+        project.new(STACK, {"preflight": "none", "applications": applications})
         project.up(STACK).succeeded()
         before = generations(pretend_node)
         servers = [engine for engine in ENGINES.values() if engine.software]
@@ -62,7 +62,7 @@ def test_every_engine_on_every_kind_comes_up_settles_changes_alone_and_goes(proj
         project.settles(STACK)
 
         databases["postgresql"]["main"]["server"]["settings"] = {"max_connections": 50}
-        project.write(STACK, {"applications": applications})
+        project.write(STACK, {"preflight": "none", "applications": applications})
         project.up(STACK).succeeded()
         assert generations(pretend_node) == {**before, CHANGED: before[CHANGED] + 1}
 

@@ -173,7 +173,7 @@ def test_a_certificate_of_an_unknown_authority(refused: Any, server: Servers, pr
     assert f"servers.my ({mysql.host}:{mysql.port})" in said
 
 
-def test_ten_dead_servers_are_told_at_once(refused: Any) -> None:
+def test_ten_dead_servers_are_told_at_once(refused: Any, project: Project) -> None:
     hung = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     with ExitStack() as open_sockets:
         for listener in hung:

@@ -29,6 +29,8 @@ def test_the_example_comes_up_settles_and_is_protected(project: Project, pretend
         project.pulumi("config", "set", "--path", f"database-groups:servers.mysql-hq.{key}", value, stack="production").succeeded()
     password = "database-groups:servers.mysql-hq.administrator.password"
     project.pulumi("config", "set", "--secret", "--path", password, mysql.password, stack="production").succeeded()
+    # The example's other servers are made up.
+    project.pulumi("config", "set", "database-groups:preflight", "none", stack="production").succeeded()
     # The second application's server asks for a node without another database server, and there is only one pretend node.
     exclusive = "database-groups:applications.billing.databases.postgresql.main.server.exclusiveNode"
     project.pulumi("config", "set", "--path", exclusive, "false", stack="production").succeeded()
