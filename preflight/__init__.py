@@ -6,11 +6,12 @@ already. Nothing is changed on any server.
 """
 
 import queue
+import resource
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from preflight.answers import silent, speaker
@@ -25,6 +26,7 @@ LOGINS_AT_ONCE = 4
 """To one server, whose limit of connections is for those who work with it."""
 STACK_BYTES = 512 * 1024
 """A thread's; the default, 8 MB, is much for a thousand that wait."""
+SPARE_SOCKETS = 256
 TELLING_SECONDS = 0.25
 """Kept of the time, for those who run into the limit to say where."""
 
@@ -43,6 +45,7 @@ def check(endpoints: Sequence[Endpoint], seconds: float = 10) -> list[Failure]:
     for attempt in attempts.values():
         places[attempt.endpoint.host, attempt.endpoint.port].append(attempt)
     done: Done = queue.SimpleQueue()
+    _enough_sockets(len(places))
     with _small_stacks():
         for there in places.values():
             threading.Thread(target=_visit, args=(there, done), daemon=True).start()
@@ -90,6 +93,15 @@ def _small_stacks() -> Iterator[None]:
         yield
     finally:
         threading.stack_size(before)
+
+
+def _enough_sockets(places: int) -> None:
+    """Lets the process have as many sockets as it takes to wait for all places at once, where it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * places + SPARE_SOCKETS
+    if resource.RLIM_INFINITY != soft < needed:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard))
 
 
 def _answered(done: Done, count: int, deadline: float) -> set[tuple[object, ...]]:

@@ -52,11 +52,11 @@ def silent(attempt: Attempt) -> bool:
 
 
 def tls_answer(attempt: Attempt) -> str:
-    """What PostgreSQL answers to the request for TLS: `S` yes, `N` no. Anything else comes from something else."""
+    """What PostgreSQL answers to the request for TLS: `S` yes, `N` no, and not a byte more. Anything else comes from something else."""
     try:
         with attempt.connect(SECONDS) as connection:
             connection.sendall(TLS_REQUEST)
-            return connection.recv(1).decode("latin-1")
+            return connection.recv(2).decode("latin-1")
     except OSError:
         return ""
 

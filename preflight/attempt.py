@@ -6,6 +6,7 @@ secrets out of it.
 
 import base64
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ __all__ = ["Attempt", "NoTls", "Stranger", "Trouble"]
 SECRETS = ("password", "token")
 HIDDEN = "***"
 LENGTH = 400
+LONG = 6
 LOGIN_SECONDS = 4.0
 """What a login may take at most, so that there is time left to find out what answers in the database's place."""
 LEAST_SECONDS = 0.1
@@ -100,7 +102,8 @@ class Attempt:
         """What a server or a driver said, on one line and without the account's secrets."""
         text = message if isinstance(message, str) else str(message) or type(message).__name__
         for form in sorted(self._secrets(), key=len, reverse=True):
-            text = text.replace(form, HIDDEN)
+            # A short one occurs in ordinary words too, where a gap would give it away.
+            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", HIDDEN, text) if len(form) < LONG else text.replace(form, HIDDEN)
         line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
         return line if len(line) <= LENGTH else line[:LENGTH] + " …"
 

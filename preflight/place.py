@@ -12,6 +12,7 @@ Address = tuple[str, int]
 
 CONNECT_SECONDS = 4.0
 UNROUTED = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+EXHAUSTED = {errno.EMFILE, errno.ENFILE}
 FORBIDDEN = {errno.EACCES, errno.EPERM}
 FIREWALL = (
     "Whatever is in between drops the packets: admit this machine's address to the port in the server's firewall (or its cloud's security "
@@ -73,12 +74,19 @@ def _unreachable(error: OSError, port: int, listening: str) -> Trouble:
         return Trouble("no answer: the connection timed out", FIREWALL)
     if isinstance(error, ConnectionResetError | ConnectionAbortedError):
         return Trouble("the connection was cut at once", "A firewall or a proxy in between refuses it: admit this machine's address to the port there.")
+    return _unable(error)
+
+
+def _unable(error: OSError) -> Trouble:
+    """What this machine says itself."""
     if error.errno in UNROUTED:
         return Trouble(
             "there is no way to that network from here (no route)",
             "Run this where the database network is reachable: inside it, through a VPN, or with a tunnel that is named as the "
             "administrator's own host and port.",
         )
+    if error.errno in EXHAUSTED:
+        return Trouble("this machine has no sockets left", "Let a process have more of them:\n  ulimit -n 4096")
     if error.errno in FORBIDDEN:
         return Trouble("this machine forbids the connection itself", "Admit it in this machine's own firewall.")
     return Trouble(f"no connection: {error.strerror or type(error).__name__}", FIREWALL)

@@ -27,6 +27,14 @@ FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt
 OTHER_NAME = {62, 64}
 """OpenSSL's numbers: the certificate is for another name, or for another address (x509_vfy.h)."""
 EXPIRED, NOT_YET = 10, 9
+UNKNOWN_AUTHORITY = (
+    "Name the authority's certificate (PEM) for this server, or put it into the authorities of this machine with SSL_CERT_FILE. "
+    "`tls: require` encrypts without verifying who answers."
+)
+PROVIDERS_AUTHORITY = (
+    "Pulumi's provider for this engine knows the authorities of this machine alone. Run pulumi with SSL_CERT_FILE set to a PEM file that holds them and the "
+    "server's one. `tls: require` encrypts without verifying who answers."
+)
 
 
 def machine_authorities() -> str | None:
@@ -118,7 +126,10 @@ def refused(attempt: Attempt, error: ssl.SSLCertVerificationError, handshake: Ha
             f"  cat {machine_authorities() or FILES[0]} {ca} > authorities.pem\n"
             "  export SSL_CERT_FILE=$PWD/authorities.pem",
         )
-    return _explained(error, attempt.endpoint.host, _offered(handshake), (None if by_provider else ca) or "this machine")
+    trouble = _explained(error, attempt.endpoint.host, _offered(handshake), (None if by_provider else ca) or "this machine")
+    if by_provider and trouble.remedy == UNKNOWN_AUTHORITY:
+        trouble.remedy = PROVIDERS_AUTHORITY
+    return trouble
 
 
 def _refusal(handshake: Handshake, ca: str | None) -> ssl.SSLCertVerificationError | None:
@@ -137,10 +148,8 @@ def _explained(error: ssl.SSLCertVerificationError, host: str, certificate: x509
         return Trouble(
             f"the server's certificate is for another name than {host}: "
             + (f"it is for {', '.join(names)}" if names else "it has no alternative names at all"),
-            "Write one of its names as 'host' in the stack file"
-            if names
-            else "Give the server a certificate with its name among the alternative names (subjectAltName); a common name alone counts no more"
-            + f", or give the server a certificate that has {host} among its alternative names (subjectAltName).",
+            ("Write one of its names as host in the stack file, or give" if names else "Give")
+            + f" the server a certificate that has {host} among its alternative names (subjectAltName); a common name alone counts no more.",
         )
     if error.verify_code == EXPIRED:
         until = f" on {_day(certificate.not_valid_after_utc)}" if certificate else ""
@@ -151,9 +160,7 @@ def _explained(error: ssl.SSLCertVerificationError, host: str, certificate: x509
     issuer = f", {certificate.issuer.rfc4514_string()}," if certificate else ""
     return Trouble(
         f"the server's certificate is signed by an authority{issuer} that {authorities} does not know ({error.verify_message})",
-        "Name the authority's certificate (PEM) for this server, or put it into the authorities of this machine with SSL_CERT_FILE. `tls: "
-        "require` encrypts without "
-        "verifying who answers.",
+        UNKNOWN_AUTHORITY,
     )
 
 

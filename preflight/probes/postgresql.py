@@ -126,6 +126,8 @@ def _refusal(attempt: Attempt, message: str) -> Exception | None:
             return trouble(attempt, said) if attempt.username or pattern == "does not support SSL" else None
     if tls_answer(attempt) not in ("S", "N"):
         return Stranger(said)
+    if "timeout expired" in message:
+        return Trouble("the server is there, and does not answer the login in time", attempt.advice)
     return _denied(attempt, said) if attempt.username else None
 
 

@@ -3,34 +3,15 @@
 What is missing on a machine is said once for each test that it keeps from running.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
-from tests.e2e.servers import DatabaseServer
-
-VARIABLES = {
-    "postgresql": "LAB_POSTGRESQL_URL",
-    "postgresql-limited": "LAB_POSTGRESQL_LIMITED_URL",
-    "postgresql17": "LAB_POSTGRESQL17_URL",
-    "postgresql17-limited": "LAB_POSTGRESQL17_LIMITED_URL",
-    "mysql": "LAB_MYSQL_URL",
-    "mariadb": "LAB_MARIADB_URL",
-}
-
-
-def variable(name: str) -> str:
-    """The value of a variable. Skips the test where it is not set."""
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"{name} is not set: no such server to test with")
-    return value
+from tests.e2e.servers import DatabaseServer, lab_server, variable
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +49,7 @@ def real_node(cluster: Cluster) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def server() -> Callable[[str], DatabaseServer]:
     """A database server of the lab by its name."""
-
-    def named(name: str) -> DatabaseServer:
-        return DatabaseServer(urlsplit(variable(VARIABLES[name])))
-
-    return named
+    return lab_server
 
 
 @pytest.fixture

@@ -1,13 +1,32 @@
 """Database servers outside the cluster, as their administrators and as the applications on them."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import psycopg
 import pymysql
+import pytest
 
 REFUSED = (psycopg.Error, pymysql.MySQLError)
+
+VARIABLES = {
+    "postgresql": "LAB_POSTGRESQL_URL",
+    "postgresql-limited": "LAB_POSTGRESQL_LIMITED_URL",
+    "postgresql17": "LAB_POSTGRESQL17_URL",
+    "postgresql17-limited": "LAB_POSTGRESQL17_LIMITED_URL",
+    "mysql": "LAB_MYSQL_URL",
+    "mariadb": "LAB_MARIADB_URL",
+}
+
+
+def variable(name: str) -> str:
+    """The value of a variable. Skips the test where it is not set."""
+    value = os.environ.get(name)
+    if not value:
+        pytest.skip(f"{name} is not set: no such server to test with")
+    return value
 
 
 class DatabaseServer:
@@ -96,3 +115,8 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+
+def lab_server(name: str) -> DatabaseServer:
+    """A server by its name. Skips the test where there is none."""
+    return DatabaseServer(urlsplit(variable(VARIABLES[name])))

@@ -14,8 +14,8 @@ import yaml
 from components.engines import ENGINES
 from tests.e2e.clients import KEPT, LIBRARIES
 from tests.e2e.cluster import Cluster, until
-from tests.e2e.conftest import variable
 from tests.e2e.project import Project
+from tests.e2e.servers import variable
 
 BUILDER = Path(__file__).parent / "images" / "build.py"
 NAMESPACE = "running"
