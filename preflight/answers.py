@@ -11,7 +11,8 @@ from preflight.tls import trusting
 
 __all__ = ["TLS_REQUEST", "has_tls", "silent", "speaker", "tls_answer"]
 
-SECONDS = 1.0
+SECONDS = 0.7
+"""For each question: the servers are near enough to be used by applications."""
 HTTP_LINE = 400
 TLS_REQUEST = struct.pack("!II", 8, 80877103)
 """What a client of PostgreSQL sends to ask for TLS ("SSLRequest", Message Formats in its documentation)."""

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 
 from preflight.answers import has_tls
 from preflight.attempt import Attempt, NoTls, Stranger, Trouble
-from preflight.tls import trusting, verified, verifying
+from preflight.certificates import verified
+from preflight.tls import trusting, verifying
 
 __all__ = ["spoken"]
 

@@ -9,7 +9,8 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from preflight.attempt import Attempt, Stranger, Trouble
-from preflight.tls import refused, trusting, verifying
+from preflight.certificates import refused
+from preflight.tls import trusting, verifying
 
 __all__ = ["PRIVILEGES", "troubles"]
 

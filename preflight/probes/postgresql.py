@@ -11,7 +11,8 @@ import psycopg
 
 from preflight.answers import TLS_REQUEST, tls_answer
 from preflight.attempt import Attempt, Stranger, Trouble
-from preflight.tls import machine_authorities, verified, verifying
+from preflight.certificates import verified
+from preflight.tls import machine_authorities, verifying
 
 __all__ = ["troubles"]
 

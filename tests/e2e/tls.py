@@ -100,9 +100,18 @@ def postgresql_program(name: str) -> str:
 
 @contextlib.contextmanager
 def postgresql_with_tls(
-    authority: Authority, *names: str, certificate: tuple[bytes, bytes] | None = None, access: Sequence[str] = ("host all all all scram-sha-256",)
+    authority: Authority,
+    *names: str,
+    certificate: tuple[bytes, bytes] | None = None,
+    access: Sequence[str] = ("host all all all scram-sha-256",),
+    standby: bool = False,
 ) -> Iterator[Secured]:
-    """A PostgreSQL of the test's own on loopback. `access` is its pg_hba.conf for TCP; `certificate` one for other names than `names`, or out of date."""
+    """A PostgreSQL of the test's own on loopback.
+
+    `access` is its pg_hba.conf for TCP; `certificate` one for other names than `names`, or out of date.
+
+    A standby has no primary here: it only takes no changes.
+    """
     initdb, postgres = postgresql_program("initdb"), postgresql_program("postgres")
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     # A server of PostgreSQL refuses to run as root.
@@ -115,6 +124,8 @@ def postgresql_with_tls(
         data, port = folder / "data", free_port()
         command = [initdb, f"--pgdata={data}", f"--username={SUPERUSER}", f"--pwfile={folder / 'password'}", "--auth=scram-sha-256", "--no-sync"]
         subprocess.run(command, user=user, cwd=folder, check=True, capture_output=True)
+        if standby:
+            (data / "standby.signal").touch()
         (data / "pg_hba.conf").write_text("".join(f"{line}\n" for line in access))
         settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off", "ssl=on"]
         settings += [f"ssl_cert_file={folder / 'server.pem'}", f"ssl_key_file={folder / 'server.key'}"]

@@ -109,9 +109,14 @@ def saying(first: bytes, then: bytes = b"") -> Handler:
     return handler
 
 
-def answering(said: bytes) -> Handler:
-    """Says one thing to whatever comes."""
-    return saying(b"", said)
+def parting(said: bytes) -> Handler:
+    """Says one thing to whatever comes, and closes."""
+
+    def handler(connection: socket.socket) -> None:
+        connection.recv(LENGTH)
+        connection.sendall(said)
+
+    return handler
 
 
 def web(*, status: str = "200 OK", headers: Mapping[str, str] | None = None, body: str = "hello", seen: list[str] | None = None) -> Handler:

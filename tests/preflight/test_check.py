@@ -18,7 +18,7 @@ from preflight import check, report
 from preflight.endpoint import Endpoint, Failure, Wanted
 from preflight.probes import PROBES
 from tests.e2e.tls import free_port
-from tests.preflight.fakes import HOST, Fake, Handler, closing, garbage, mysql, mysql_error, mysql_greeting, saying, silent, unanswering, web
+from tests.preflight.fakes import HOST, Fake, Handler, closing, garbage, mysql, mysql_error, mysql_greeting, parting, saying, silent, unanswering, web
 
 Make = Callable[[Handler], Fake]
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,7 +195,7 @@ def test_what_answers_in_a_databases_place_is_named(handler: Handler, found: str
         (mysql(1045, "no"), "MySQL (8.4.0) answers"),
         (mysql(1045, "no", version="5.5.5-10.11.6-MariaDB"), "MariaDB (10.11.6-MariaDB) answers"),
         (saying(b"", b"-ERR unknown command\r\n"), "Redis answers"),
-        (saying(b"", b"AMQP\0\0\x09\x01"), "RabbitMQ or another AMQP broker answers"),
+        (parting(b"AMQP\0\0\x09\x01"), "RabbitMQ or another AMQP broker answers"),
         (web(headers={"X-Elastic-Product": "Elasticsearch"}), "Elasticsearch answers"),
         (web(headers={"X-Influxdb-Version": "v2.7.1"}), "InfluxDB (v2.7.1) answers"),
         (web(headers={}, body="It looks like you are trying to access MongoDB over HTTP on the native driver port."), "MongoDB answers"),
