@@ -6,7 +6,7 @@ already. Nothing is changed on any server.
 """
 
 import queue
-import resource
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -19,6 +19,9 @@ from preflight.attempt import Attempt, NoTls, Stranger, Trouble
 from preflight.endpoint import Endpoint, Failure
 from preflight.place import reached, resolved
 from preflight.probes import probe_of
+
+if sys.platform != "win32":
+    import resource
 
 __all__ = ["check", "report"]
 
@@ -97,6 +100,8 @@ def _small_stacks() -> Iterator[None]:
 
 def _enough_sockets(places: int) -> None:
     """Lets the process have as many sockets as it takes to wait for all places at once, where it may."""
+    if sys.platform == "win32":
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * places + SPARE_SOCKETS
     if resource.RLIM_INFINITY != soft < needed:

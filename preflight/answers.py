@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from preflight.attempt import Attempt
 from preflight.tls import trusting
 
-__all__ = ["TLS_REQUEST", "has_tls", "silent", "speaker", "tls_answer"]
+__all__ = ["TLS_REQUEST", "has_tls", "silent", "speaker", "tls_answer", "unasked"]
 
 SECONDS = 0.7
 """For each question: the servers are near enough to be used by applications."""
@@ -33,7 +33,7 @@ SIGNATURES = (
 
 def speaker(attempt: Attempt) -> str | None:
     """What answers, by its name. None where nothing is known of it."""
-    for question in (_unasked, _asked_for_a_page, _asked_for_a_page_through_tls, _asked_for_tls):
+    for question in (_greeting, _asked_for_a_page, _asked_for_a_page_through_tls, _asked_for_tls):
         for answer in question(attempt):
             return answer
     return None
@@ -79,14 +79,17 @@ def _known(said: bytes) -> Iterator[str]:
             return
 
 
-def _unasked(attempt: Attempt) -> Iterator[str]:
+def unasked(attempt: Attempt) -> str:
     """What is said before any question."""
     try:
         with attempt.connect(SECONDS) as connection:
-            said = connection.recv(HTTP_LINE)
+            return connection.recv(HTTP_LINE).decode("latin-1")
     except OSError:
-        return
-    yield from _known(said)
+        return ""
+
+
+def _greeting(attempt: Attempt) -> Iterator[str]:
+    yield from _known(unasked(attempt).encode("latin-1"))
 
 
 def _asked_for_a_page(attempt: Attempt) -> Iterator[str]:

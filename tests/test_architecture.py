@@ -20,10 +20,14 @@ FORBIDDEN = {
     "components.engines": ("components.servers", "components.database_group", "components.application", "components.provisioning", "components.platform"),
     "components.servers": ("components.database_group", "components.application"),
     "stacks": ("offline",),
-    "preflight": ("offline", "pulumi", "pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random"),
+    "preflight": ("components", "stacks", "offline", "pulumi", "pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random"),
 }
 """What the modules of a package never import."""
 NETWORK = ("socket", "ssl", "http", "urllib.request", "requests", "httpx", "aiohttp", "psycopg", "pymysql", "redis", "subprocess")
+DRIVERS = {"psycopg": "postgresql", "pymysql": "mysql", "redis": "redis", "pika": "rabbitmq", "pymongo": "mongodb"}
+"""The engine that a driver is for."""
+PROBES = "preflight.probes"
+"""The one table of the engines that are spoken to, and the package of their modules."""
 PURE = ("components.names", "components.connection")
 """Modules that need nothing of Pulumi."""
 
@@ -82,6 +86,11 @@ def words(path: Path) -> Iterator[str]:
             yield from found if found == [node.value] or not within(module(path), "components.engines") else ()
 
 
+def exact_words(path: Path) -> set[str]:
+    """Every string of a module that is one word, as the name of an engine would be."""
+    return {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
 modules = pytest.mark.parametrize("path", FILES, ids=[module(path) for path in FILES])
 
 
@@ -134,6 +143,20 @@ def test_engines_and_kinds_are_named_in_their_own_modules_alone(path: Path) -> N
     if within(name, "components"):
         foreign = {word for word in words(path) if OWN_MODULES.get(word, name) != name}
         assert {word for word in foreign if (name, word) not in EXCEPTIONS} == set()
+
+
+@modules
+def test_preflight_names_an_engine_in_its_own_module_and_in_one_table_alone(path: Path) -> None:
+    name = module(path)
+    if within(name, "preflight") and name != PROBES:
+        assert {word for word in exact_words(path) if word in ENGINES and name != f"{PROBES}.{word}"} == set()
+
+
+@modules
+def test_preflight_imports_a_driver_in_its_engines_module_alone(path: Path) -> None:
+    if within(module(path), "preflight"):
+        drivers = {name.partition(".")[0] for name in imports(path)} & set(DRIVERS)
+        assert drivers <= {driver for driver, engine in DRIVERS.items() if module(path) == f"{PROBES}.{engine}"}
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))

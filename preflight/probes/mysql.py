@@ -52,7 +52,10 @@ OWN_ERRORS = range(2000, 3000)
 
 def troubles(attempt: Attempt) -> Iterator[Trouble]:
     """Logs in, and sees what an administrator needs."""
-    connection = _logged_in(attempt)
+    try:
+        connection = _logged_in(attempt)
+    except _Answered:
+        return
     with connection, connection.cursor() as cursor:
         if attempt.endpoint.administrator:
             yield from _administration(attempt, cursor, str(getattr(connection, "server_version", "")))
@@ -86,12 +89,16 @@ def _verified(attempt: Attempt) -> "pymysql.Connection[Any]":
         raise refused(attempt, error, lambda context: _connected(attempt, context).close(), by_provider=endpoint.administrator) from None
 
 
+class _Answered(Exception):
+    """The server refused somebody who wanted no more than an answer."""
+
+
 class _NoTls(Trouble):
     """The server has no TLS."""
 
 
 def _connected(attempt: Attempt, context: ssl.SSLContext | None) -> "pymysql.Connection[Any]":
-    """A connection. Raises Trouble, Stranger, or SSLCertVerificationError."""
+    """A connection. Raises Trouble, Stranger, SSLCertVerificationError, or _Answered."""
     connection = _connection(attempt, context)
     try:
         connection.connect(attempt.connect())
@@ -99,6 +106,8 @@ def _connected(attempt: Attempt, context: ssl.SSLContext | None) -> "pymysql.Con
         cause = getattr(error, "original_exception", None)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise cause from None
+        if attempt.username is None and error.args[0] == ER.ACCESS_DENIED_ERROR:
+            raise _Answered from None
         raise _refusal(attempt, error, encrypted=context is not None, greeting=getattr(connection, "server_version", None)) from None
     except Exception as error:  # a greeting that is none ends in whatever comes of reading it
         raise Stranger(type(error).__name__) from None
@@ -305,7 +314,7 @@ def _missing(account: str, granted: set[str], *, passed_on: bool) -> Iterator[Tr
 
 def _replica(cursor: Any, granted: set[str]) -> Iterator[Trouble]:
     """A server that takes no changes, from anybody or from this administrator."""
-    read_only, strictly = _rows(cursor, "SELECT @@global.read_only, @@global.super_read_only")[0]
+    read_only, strictly = map(int, _rows(cursor, "SELECT @@global.read_only, @@global.super_read_only")[0])
     if strictly or (read_only and not granted & {"SUPER", "CONNECTION_ADMIN"}):
         yield Trouble(
             f"the server takes no changes ({'super_read_only' if strictly else 'read_only'} is on): it is a replica",

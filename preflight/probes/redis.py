@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
+from preflight.answers import unasked
 from preflight.attempt import Attempt, Stranger, Trouble
 from preflight.probes.direct import spoken
 from preflight.tls import machine_authorities
@@ -29,15 +30,16 @@ def troubles(attempt: Attempt) -> Iterator[Trouble]:
 
 
 def _speak(attempt: Attempt, context: ssl.SSLContext | None) -> Iterator[Trouble]:
+    client = _client(attempt, context)
     try:
-        with _client(attempt, context) as client:
+        with client:
             client.ping()
     except NoPermissionError:
         return  # the login is good; what the account may do is the application's matter
     except (redis.AuthenticationError, redis.ResponseError) as error:
-        raise _shut(attempt, error) or _refusal(attempt, error) from None
+        raise _shut(str(error)) or _refusal(attempt, error) from None
     except (redis.RedisError, OSError) as error:
-        raise _shut(attempt, error) or Stranger(attempt.quoted(error)) from None
+        raise _shut(str(error)) or _shut(unasked(attempt)) or Stranger(attempt.quoted(error)) from None
     except Exception as error:  # an answer of another protocol ends in whatever comes of reading it
         raise Stranger(type(error).__name__) from None
     yield from ()
@@ -100,14 +102,14 @@ def _refusal(attempt: Attempt, error: redis.RedisError) -> Exception:
     return Trouble(f"the server answers with an error: {said}", "See what stands in the server's log.")
 
 
-def _shut(attempt: Attempt, error: Exception) -> Trouble | None:
+def _shut(said: str) -> Trouble | None:
     """What a server says to whoever comes."""
-    if "max number of clients" in str(error):
+    if "max number of clients" in said:
         return Trouble(
-            f"the server takes no more connections: {attempt.quoted(error)}",
+            "the server takes no more connections: max number of clients reached",
             "End those that nobody needs, or raise `maxclients`:\n  CLIENT LIST\n  CONFIG GET maxclients",
         )
-    if "protected mode" in str(error):
+    if "protected mode" in said:
         return Trouble(
             "the server is in protected mode: it has no password and takes connections from its own machine only",
             "Give it a password (`requirepass` or an ACL user) and write it in the stack file.",
