@@ -150,7 +150,7 @@ def _visit(attempts: list[Attempt], done: Done) -> None:
         attempt.address = address
         attempt.trying(
             f"waiting for {len(attempts) - 1} other logins to this server, {LOGINS_AT_ONCE} at a time",
-            "The server is slow to let anybody in: see how busy it is, and run it again.",
+            "Server or machine are too busy to try so many accounts in the time: run it again, or leave the check out with `preflight: none`.",
         )
     for _ in range(min(LOGINS_AT_ONCE, len(attempts)) - 1):
         threading.Thread(target=_work, args=(waiting, strangers, done), daemon=True).start()
