@@ -15,6 +15,9 @@ from preflight import check, report
 from preflight.endpoint import Endpoint, Wanted
 from stacks.config import Stack, decoded
 
+SECONDS = 8
+"""For all servers together; a login that takes longer serves no application either."""
+
 __all__ = ["endpoints", "main", "require_reachable"]
 
 
@@ -25,7 +28,7 @@ def require_reachable(stack: Stack, before: Mapping[str, Any]) -> None:
     """
     if stack.spec.preflight == "none":
         return
-    failures = check(list(endpoints(stack, before)))
+    failures = check(list(endpoints(stack, before)), SECONDS)
     if failures and pulumi.runtime.is_dry_run():
         pulumi.log.warn(report(failures))
     elif failures:
@@ -93,7 +96,7 @@ def main(arguments: list[str]) -> int:
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failures = check(found)
+    failures = check(found, SECONDS)
     print(report(failures) if failures else f"addresses of external servers that were checked: {len(found)}; each can be used")
     return 1 if failures else 0
 

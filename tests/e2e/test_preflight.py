@@ -16,12 +16,11 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer
 from tests.e2e.tls import Authority, free_port, mysql_with_tls, postgresql_with_tls
+from tests.preflight.fakes import unanswering
 
 SECONDS = 15
 WRONG = "wr0ng-Canary"
 NOWHERE = "nowhere.invalid"
-SILENT = "198.51.100.7"
-"""An address for documents (RFC 5737), at which nobody is."""
 
 Servers = Callable[[str], DatabaseServer]
 
@@ -105,8 +104,10 @@ def test_a_name_that_nobody_knows(refused: Any) -> None:
 
 
 def test_a_host_that_does_not_answer(refused: Any) -> None:
-    said = refused(stack({"hq": at("postgresql", SILENT, 5432)})).output
-    assert f"servers.hq ({SILENT}:5432)" in said
+    with unanswering() as port:
+        said = refused(stack({"hq": at("postgresql", "127.0.0.1", port)})).output
+    assert f"servers.hq (127.0.0.1:{port})" in said
+    assert "timed out" in said
 
 
 @pytest.mark.parametrize(("engine", "remedy"), [("mysql", "bind-address"), ("postgresql", "listen_addresses")])
@@ -178,13 +179,13 @@ def test_ten_dead_servers_are_told_at_once(refused: Any, project: Project) -> No
     with ExitStack() as open_sockets:
         for listener in hung:
             open_sockets.enter_context(listener)
-        web = open_sockets.enter_context(web_server())
+        web, dropped = open_sockets.enter_context(web_server()), open_sockets.enter_context(unanswering())
         places = [
             *((("127.0.0.1", listener.getsockname()[1])) for listener in hung),
             *((("127.0.0.1", free_port())) for _ in range(3)),
             (NOWHERE, 3306),
-            (SILENT, 3306),
-            ("198.51.100.8", 3306),
+            ("127.0.0.1", dropped),
+            ("also.nowhere.invalid", 3306),
             ("127.0.0.1", web),
         ]
         servers = {f"s{number}": at(("mysql", "postgresql")[number % 2], host, port) for number, (host, port) in enumerate(places)}
@@ -225,7 +226,7 @@ def test_a_given_account_that_is_refused(refused: Any, server: Servers) -> None:
 
 
 def test_a_runner_outside_the_network_of_the_databases_checks_nothing(project: Project, cluster: Cluster) -> None:
-    given = {"kind": "external", "host": SILENT}
+    given = {"kind": "external", "host": NOWHERE}
     config = {"preflight": "none", "applications": {"unchecked": {"databases": {"redis": {"main": {"server": given}}}}}}
     project.new("unchecked", config)
     project.up("unchecked").succeeded()

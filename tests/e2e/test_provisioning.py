@@ -1,7 +1,9 @@
 """Databases made on real external servers, each as an administrator with all rights and as one with few."""
 
+import re
 from collections.abc import Callable
 from itertools import permutations
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -148,3 +150,51 @@ def test_many_applications_on_one_server(project: Project, pretend_node: Cluster
     finally:
         project.clean_up()
         postgresql.drop(*(f"{name}_main" for name in names))
+
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "external-servers.md"
+LEAST = "provisioner_of_the_document"
+
+
+def documented(server: DatabaseServer) -> list[str]:
+    """The statements by which the document makes the least administrator of a server, with a name and a password of the test's."""
+    blocks = re.findall(r"^```sql\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if ("CREATE ROLE" in block) == (server.engine == "postgresql")]
+    return [statement.replace("provisioner", LEAST).replace("'...'", "'of-a-test'") for statement in block.split(";") if statement.strip()]
+
+
+def test_the_administrators_of_the_document_make_databases_with_chosen_names_and_extensions(
+    project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]
+) -> None:
+    """What the document says of rights is enough, word for word, to make, to settle and to destroy."""
+    servers = {name: server(name) for name in ("postgresql", "postgresql17", "mysql")}
+    entries, applications = {}, {}
+    for name, found in servers.items():
+        found.drop("store", "keeper", LEAST)
+        with found.administrator() as session:
+            for statement in documented(found):
+                session.run(statement)
+        entries[name] = {**found.as_server(), "administrator": {"username": LEAST, "password": "of-a-test"}}
+        chosen = {"kind": "external", "on": name, "database": "store", "username": "keeper"}
+        extensions = {"extensions": ["pg_trgm", "hstore"]} if found.engine == "postgresql" else {}
+        applications[f"least-{name}"] = {"databases": {found.engine: {"main": {"server": {**chosen, **extensions}}}}}
+    project.new("least", {"servers": entries, "applications": applications})
+    try:
+        project.up("least").succeeded()
+        project.settles("least")
+        for name, found in servers.items():
+            keys = pretend_node.secret(f"least-{name}", f"{found.engine}-main")
+            assert (keys["username"], keys["database"]) == ("keeper", "store")
+            works_for_its_owner(found, keys["uri"], name)
+            with found.login(keys["uri"]) as session:
+                if found.engine == "postgresql":
+                    assert session.run("SELECT similarity('shop', 'shop') = 1, 'a=>1'::hstore -> 'a'") == [(True, "1")]
+            for database, statement in MAINTENANCE[found.engine]:
+                with pytest.raises(REFUSED), found.login(keys["uri"], database) as session:
+                    session.run(statement)
+        project.destroy("least").succeeded()
+        assert not {"store", "keeper"} & {name for found in servers.values() for name in found.names()}
+    finally:
+        project.clean_up()
+        for found in servers.values():
+            found.drop("store", "keeper", LEAST)

@@ -105,7 +105,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Endpoint]]:
     """Servers that are never there; returns what was checked."""
     checked: list[Sequence[Endpoint]] = []
 
-    def check(wanted: Sequence[Endpoint]) -> list[Failure]:
+    def check(wanted: Sequence[Endpoint], seconds: float) -> list[Failure]:
+        assert seconds <= 10
         checked.append(wanted)
         return [FAILURE]
 
@@ -161,7 +162,7 @@ def test_the_command_checks_what_pulumi_says_of_the_stack(
 def test_the_command_says_that_all_is_well(
     pulumi_says: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reachability, "check", lambda _endpoints: [])
+    monkeypatch.setattr(reachability, "check", lambda _endpoints, _seconds: [])
     pulumi_says["config"] = (0, json.dumps({f"database-groups:{key}": {"value": json.dumps(value)} for key, value in provisioned("main").items()}))
     pulumi_says["stack"] = (0, "{}")
     assert main(["production"]) == 0
