@@ -34,7 +34,7 @@ render: .venv/.installed ## what STACK gives its applications: a summary, and ma
 	@$(BIN)/python -m offline $(STACK)
 
 test: lint ## every test that this machine can run, and why it cannot run the others
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
 lint: .venv/.installed-dev ## format, style and types
 	@$(BIN)/ruff format --check .

@@ -31,7 +31,7 @@ def group(engine: str, server: str) -> dict[str, Any]:
     return {"databases": {engine: {"main": {"server": {"kind": "external", "on": server}}}}}
 
 
-def test_each_application_has_its_own_database_and_no_other(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+def test_each_application_has_its_own_database_and_no_other(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]) -> None:
     """On every server two applications, whose databases differ by what `_` stands for in a MySQL grant."""
     servers = {name: server(name) for name in SERVERS}
     pairs = {name: (f"{letter}-shop", f"{letter}xshop") for name, letter in zip(SERVERS, "abcde", strict=True)}
@@ -44,7 +44,7 @@ def test_each_application_has_its_own_database_and_no_other(project: Project, pr
     }
 
     def uri(name: str, application: str) -> str:
-        return pretend_node.secret(application, f"{servers[name].engine}-main")["uri"]
+        return cluster.secret(application, f"{servers[name].engine}-main")["uri"]
 
     project.new("provisioned", config)
     try:
@@ -95,7 +95,7 @@ def is_closed_to_others(server: DatabaseServer, uri: str, other: str) -> None:
             session.run(statement)
 
 
-def test_administrators_and_given_accounts_may_have_any_password(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+def test_administrators_and_given_accounts_may_have_any_password(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]) -> None:
     """A password of every sort of character reaches both providers whole, encrypted in the stack file, and an application by its URI."""
     hostile = "p%20w:/?#[]@!$&'()*+,;=\"\\ {}|^~<>é`"
     servers = {engine: server(engine) for engine in ("postgresql", "mysql")}
@@ -121,7 +121,7 @@ def test_administrators_and_given_accounts_may_have_any_password(project: Projec
         assert hostile not in output
         for engine, found in servers.items():
             for application in (f"hostile-{engine}", f"given-{engine}"):
-                with found.login(pretend_node.secret(application, f"{engine}-main")["uri"]) as session:
+                with found.login(cluster.secret(application, f"{engine}-main")["uri"]) as session:
                     assert session.run("SELECT 1") == [(1,)]
         project.destroy("hostile").succeeded()
     finally:
@@ -130,7 +130,7 @@ def test_administrators_and_given_accounts_may_have_any_password(project: Projec
         servers["mysql"].drop("hostile_mysql_main", "hostile")
 
 
-def test_many_applications_on_one_server(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+def test_many_applications_on_one_server(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]) -> None:
     """Databases that are made at once do not wait for each other for ever."""
     postgresql = server("postgresql-limited")
     names = [f"many{number:02d}" for number in range(MANY)]
@@ -141,7 +141,7 @@ def test_many_applications_on_one_server(project: Project, pretend_node: Cluster
         project.up("many", "--parallel", "64").succeeded()
         seconds = monotonic() - start
         for name in (names[0], names[-1]):
-            with postgresql.login(pretend_node.secret(name, "postgresql-main")["uri"]) as session:
+            with postgresql.login(cluster.secret(name, "postgresql-main")["uri"]) as session:
                 assert session.run("SELECT 1") == [(1,)]
         project.up("many", "--expect-no-changes").succeeded()
         project.destroy("many").succeeded()
@@ -164,7 +164,7 @@ def documented(server: DatabaseServer) -> list[str]:
 
 
 def test_the_administrators_of_the_document_make_databases_with_chosen_names_and_extensions(
-    project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]
+    project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
     """What the document says of rights is enough, word for word, to make, to settle and to destroy."""
     servers = {name: server(name) for name in ("postgresql", "postgresql17", "mysql")}
@@ -183,7 +183,7 @@ def test_the_administrators_of_the_document_make_databases_with_chosen_names_and
         project.up("least").succeeded()
         project.settles("least")
         for name, found in servers.items():
-            keys = pretend_node.secret(f"least-{name}", f"{found.engine}-main")
+            keys = cluster.secret(f"least-{name}", f"{found.engine}-main")
             assert (keys["username"], keys["database"]) == ("keeper", "store")
             works_for_its_owner(found, keys["uri"], name)
             with found.login(keys["uri"]) as session:

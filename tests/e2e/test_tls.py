@@ -29,7 +29,7 @@ def stack(engine: str, secured: Secured, tls: str | None) -> dict[str, Any]:
     }
 
 
-def test_postgresql(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer], tmp_path: Path) -> None:
+def test_postgresql(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer], tmp_path: Path) -> None:
     """A server that lets nobody in without TLS. libpq verifies by the URI alone, once it finds the authority where the Secret was mounted."""
     authority, lab = Authority(), server("postgresql")
     (project.folder / CA).write_bytes(authority.pem)
@@ -39,7 +39,7 @@ def test_postgresql(project: Project, pretend_node: Cluster, server: Callable[[s
         project.new("sealed", stack("postgresql", secured, "verify-full"))
         project.up("sealed").succeeded()
         project.settles("sealed")
-        keys = pretend_node.secret("sealed", "postgresql-main")
+        keys = cluster.secret("sealed", "postgresql-main")
         mounted = tmp_path / "ca.crt"
         mounted.write_text(keys["ca.crt"])
         assert keys["host"] == "postgresql"
@@ -51,11 +51,11 @@ def test_postgresql(project: Project, pretend_node: Cluster, server: Callable[[s
         # The Service's name is in no certificate: this is why the URI has the server's own.
         with pytest.raises(psycopg.OperationalError, match="does not match host name"):
             psycopg.connect(keys["uri"], host="postgresql", hostaddr="127.0.0.1", sslrootcert=str(mounted))
-        assert pretend_node.secret("sealed", "sealed-databases")["POSTGRESQL_CA_CRT"] == keys["ca.crt"]
+        assert cluster.secret("sealed", "sealed-databases")["POSTGRESQL_CA_CRT"] == keys["ca.crt"]
 
         project.write("sealed", stack("postgresql", secured, "require"))
         project.up("sealed").succeeded()
-        keys = pretend_node.secret("sealed", "postgresql-main")
+        keys = cluster.secret("sealed", "postgresql-main")
         assert parse_qs(urlsplit(keys["uri"]).query) == {"sslmode": ["require"]}
         assert urlsplit(keys["uri"]).hostname == "postgresql"
         with psycopg.connect(keys["uri"], hostaddr="127.0.0.1") as connection:
@@ -63,7 +63,7 @@ def test_postgresql(project: Project, pretend_node: Cluster, server: Callable[[s
         project.destroy("sealed").succeeded()
 
 
-def test_mysql(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer], tmp_path: Path) -> None:
+def test_mysql(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer], tmp_path: Path) -> None:
     """The provider knows no authorities but the machine's, so Pulumi is given a bundle of them with this one."""
     authority, mysql = Authority(), server("mysql")
     mysql.drop("sealed_main")
@@ -76,7 +76,7 @@ def test_mysql(project: Project, pretend_node: Cluster, server: Callable[[str], 
             project.environment["SSL_CERT_FILE"] = str(secured.ca)
             project.up("sealed").succeeded()
             project.settles("sealed")
-            keys = pretend_node.secret("sealed", "mysql-main")
+            keys = cluster.secret("sealed", "mysql-main")
             parts = urlsplit(keys["uri"])
             assert (parts.hostname, keys["host"]) == (secured.host, "mysql")
             assert parse_qs(parts.query) == {"ssl-mode": ["VERIFY_IDENTITY"]}
