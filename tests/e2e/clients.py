@@ -36,36 +36,38 @@ class Library:
     """What a login with a wrong password ends in."""
 
 
-def _postgresql(keys: Keys, address: str) -> "psycopg.Connection[Any]":
-    return psycopg.connect(keys["uri"], hostaddr=address, connect_timeout=5, autocommit=True)
+def postgresql(uri: str, address: str) -> "psycopg.Connection[Any]":
+    """A connection by a URI to the address that its host stands for."""
+    return psycopg.connect(uri, hostaddr=address, connect_timeout=5, autocommit=True)
 
 
 def _postgresql_save(keys: Keys, address: str) -> None:
-    with _postgresql(keys, address) as connection:
+    with postgresql(keys["uri"], address) as connection:
         connection.execute("CREATE TABLE library_values (value int)")
         connection.execute("INSERT INTO library_values VALUES (%s)", (KEPT,))
 
 
 def _postgresql_read(keys: Keys, address: str) -> Any:
-    with _postgresql(keys, address) as connection:
+    with postgresql(keys["uri"], address) as connection:
         row = connection.execute("SELECT value FROM library_values").fetchone()
         return row[0] if row else None
 
 
-def _mysql(keys: Keys, address: str) -> Any:
-    parts = urlsplit(keys["uri"])
+def mysql(uri: str, address: str) -> Any:
+    """A connection by a URI to the address that its host stands for."""
+    parts = urlsplit(uri)
     user, password, database = (unquote(part or "") for part in (parts.username, parts.password, parts.path[1:]))
     return pymysql.connect(host=address, port=parts.port or 0, user=user, password=password, database=database, autocommit=True)
 
 
 def _mysql_save(keys: Keys, address: str) -> None:
-    with _mysql(keys, address) as connection:
+    with mysql(keys["uri"], address) as connection:
         connection.cursor().execute("CREATE TABLE library_values (value int)")
         connection.cursor().execute("INSERT INTO library_values VALUES (%s)", (KEPT,))
 
 
 def _mysql_read(keys: Keys, address: str) -> Any:
-    with _mysql(keys, address) as connection, connection.cursor() as cursor:
+    with mysql(keys["uri"], address) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT value FROM library_values")
         return cursor.fetchone()[0]
 

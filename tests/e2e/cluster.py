@@ -142,6 +142,10 @@ class Cluster:
         data: Mapping[str, str] = self.core.read_namespaced_secret(name, namespace).data
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
+    def service_address(self, namespace: str, name: str) -> str:
+        """The address of a Service, whose name a process that is in no Pod cannot look up."""
+        return str(self.core.read_namespaced_service(name, namespace).spec.cluster_ip)
+
     def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Any:
         """Applies an object by server-side apply. Raises ApiException where the API server refuses it."""
         resource = self.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
@@ -172,6 +176,10 @@ class Cluster:
             return str(pod.metadata.uid) if ready and pod.metadata.uid != but and not pod.metadata.deletion_timestamp else None
 
         return until(seconds, f"the Pod {name} is ready", attempt)
+
+    def image(self, namespace: str, pod: str) -> str:
+        """The image that a Pod names."""
+        return str(self.core.read_namespaced_pod(pod, namespace).spec.containers[0].image)
 
     def restart(self, namespace: str, name: str) -> None:
         """Deletes a Pod and waits until another one of its name is ready."""

@@ -3,7 +3,10 @@
 What is missing on a machine is said once for each test that it keeps from running.
 """
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +15,9 @@ import pytest
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer, lab_server, variable
+
+BUILDER = Path(__file__).parent / "images" / "build.py"
+BUILD_SECONDS = 900
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +50,17 @@ def real_node(cluster: Cluster) -> Iterator[Cluster]:
         pytest.skip("the cluster has no node on which containers run")
     with cluster.pods_on(pretend=False):
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def build_images() -> Callable[..., None]:
+    """Builds images by their names and loads them in the real node, where they are not there yet."""
+    environment = {**os.environ, "LAB_IMAGE": variable("LAB_IMAGE")}
+
+    def build(*names: str) -> None:
+        subprocess.run([sys.executable, str(BUILDER), *names], check=True, timeout=BUILD_SECONDS, env=environment)
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,8 @@
 """Servers that really run: on a node with containers, under Pod Security `restricted`, reached by an application through its Services."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +14,7 @@ from tests.e2e.cluster import Cluster, until
 from tests.e2e.project import Project
 from tests.e2e.servers import variable
 
-BUILDER = Path(__file__).parent / "images" / "build.py"
 NAMESPACE = "running"
-BUILD_SECONDS = 900
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +142,9 @@ if os.environ.get("IMAGE_PROGRAMS"):  # no Debian package has it
 
 
 @pytest.fixture(scope="module")
-def running(module_project: Project, real_node: Cluster) -> Iterator["Running"]:
+def running(module_project: Project, real_node: Cluster, build_images: Callable[..., None]) -> Iterator["Running"]:
     """A stack with a local group of each engine on the real node."""
-    program = variable("LAB_IMAGE")
-    subprocess.run(
-        [sys.executable, str(BUILDER), *(group.image for group in GROUPS)],
-        check=True,
-        timeout=BUILD_SECONDS,
-        env={**module_project.environment, "LAB_IMAGE": program},
-    )
+    build_images(*(group.image for group in GROUPS))
     with real_node.namespace(NAMESPACE):
         running = Running(module_project, real_node)
         running.start()
@@ -187,7 +176,7 @@ class Running:
 
     def address(self, group: Group) -> str:
         """The address of a group's Service, whose name this process, which is in no Pod, cannot look up."""
-        return str(self.cluster.core.read_namespaced_service(self.keys(group)["host"], NAMESPACE).spec.cluster_ip)
+        return self.cluster.service_address(NAMESPACE, self.keys(group)["host"])
 
     def rotate(self) -> None:
         """Another password for each group, on the volumes that there are."""

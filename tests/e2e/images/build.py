@@ -1,6 +1,7 @@
 """Makes the images that the end-to-end tests run, where none can be pulled, and loads them in the lab's node.
 
-Each bears an official image's name and shares with it what a manifest can tell: the entrypoint's behaviour, the user's number, the directories, the variables.
+Each bears an official image's names, that of its series and that of its release, and shares with it what a manifest can tell: the entrypoint's behaviour,
+the user's number, the directories, the variables.
 Its server is Debian's, put into a root file system by debootstrap, which is cached in `$XDG_CACHE_HOME/database-groups-images` and made anew only where its
 recipe changed; the image is loaded only where its content changed. A server that Debian does not have is taken from `$IMAGE_PROGRAMS/<name>`, for instance
 the folder `influxdb-2.7` in it; without that variable its image is left out.
@@ -16,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -331,29 +333,42 @@ def version(image: Image, root: Path) -> str:
     return subprocess.run(query, capture_output=True, text=True, check=True).stdout.rpartition(":")[2]
 
 
-def loaded_names() -> set[str]:
-    """List the images that the node has."""
-    query: list[str | Path] = ["ctr", "-a", LAB / "node/containerd.sock", "-n", "k8s.io", "images", "ls", "-q"]
-    found = subprocess.run(query, capture_output=True, text=True, check=False)
+def release(image: Image, root: Path) -> str:
+    """Name the image by its server's release, as official images are named too: `postgres:17.6` beside `postgres:17`. Its name where that is no series."""
+    repository, _, series = image.name.rpartition(":")
+    found = re.match(r"[\d.]*\d", version(image, root))
+    return f"{repository}:{found[0]}" if found and f"{found[0]}.".startswith(f"{series}.") else image.name
+
+
+def node(*arguments: str) -> set[str]:
+    """Ask the node about its images; what comes back are words."""
+    command: list[str | Path] = ["ctr", "-a", LAB / "node/containerd.sock", "-n", "k8s.io", "images", *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         sys.exit(f"build.py: the lab's real node does not answer: {found.stderr.strip()}")
     return set(found.stdout.split())
 
 
+def loaded_names() -> set[str]:
+    """List the images that the node has."""
+    return node("ls", "-q")
+
+
 def load(image: Image, program: str) -> bool:
-    """Load the image in the node, and say whether that was needed."""
+    """Load the image in the node under its names, and say whether that was needed."""
     root, record = make_root(image), image.cache / "loaded"
-    if recorded(record) == f"{image.content} {LAB}" and image.name in loaded_names():
-        return False
-    for path, text in {**image.files, "usr/local/bin/docker-entrypoint.sh": image.entrypoint}.items():
-        (root / path).write_text(text)
-    (root / "usr/local/bin/docker-entrypoint.sh").chmod(0o755)
-    for source in image.sources:
-        shutil.copy(source, root / "usr/local/bin" / source.name)
-    record.unlink(missing_ok=True)
-    run(image.cache / "log", program, image.name, root, json.dumps({"Entrypoint": ["docker-entrypoint.sh"], **image.config}))
-    record.write_text(f"{image.content} {LAB}")
-    return True
+    if needed := recorded(record) != f"{image.content} {LAB}" or image.name not in loaded_names():
+        for path, text in {**image.files, "usr/local/bin/docker-entrypoint.sh": image.entrypoint}.items():
+            (root / path).write_text(text)
+        (root / "usr/local/bin/docker-entrypoint.sh").chmod(0o755)
+        for source in image.sources:
+            shutil.copy(source, root / "usr/local/bin" / source.name)
+        record.unlink(missing_ok=True)
+        run(image.cache / "log", program, image.name, root, json.dumps({"Entrypoint": ["docker-entrypoint.sh"], **image.config}))
+        record.write_text(f"{image.content} {LAB}")
+    if (other := release(image, root)) != image.name:
+        node("tag", "--force", image.name, other)
+    return needed
 
 
 def main() -> None:
