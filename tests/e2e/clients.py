@@ -14,6 +14,8 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
+from tests.e2e.cluster import until
+
 KEPT = 42
 
 Keys = Mapping[str, str]
@@ -119,3 +121,15 @@ LIBRARIES: Mapping[str, Library] = {
     "rabbitmq": Library(save=_rabbitmq_save, read=_rabbitmq_read, refused=pika.exceptions.ProbableAuthenticationError),
     "redis": Library(save=_redis_save, read=_redis_read, refused=redis.AuthenticationError),
 }
+
+
+def in_time(read: Callable[[], Any]) -> None:
+    """A value is read that was kept; the Service may take a moment to lead to a new Pod."""
+
+    def attempt() -> bool | None:
+        try:
+            return True if read() == KEPT else None
+        except Exception:  # each library has errors of its own for a server that is not there yet
+            return None
+
+    until(30, "what was kept is read", attempt)

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import yaml
 
 from components.engines import ENGINES
-from tests.e2e.clients import KEPT, LIBRARIES
+from tests.e2e.clients import LIBRARIES, in_time
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.project import Project
 from tests.e2e.servers import variable
@@ -210,18 +209,6 @@ class Running:
         """Runs a script in a client's Pod: the newest one, or one that still has the variables of an earlier rotation."""
         pod = f"client-{client.engine}-{self.rotation if rotation is None else rotation}"
         return self.cluster.run(NAMESPACE, pod, script)
-
-
-def in_time(read: Callable[[], Any]) -> None:
-    """A value is read that was kept; the Service may take a moment to lead to a new Pod."""
-
-    def attempt() -> bool | None:
-        try:
-            return True if read() == KEPT else None
-        except Exception:  # each library has errors of its own for a server that is not there yet
-            return None
-
-    until(30, "what was kept is read", attempt)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
