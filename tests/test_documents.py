@@ -1,6 +1,7 @@
 """The pages say what the program does: of each engine keys, variables, versions, images and settings, examples that it takes; and links lead somewhere."""
 
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import yaml
 
 from components.engines import ENGINES
 from components.engines.engine import Software
+from components.network_policy import APPLICATION_LABEL
 from offline.stackfile import Loader
 from tests.contract import KEYS, URIS, parts
-from tests.support import one_group, problems, server
+from tests.pages import ROOT, blocks, sections, title
+from tests.support import SERVED, one_group, problems, server
 
-ROOT = Path(__file__).resolve().parent.parent
 ENGINE_PAGES = ROOT / "docs" / "engines"
+UPGRADING = sections((ROOT / "docs" / "upgrading.md").read_text())
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OWNED = "Given by the program, and refused:"
@@ -39,10 +42,6 @@ def rows(text: str) -> dict[str, str]:
 def quoted(text: str) -> list[str]:
     """What stands in backticks."""
     return re.findall(r"`([^`]+)`", text)
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def software_of(engine: str) -> Software | None:
@@ -185,6 +184,38 @@ def test_the_program_is_not_said_to_take_keys_that_it_does_not(path: Path) -> No
         content = yaml.load(block, Loader)  # noqa: S506 (a SafeLoader)
         if isinstance(content, dict) and "database-groups:applications" in content.get("config", {}):
             assert problems({key.removeprefix("database-groups:"): value for key, value in _opened(content["config"]).items()}) == []
+
+
+def test_the_way_to_a_newer_version_is_told_of_every_engine() -> None:
+    assert set(UPGRADING) == {"The way", "Moving", *(title(engine) for engine in ENGINES)}
+
+
+@pytest.mark.parametrize("engine", SERVED)
+def test_the_way_to_a_newer_version_has_commands_for_every_engine_with_a_server(engine: str) -> None:
+    """For a series that there is, in words that bash takes, and with a word about whether they were run."""
+    text = UPGRADING[title(engine)]
+    script = "".join(blocks(text, "sh"))
+    assert len(re.findall(r"^\*\*(?:Run\*\*:|Not run\.\*\*)", text, re.MULTILINE)) == 1
+    images = {flavour.image: flavour for flavour in ENGINES[engine].flavours if flavour.image}
+    assert bool(images) == (f"move {engine} " in script)
+    for image, version in re.findall(rf"move {engine} (\S+):(\S+)", script):
+        assert images[image].series_of(version), version
+    for source in (script, *re.findall(r"<<'SCRIPT'.*?\n(.*?)^SCRIPT$", script, re.MULTILINE | re.DOTALL)):
+        subprocess.run(["bash", "-n"], input=source, text=True, check=True, timeout=10)
+
+
+def test_the_servers_let_in_the_pod_that_moves_data() -> None:
+    pods = re.findall(r"^metadata: (.+)$", "".join(UPGRADING.values()), re.MULTILINE)
+    assert len(pods) == 2
+    for metadata in pods:
+        assert yaml.safe_load(metadata)["labels"] == {APPLICATION_LABEL: "$application"}
+
+
+@pytest.mark.parametrize("heading", [heading for heading, text in UPGRADING.items() if "```yaml" in text])
+def test_the_groups_side_by_side_are_ones_that_the_program_takes(heading: str) -> None:
+    for block in blocks(UPGRADING[heading], "yaml"):
+        example = yaml.safe_load(block)
+        assert problems({"applications": {"shop": example}}) == []
 
 
 def test_the_checks_of_this_module_can_fail() -> None:

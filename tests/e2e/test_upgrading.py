@@ -264,7 +264,8 @@ def said(move: Move) -> str:
     names, function = blocks(DOCUMENT["Moving"], "sh")
     (script,) = blocks(DOCUMENT[title(move.engine)], "sh")
     renamed, count = re.subn(r"\bshop\b", move.application, names)
-    assert count == 2, "the namespace and the label"
+    assert count == 2, "the namespace and the application"
+    assert "by `tests/e2e/test_upgrading.py`" in DOCUMENT[title(move.engine)], "the document says so"
     assert f"docker.io/library/{move.images[-1]} " in script
     return renamed + function + script
 
