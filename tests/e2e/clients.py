@@ -125,11 +125,16 @@ LIBRARIES: Mapping[str, Library] = {
 
 def in_time(read: Callable[[], Any]) -> None:
     """A value is read that was kept; the Service may take a moment to lead to a new Pod."""
+    found: list[Any] = []
 
     def attempt() -> bool | None:
         try:
-            return True if read() == KEPT else None
-        except Exception:  # each library has errors of its own for a server that is not there yet
-            return None
+            found.append(read())
+        except Exception as error:  # each library has errors of its own for a server that is not there yet
+            found.append(error)
+        return found[-1] == KEPT or None
 
-    until(30, "what was kept is read", attempt)
+    try:
+        until(30, "what was kept is read", attempt)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; the last answer was {found[-1]!r}") from None

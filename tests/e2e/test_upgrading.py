@@ -40,6 +40,8 @@ class Move:
     """The statements that make the data."""
     seen: tuple[str, ...]
     """What an application sees of its data; the last ones write."""
+    emptied: tuple[str, ...] = ()
+    """What empties a database, where the script does not."""
     orphan: str
     """A row that a foreign key refuses."""
     refused: type[Exception]
@@ -97,9 +99,10 @@ MOVES = (
             "SELECT obj_description('authors'::regclass)",
             "SELECT extname FROM pg_extension ORDER BY extname",
             "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname",
-            "INSERT INTO authors (name) VALUES ('new') RETURNING id, name",
+            "INSERT INTO authors (name) SELECT 'new ' || count(*) FROM authors RETURNING id, name",
             'INSERT INTO "Bücher ""und"" mehr" (author) VALUES (1) RETURNING id',
         ),
+        emptied=("DROP OWNED BY CURRENT_USER CASCADE",),
         orphan='INSERT INTO "Bücher ""und"" mehr" (author) VALUES (-1)',
         refused=psycopg.errors.ForeignKeyViolation,
         owners="""
@@ -259,36 +262,38 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     return run
 
 
-def said(move: Move) -> str:
-    """The document's commands for an engine, with the names of the test's application in the place of the document's."""
+def said(move: Move) -> tuple[str, ...]:
+    """The document's commands for an engine, the application's and the administrator's, with the names of the test in the place of the document's."""
     names, function = blocks(DOCUMENT["Moving"], "sh")
-    (script,) = blocks(DOCUMENT[title(move.engine)], "sh")
+    scripts = blocks(DOCUMENT[title(move.engine)], "sh")
     renamed, count = re.subn(r"\bshop\b", move.application, names)
     assert count == 2, "the namespace and the application"
+    assert f"docker.io/library/{move.images[-1]} " in scripts[0]
     assert "by `tests/e2e/test_upgrading.py`" in DOCUMENT[title(move.engine)], "the document says so"
-    assert f"docker.io/library/{move.images[-1]} " in script
-    return renamed + function + script
+    return tuple(renamed + function + script for script in scripts)
 
 
 @moves
 def test_data_is_moved_by_what_the_document_says(upgrades: Upgrades, move: Move, bash: Callable[[str], str]) -> None:
-    """By the applications' own accounts. Afterwards the new group has everything that the old one has, and all of it is its own."""
+    """By the applications' own accounts, and by the administrator's. Afterwards the new group has everything that the old one has, and all of it is its own."""
     old, new = upgrades.keys(move, OLD), upgrades.keys(move, NEW)
     with upgrades.connection(move, old["uri"]) as connection, connection.cursor() as cursor:
         for statement, values in move.made:
             cursor.execute(statement, values or None)
 
-    output = bash(said(move))
-
-    assert "authors" in output
-    assert old["password"] not in output
-    assert new["password"] not in output
-    there, here = (upgrades.results(move, keys["uri"], *move.seen) for keys in (old, new))
-    assert len(there[0]) == 501
-    assert here == there
-    assert upgrades.results(move, new["uri"], move.owners) in ([[(new["username"],)]],)
-    with pytest.raises(move.refused):
-        upgrades.results(move, new["uri"], move.orphan)
+    as_application, as_administrator = said(move)
+    for script, writers in ((as_application, 1), (as_administrator, 2)):
+        upgrades.results(move, new["uri"], *move.emptied)
+        output = bash(script)
+        assert old["password"] not in output
+        assert new["password"] not in output
+        there, here = (upgrades.results(move, keys["uri"], *move.seen) for keys in (old, new))
+        assert len(there[0]) == 500 + writers
+        assert here == there
+        assert upgrades.results(move, new["uri"], move.owners) == [[(new["username"],)]]
+        with pytest.raises(move.refused):
+            upgrades.results(move, new["uri"], move.orphan)
+        assert ("authors" in output) == (script == as_application), "it counts"
 
 
 def test_the_new_group_becomes_the_applications_database(upgrades: Upgrades) -> None:
