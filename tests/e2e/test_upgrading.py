@@ -101,6 +101,7 @@ MOVES = (
             "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname",
             "INSERT INTO authors (name) SELECT 'new ' || count(*) FROM authors RETURNING id, name",
             'INSERT INTO "Bücher ""und"" mehr" (author) VALUES (1) RETURNING id',
+            "REFRESH MATERIALIZED VIEW summary",  # as a dump does
         ),
         emptied=("DROP OWNED BY CURRENT_USER CASCADE",),
         orphan='INSERT INTO "Bücher ""und"" mehr" (author) VALUES (-1)',
