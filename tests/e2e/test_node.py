@@ -11,7 +11,6 @@ from components.engines import ENGINES
 from tests.e2e.clients import LIBRARIES, in_time
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.project import Project
-from tests.e2e.servers import variable
 
 NAMESPACE = "running"
 
