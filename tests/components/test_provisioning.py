@@ -114,6 +114,11 @@ def test_the_provider_of_postgresql_suits_an_administrator_who_is_no_superuser_a
     assert int(float(inputs["connectTimeout"])) == 15
 
 
+def test_the_provider_of_mysql_does_not_keep_the_connections_that_it_opens() -> None:
+    """It opens one for every step: kept, those of 40 databases are all that a server has, and applications are refused."""
+    assert int(float(provider(provisioned("mysql"), "mysql").inputs["maxConnLifetimeSec"])) == 1
+
+
 @engines
 def test_account_and_database_are_named_after_application_and_group(engine: str) -> None:
     recorder = provisioned(engine)
