@@ -1,6 +1,7 @@
 # `make help` lists what there is to do. Everything is installed where it is missing, into .venv.
 PYTHON ?= python3
 STACK ?= development
+APPLICATIONS ?= 100
 BIN := .venv/bin
 export PULUMI_SKIP_UPDATE_CHECK ?= true
 export PATH := $(PATH):$(HOME)/.pulumi/bin
@@ -16,7 +17,7 @@ if [ -z "$$PULUMI_BACKEND_URL$$PULUMI_ACCESS_TOKEN" ] && ! pulumi whoami --non-i
 fi
 endef
 
-.PHONY: help render test lint check up schema requirements clean
+.PHONY: help render test scale lint check up schema requirements clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ render: .venv/.installed ## what STACK gives its applications: a summary, and ma
 
 test: lint ## every test that this machine can run, and why it cannot run the others
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+
+scale: .venv/.installed-dev ## how long APPLICATIONS (100) applications with a database each on two servers take; half an hour
+	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py
 
 lint: .venv/.installed-dev ## format, style and types
 	@$(BIN)/ruff format --check .

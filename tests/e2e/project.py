@@ -58,8 +58,10 @@ class Project:
             "PULUMI_HOME": str(folder / "home"),
         }
         self.stacks: list[str] = []
+        self.seconds = SECONDS
+        """How long a command may take."""
 
-    def pulumi(self, *arguments: str, stack: str | None = None, seconds: int = SECONDS, typed: str = "") -> Result:
+    def pulumi(self, *arguments: str, stack: str | None = None, typed: str = "") -> Result:
         """Runs a command of Pulumi's, with `typed` as its standard input."""
         chosen = ["--stack", stack] if stack else []
         return self._run([self.command_line, *arguments, *chosen, "--non-interactive"], seconds, typed)
@@ -77,7 +79,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=seconds,
+            timeout=self.seconds,
             check=False,
         )
         return Result(process)
