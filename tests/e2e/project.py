@@ -64,13 +64,13 @@ class Project:
     def pulumi(self, *arguments: str, stack: str | None = None, typed: str = "") -> Result:
         """Runs a command of Pulumi's, with `typed` as its standard input."""
         chosen = ["--stack", stack] if stack else []
-        return self._run([self.command_line, *arguments, *chosen, "--non-interactive"], seconds, typed)
+        return self._run([self.command_line, *arguments, *chosen, "--non-interactive"], typed)
 
-    def python(self, *arguments: str, seconds: int = SECONDS) -> Result:
+    def python(self, *arguments: str) -> Result:
         """Runs a module of the project's."""
-        return self._run([sys.executable, *arguments], seconds)
+        return self._run([sys.executable, *arguments])
 
-    def _run(self, command: Sequence[str], seconds: int, typed: str = "") -> Result:
+    def _run(self, command: Sequence[str], typed: str = "") -> Result:
         process = subprocess.run(
             command,
             cwd=self.folder,
