@@ -15,6 +15,7 @@ from components.engines import ENGINES
 from components.names import environment_secret_name
 from components.network_policy import create_network_policy
 from components.platform import Platform, durable
+from components.workloads import Mount, Workload, WorkloadSpec, create_patches
 
 __all__ = ["Application", "ApplicationArgs", "ApplicationSpec"]
 
@@ -41,6 +42,8 @@ class ApplicationSpec(Arguments):
     """Labels of the application's Pods, which its servers let in and local ones are near to; by default `app.kubernetes.io/name: <application>`."""
     network_policy: Flag = True
     """Whether its servers let in nobody but the Pods of the application."""
+    workloads: tuple[WorkloadSpec, ...] = ()
+    """What gets its variables put into its containers."""
     databases: Annotated[dict[EngineName, Annotated[dict[Name, Group], Field(min_length=1)]], Field(min_length=1)]
     """Database groups by engine and name."""
 
@@ -52,6 +55,8 @@ class ApplicationArgs:
     name: str
     spec: ApplicationSpec
     platform: Platform
+    workloads: tuple[Workload, ...] = ()
+    """Those of the specification's workloads that can be given their variables."""
 
     @property
     def namespace(self) -> str:
@@ -99,29 +104,49 @@ class ApplicationArgs:
         candidates = [group for group in servers or relational if group.default]
         return candidates[0] if len(candidates) == 1 else None
 
+    def variables(self) -> tuple[str, ...]:
+        """The names of the application's variables, the keys of its environment Secret."""
+        names = dict.fromkeys(name for group in self.groups() for name in group.variables())
+        return (*names, *(["DATABASE_URL"] if self.database_url_group() else []))
+
+    def mounts(self) -> tuple[Mount, ...]:
+        """The volume claims that the application's workloads mount."""
+        return tuple(mount for group in self.groups() if (mount := group.mount()))
+
     def summary(self) -> dict[str, Any]:
         """What the stack output says of the application: names only."""
         databases: dict[str, dict[str, Any]] = {}
         for group in self.groups():
             databases.setdefault(group.engine.name, {})[group.group] = group.summary()
-        return {"namespace": self.namespace, "secret": environment_secret_name(self.name), "protected": self.protected, "databases": databases}
+        given = {(workload.kind, workload.name) for workload in self.workloads}
+        workloads = {f"{workload.kind}/{workload.name}": (workload.kind, workload.name) in given for workload in self.spec.workloads}
+        return {
+            "namespace": self.namespace,
+            "secret": environment_secret_name(self.name),
+            "protected": self.protected,
+            "workloads": workloads,
+            "databases": databases,
+        }
 
 
 class Application(pulumi.ComponentResource):
     """`database-groups:components:Application`
 
-    Resources: the Namespace, if it is to be made; a NetworkPolicy, if servers run in it; a DatabaseGroup for each group; the environment Secret.
+    Resources: the Namespace, if it is to be made; a NetworkPolicy, if servers run in it; a DatabaseGroup for each group; the environment Secret;
+    for workloads a RandomId, and two patches each.
     """
 
     def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("database-groups:components:Application", name, None, opts)
         namespace: pulumi.Input[str] = args.namespace
+        own_namespace: kubernetes.core.v1.Namespace | None = None
         if args.spec.create_namespace:
-            namespace = kubernetes.core.v1.Namespace(
+            own_namespace = kubernetes.core.v1.Namespace(
                 f"{name}-namespace",
                 metadata={"name": args.namespace, "labels": _labels(args)},
                 opts=durable(self, protected=args.protected),
-            ).metadata.apply(lambda metadata: metadata.name or "")
+            )
+            namespace = own_namespace.metadata.apply(lambda metadata: metadata.name or "")
 
         if servers := args.closed_servers():
             create_network_policy(
@@ -140,12 +165,23 @@ class Application(pulumi.ComponentResource):
                     variables["DATABASE_URL"] = keys["uri"]
             return encoded(variables)
 
-        kubernetes.core.v1.Secret(
+        variables = pulumi.Output.all(*(group.connection for _, group in groups)).apply(environment)
+        secret = kubernetes.core.v1.Secret(
             f"{name}-environment",
             metadata={"name": environment_secret_name(args.name), "namespace": namespace, "labels": _labels(args)},
             type="Opaque",
-            data=pulumi.Output.all(*(group.connection for _, group in groups)).apply(environment),
+            data=variables,
             opts=pulumi.ResourceOptions(parent=self),
+        )
+        create_patches(
+            name,
+            args.workloads,
+            namespace=namespace,
+            values=variables,
+            after=[secret, *(group for _, group in groups)],
+            # A namespace that outlives the stack keeps its workloads, which are then to lose what was put into them.
+            gone_with=None if args.protected else own_namespace,
+            parent=self,
         )
         self.register_outputs({"namespace": args.namespace, "secret": environment_secret_name(args.name)})
 

@@ -10,7 +10,7 @@ import pulumi_kubernetes as kubernetes
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from components.arguments import Arguments, Count, Flag, Text
-from components.connection import Connection, secret_keys
+from components.connection import Connection, environment_variables, secret_keys
 from components.credentials import create_password
 from components.engines.engine import Engine, Flavour
 from components.names import resource_name, server_name, service_name
@@ -19,6 +19,7 @@ from components.servers import KINDS, ServerSpec
 from components.servers.local import LocalServer
 from components.servers.server import Access, Credentials, ServerArgs
 from components.service import create_service
+from components.workloads import Mount
 
 PASSWORD = "password"  # noqa: S105 (a key)
 
@@ -147,6 +148,15 @@ class DatabaseGroupArgs:
     def access(self) -> Access:
         """How the application gets to the group's server."""
         return KINDS[self.spec.server.kind].access(self.for_server(), self.spec.server)
+
+    def variables(self) -> tuple[str, ...]:
+        """The names of the group's environment variables."""
+        keys = _connection_keys(self, self.access, None if self.access.password is None else PASSWORD)
+        return tuple(environment_variables(self.engine.name, self.group, keys, default=self.default))
+
+    def mount(self) -> Mount | None:
+        """The volume claim that the application mounts, if the group's data is had so."""
+        return Mount(claim=self.secret, path=self.engine.mount(self.group)) if self.access.mounted else None
 
     def summary(self) -> dict[str, Any]:
         """What a stack output says of the group: names only."""

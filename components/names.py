@@ -19,6 +19,7 @@ __all__ = [
     "service_name",
     "service_resource_name",
     "variable_name",
+    "workload_resource_name",
 ]
 
 
@@ -60,6 +61,11 @@ def service_resource_name(application: str, service: str) -> str:
     rather than deleted for one group while it is created for the other.
     """
     return f"{application}-{service}"
+
+
+def workload_resource_name(application: str, kind: str, name: str) -> str:
+    """The Pulumi name of what is put into a workload: `shop-deployment-web`."""
+    return f"{application}-{kind.lower()}-{name}"
 
 
 def variable_name(engine: str, group: str | None, part: str) -> str:

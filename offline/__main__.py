@@ -8,7 +8,7 @@ from pathlib import Path
 import pulumi
 
 from offline.recorder import PROJECT, Recorder, run
-from offline.render import diagram, manifests, summary
+from offline.render import diagram, manifests, patches, summary
 from offline.stackfile import read
 
 __all__ = ["main", "record"]
@@ -49,6 +49,8 @@ def main(arguments: list[str]) -> int:
         old.unlink()
     for application, text in manifests(recorder).items():
         (folder / f"{application}.yaml").write_text(text)
+    for application, text in patches(recorder).items():
+        (folder / f"{application}.workloads.yaml").write_text(text)
     (folder / "diagram.md").write_text(diagram(recorder))
     print(summary(recorder))
     print(f"manifests and diagram: {folder.relative_to(ROOT)}/")

@@ -14,12 +14,15 @@ from pulumi.runtime import mocks, rpc, set_all_config, settings
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
+from stacks.config import CLUSTERLESS
+
 __all__ = ["PROJECT", "Recorder", "Registration", "run"]
 
 PROJECT = "database-groups"
 STACK_TYPE = "pulumi:pulumi:Stack"
 READ_STACK = "pulumi:pulumi:readStackOutputs"
 PASSWORD_TYPE = "random:index/randomPassword:RandomPassword"  # noqa: S105 (a type)
+RANDOM_ID_TYPE = "random:index/randomId:RandomId"
 PASSWORD = "hidden"  # noqa: S105 (a stand-in for the generated one)
 
 
@@ -78,13 +81,14 @@ class Recorder(mocks.MockMonitor):
         return self._created(request)
 
     def _created(self, request: Any) -> Any:
-        """The answer of a provider whose resources have their inputs as outputs, and a password where one is made."""
+        """The answer of a provider whose resources have their inputs as outputs, and a word where a random one is made."""
         urn = self.make_urn(request.parent, request.type, request.name)
         outputs = request.object
-        if request.type == PASSWORD_TYPE:
+        made = {PASSWORD_TYPE: "result", RANDOM_ID_TYPE: "hex"}
+        if request.type in made:
             outputs = struct_pb2.Struct()
             outputs.MergeFrom(request.object)
-            outputs["result"] = PASSWORD
+            outputs[made[request.type]] = PASSWORD
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id" if request.custom else "", object=outputs)
 
     def Invoke(self, request: Any) -> Any:
@@ -139,7 +143,7 @@ def run(
         settings.SETTINGS.rpc_manager.clear()
         settings.SETTINGS.outputs.clear()
         settings.set_root_resource(cast(Resource, None))
-        set_all_config(dict(config or {}), list(encrypted))
+        set_all_config({**(config or {}), CLUSTERLESS: "true"}, list(encrypted))
         await run_in_stack(program)
 
     asyncio.run(main())

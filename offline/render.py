@@ -1,7 +1,7 @@
 """What a run of the program says of a stack: Kubernetes manifests, a summary, a diagram. Pure."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -9,11 +9,12 @@ import yaml
 from offline.recorder import Recorder, Registration
 from offline.stackfile import HIDDEN
 
-__all__ = ["diagram", "manifest", "manifests", "summary"]
+__all__ = ["diagram", "manifest", "manifests", "patches", "summary"]
 
 APPLICATION_TYPE = "database-groups:components:Application"
 KUBERNETES_PREFIX = "kubernetes:"
 PROVIDER_PREFIX = "pulumi:providers:"
+PATCH_SUFFIX = "Patch"
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -51,9 +52,19 @@ def _whole_numbers(value: Any) -> Any:
 
 def manifests(recorder: Recorder) -> dict[str, str]:
     """Every Kubernetes object as YAML documents, by application."""
+    return _documents(recorder, lambda type_: not type_.endswith(PATCH_SUFFIX))
+
+
+def patches(recorder: Recorder) -> dict[str, str]:
+    """What is put into the objects of others, likewise."""
+    return _documents(recorder, lambda type_: type_.endswith(PATCH_SUFFIX))
+
+
+def _documents(recorder: Recorder, wanted: Callable[[str], bool]) -> dict[str, str]:
+    """The Kubernetes objects of some types as YAML documents, by application."""
     objects: dict[str, list[dict[str, Any]]] = {}
     for registration in recorder.registrations.values():
-        if registration.type.startswith(KUBERNETES_PREFIX):
+        if registration.type.startswith(KUBERNETES_PREFIX) and wanted(registration.type):
             objects.setdefault(_application(recorder, registration), []).append(manifest(registration))
     return {application: yaml.dump_all(sorted(found, key=_order), Dumper=_Dumper, sort_keys=False, width=160) for application, found in sorted(objects.items())}
 
@@ -95,7 +106,23 @@ def summary(recorder: Recorder) -> str:
         ]
         lines += [*_table([header, *rows]), "", f"  variables, in the Secret {application['secret']}:"]
         lines += [f"    {variable}" for variable in environment[name]] + [""]
+        lines += list(_workloads(recorder, name, application["workloads"]))
     return "\n".join(lines)
+
+
+def _workloads(recorder: Recorder, application: str, names: Sequence[str]) -> Iterator[str]:
+    """An application's workloads with the containers that get its variables, as far as the stack file names them."""
+    known = {
+        f"{found.inputs['kind']}/{found.inputs['metadata']['name']}": [
+            container["name"] for container in found.inputs["spec"]["template"]["spec"]["containers"]
+        ]
+        for found in recorder.registrations.values()
+        if found.type.endswith(PATCH_SUFFIX) and "spec" in found.inputs["spec"]["template"] and _application(recorder, found) == application
+    }
+    if names:
+        yield "  put into:"
+        yield from (f"    {name}: {', '.join(known[name]) if name in known else 'all containers, which only the cluster knows'}" for name in names)
+        yield ""
 
 
 def diagram(recorder: Recorder) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from components.application import ApplicationArgs
 from components.credentials import Generated
 from components.database_group import DatabaseGroupArgs
-from components.names import LABEL_LIMIT, SERVER_LIMIT, environment_secret_name, server_name, service_resource_name
+from components.names import LABEL_LIMIT, SERVER_LIMIT, environment_secret_name, server_name, service_resource_name, workload_resource_name
 from components.servers import KINDS
 from stacks.problems import Problem
 
@@ -25,6 +25,8 @@ def mistakes(applications: Iterable[ApplicationArgs]) -> Iterator[Problem]:
     sound = [group for group in groups if not list(_group(group))]
     for group in groups:
         yield from _group(group)
+    yield from _taken_twice(claim for application in applications for claim in _claims_of_workloads(application))
+    yield from _taken_twice(claim for application in applications for claim in _claims_of_patches(application))
     yield from _taken_twice(claim for application in applications for claim in _claims_of_application(application))
     yield from _taken_twice(claim for application in applications for group in application.groups() for claim in _claims_of_group(group, application))
     yield from _taken_twice(claim for group in sound for claim in _claims_on_server(group))
@@ -112,6 +114,18 @@ def _claims_of_group(group: DatabaseGroupArgs, application: ApplicationArgs) -> 
     if group.default:
         yield ("Service", group.namespace, group.service), f"the Service {group.service!r}", path, "give the applications a namespace each"
     yield ("service", pulumi_service), f"the Pulumi name {pulumi_service!r} of its Service", path, "give one another name"
+
+
+def _claims_of_workloads(application: ApplicationArgs) -> Iterator[Claim]:
+    for number, workload in enumerate(application.spec.workloads):
+        path, what = f"applications.{application.name}.workloads[{number}]", f"the {workload.kind} {workload.name!r}"
+        yield (application.namespace, workload.kind, workload.name), what, path, "name each workload once, with all its containers"
+
+
+def _claims_of_patches(application: ApplicationArgs) -> Iterator[Claim]:
+    for kind, name in dict.fromkeys((workload.kind, workload.name) for workload in application.spec.workloads):
+        pulumi_name = workload_resource_name(application.name, kind, name)
+        yield (kind, pulumi_name), f"the Pulumi name {pulumi_name!r} with its {kind} {name!r}", f"applications.{application.name}", "give one another name"
 
 
 def _claims_on_server(group: DatabaseGroupArgs) -> Iterator[Claim]:

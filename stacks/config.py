@@ -16,12 +16,16 @@ from components.application import ApplicationArgs, ApplicationSpec
 from components.arguments import Arguments, Name
 from components.platform import NodePool, Platform
 from components.provisioning import ProvisioningServer, ProvisioningServerSpec
+from components.workloads import PatchedWorkload
+from preflight.cluster import ClusterKeys
 from stacks.checks import mistakes, warnings
 from stacks.problems import SECRET_KEYS, InvalidStack, Location, Problem, problems_of
 
-__all__ = ["PROJECT", "Stack", "StackSpec", "decoded", "load", "parse", "schema"]
+__all__ = ["CLUSTERLESS", "PROJECT", "Stack", "StackSpec", "cluster_keys", "decoded", "load", "parse", "schema"]
 
 PROJECT = "database-groups"
+CLUSTERLESS = "offline:clusterless"
+"""The key by which a run says that it has no cluster."""
 
 
 class StackSpec(Arguments):
@@ -46,6 +50,8 @@ class Stack:
     spec: StackSpec
     applications: tuple[ApplicationArgs, ...]
     warnings: tuple[str, ...]
+    parted: tuple[PatchedWorkload, ...] = ()
+    """Workloads into which the last update put variables, and which the cluster does not have any more."""
 
     def outputs(self) -> dict[str, Any]:
         """What the stack exports: names only."""
@@ -63,6 +69,14 @@ def decoded(values: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> St
     prefix = f"{PROJECT}:"
     ours = {key.removeprefix(prefix): _decoded(value) for key, value in values.items() if key.startswith(prefix)}
     return parse(ours, encrypted={key.removeprefix(prefix) for key in encrypted})
+
+
+def cluster_keys() -> ClusterKeys | None:
+    """How the running program finds its cluster; None where it has none."""
+    values = {**config.get_config_env(), **config.CONFIG.get()}
+    if CLUSTERLESS in values:
+        return None
+    return ClusterKeys(**{key: values.get(f"kubernetes:{key}") for key in ("kubeconfig", "context", "cluster")})
 
 
 def parse(raw: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> Stack:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from components.servers import KINDS
+from components.workloads import CONTAINER_PATTERN, WORKLOAD_PATTERN
 
 __all__ = ["SECRET_KEYS", "InvalidStack", "Location", "Problem", "problems_of"]
 
@@ -118,6 +119,8 @@ def _pattern_rule(pattern: str) -> str:
         return "is not a number of processors, such as 2, 0.5 or 500m"
     if "_." in pattern:
         return "is not the name of a setting, which has letters, digits, '_', '-' and '.' only"
+    if pattern in (CONTAINER_PATTERN, WORKLOAD_PATTERN):
+        return "is not a name as Kubernetes has it: lower-case letters, digits and '-', and for workloads '.'"
     return f"is not a name: {NAME_RULE}"
 
 

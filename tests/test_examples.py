@@ -95,7 +95,7 @@ def test_stack_outputs_are_names_only(stack: str) -> None:
     assert list(outputs) == ["applications"]
     keys = {"service", "secret", "kind", "engine", "flavour", "version", "series", "server", "protected"}
     for application in outputs["applications"].values():
-        assert set(application) == {"namespace", "secret", "protected", "databases"}
+        assert set(application) == {"namespace", "secret", "protected", "workloads", "databases"}
         for groups in application["databases"].values():
             assert all(set(group) <= keys and keys - set(group) <= {"version", "series", "server"} for group in groups.values())
 

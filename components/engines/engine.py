@@ -174,6 +174,8 @@ class Engine:
     """Whether a password may stand without a user name."""
     claimable: bool = False
     """Whether an external server's data can be had as a volume, by a storage class."""
+    mount: Callable[[str], str] = field(default=lambda group: f"/var/lib/databases/{group}")
+    """Where the application's Pods have the volume of a group, by the group's name, where it is theirs to mount."""
 
     def flavour(self, name: str | None) -> Flavour:
         """The flavour of that name, or the default one. Raises KeyError where there is none of that name."""

@@ -120,4 +120,5 @@ GLUSTERFS = Engine(
     credential=None,
     given={"volume": True},
     claimable=True,
+    mount=lambda group: f"/var/lib/glusterfs/{group}",
 )

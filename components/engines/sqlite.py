@@ -12,12 +12,16 @@ FOLDER = "/var/lib/sqlite"
 """Where the application's Pods are to mount the volume of a group: here, in a folder of the group's name."""
 
 
+def _folder(group: str) -> str:
+    return f"{FOLDER}/{group}"
+
+
 def _uri(connection: Connection) -> str:
     return f"sqlite:///{quote(connection.extra['path'])}"
 
 
 def _account(application: str, group: str) -> Account:
-    return Account(extra={"path": f"{FOLDER}/{group}/{account_name(application, group)}.db"})
+    return Account(extra={"path": f"{_folder(group)}/{account_name(application, group)}.db"})
 
 
 SQLITE = Engine(
@@ -28,6 +32,7 @@ SQLITE = Engine(
     account=_account,
     software=None,
     credential=None,
+    mount=_folder,
     given={},
     relational=True,
 )

@@ -99,6 +99,7 @@ def _access(args: ServerArgs, spec: ExternalServer) -> Access:
         backend=Backend(port=spec.port or args.engine.port or 0, hosts=spec.host or ()),
         tls=spec.tls,
         ca=spec.ca,
+        mounted=spec.storage_class is not None,
     )
 
 

@@ -106,6 +106,8 @@ class Access:
     """What the application is told of TLS: `disable`, `require` or `verify-full`."""
     ca: Authorities | None = None
     """The authorities that sign the server's certificate, where the user gave them."""
+    mounted: bool = False
+    """Whether the application mounts the group's volume claim itself."""
 
     @property
     def certified_host(self) -> str | None:
@@ -162,6 +164,7 @@ def single_server_access(args: ServerArgs, spec: SingleServerSpec) -> Access:
         password=Generated(rotation=args.rotation) if args.engine.credential else None,
         backend=Backend(port=args.engine.port, pods=_selector(args)) if args.engine.port else None,
         version=spec.version or args.flavour.version or None,
+        mounted=args.engine.software is None,
     )
 
 

@@ -20,6 +20,8 @@ PRETEND = {"type": "kwok"}
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NOT_FOUND = 404
 CONFLICT = 409
+INVALID = 422
+"""What a Pod says to a second address, when another has told of it in the same moment."""
 KUBELET_SECONDS = 1
 FIRST_ADDRESS = "10.200.0.1"
 """The first address of Pods that do not run."""
@@ -101,7 +103,7 @@ class Cluster:
                 status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
                 self.core.patch_namespaced_pod_status(name, namespace, {"status": status})
         except ApiException as error:
-            if error.status not in (NOT_FOUND, CONFLICT):
+            if error.status not in (NOT_FOUND, CONFLICT, INVALID):
                 raise
 
     def _cordon(self, name: str, *, cordoned: bool) -> None:

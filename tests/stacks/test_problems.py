@@ -21,7 +21,7 @@ MALFORMED = "is neither a host name in lower case, such as db.example.org, nor a
 NO_SLICE = "is an address that Kubernetes admits to no EndpointSlice (unspecified, link-local, multicast, with a zone, or IPv4 written as IPv6)"
 SIZE = "is not a size with its unit, such as 512Mi or 50Gi"
 CPU = "is not a number of processors, such as 2, 0.5 or 500m"
-APPLICATION_KEYS = "createNamespace, databases, namespace, networkPolicy, pods, protect"
+APPLICATION_KEYS = "createNamespace, databases, namespace, networkPolicy, pods, protect, workloads"
 SERVER_KEYS = "administrator, ca, engine, host, port, tls"
 TAKEN = "takes already"
 RENAME = "give one another name"
@@ -127,6 +127,63 @@ UNKNOWN = [
     ),
     ("that is no word", top(**{"a b\n": 1}), "'a b\\n': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers"),
 ]
+
+
+def workloads(*entries: Any, **keys: Any) -> dict[str, Any]:
+    return application(workloads=list(entries), **keys)
+
+
+WEB = {"kind": "Deployment", "name": "web"}
+WORKLOAD = "applications.shop.workloads[0]"
+KUBERNETES_NAME = "is not a name as Kubernetes has it: lower-case letters, digits and '-', and for workloads '.'"
+WORKLOADS = [
+    ("a kind", workloads({"kind": "Job", "name": "web"}), f"{WORKLOAD}.kind: 'Job' is none of DaemonSet, Deployment, StatefulSet"),
+    ("no kind", workloads({"name": "web"}), f"{WORKLOAD}.kind: is missing"),
+    ("no name", workloads({"kind": "Deployment"}), f"{WORKLOAD}.name: is missing"),
+    ("a name", workloads({**WEB, "name": "Web"}), f"{WORKLOAD}.name: 'Web' {KUBERNETES_NAME}"),
+    ("a container's name", workloads({**WEB, "container": "a.b"}), f"{WORKLOAD}.container[0]: 'a.b' {KUBERNETES_NAME}"),
+    ("a container twice", workloads({**WEB, "container": ["a", "a"]}), f"{WORKLOAD}.container: names a container twice"),
+    ("no container", workloads({**WEB, "container": []}), f"{WORKLOAD}.container: must not be empty"),
+    ("a wait", workloads({**WEB, "rolloutSeconds": "5m"}), f"{WORKLOAD}.rolloutSeconds: must be a whole number"),
+    ("near miss", workloads({**WEB, "containers": "web"}), f"{WORKLOAD}.containers: is not a known key; did you mean 'container'?"),
+    ("a map", application(workloads={"web": WEB}), "applications.shop.workloads: must be a list"),
+    (
+        "twice",
+        workloads(WEB, {**WEB, "container": "a"}),
+        f"applications.shop.workloads[1]: takes the Deployment 'web', which {WORKLOAD} takes already; name each workload once, with all its containers",
+    ),
+]
+
+
+def test_two_applications_cannot_have_one_workload() -> None:
+    shared = {"namespace": "same", "createNamespace": False, "workloads": [WEB]}
+    raw = {
+        "applications": {
+            "a": {**shared, "databases": {"redis": {"x": None, "y": None}}},
+            "b": {**shared, "databases": {"mysql": {"x": None, "y": None}}},
+        }
+    }
+    assert problems(raw) == [
+        "applications.b.workloads[0]: takes the Deployment 'web', which applications.a.workloads[0] takes already;"
+        " name each workload once, with all its containers"
+    ]
+    raw["applications"]["b"]["workloads"] = [{**WEB, "kind": "DaemonSet"}]
+    assert problems(raw) == []
+
+
+def test_two_patches_never_have_one_pulumi_name() -> None:
+    databases: dict[str, Any] = {"databases": {"redis": {"main": None}}}
+    raw = {
+        "applications": {
+            "a": {"workloads": [{"kind": "Deployment", "name": "b-deployment-c"}], **databases},
+            "a-deployment-b": {"workloads": [{"kind": "Deployment", "name": "c"}], **databases},
+        }
+    }
+    assert problems(raw) == [
+        "applications.a-deployment-b: takes the Pulumi name 'a-deployment-b-deployment-c' with its Deployment 'c', which applications.a takes already;"
+        " give one another name"
+    ]
+
 
 CHOICES = [
     ("engine", one_group("mysq"), f"applications.shop.databases.mysq: 'mysq' is none of {ALL_ENGINES}"),
@@ -446,6 +503,11 @@ def table(rows: Sequence[tuple[str, Any, str]]) -> list[Any]:
 
 @pytest.mark.parametrize(("raw", "line"), table(WRONG_TYPES))
 def test_a_value_of_a_wrong_type_is_told_with_the_right_one(raw: dict[str, Any], line: str) -> None:
+    assert problems(raw) == [line]
+
+
+@pytest.mark.parametrize(("raw", "line"), table(WORKLOADS))
+def test_a_mistake_in_a_workload_is_told(raw: dict[str, Any], line: str) -> None:
     assert problems(raw) == [line]
 
 

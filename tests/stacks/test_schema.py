@@ -39,6 +39,11 @@ def test_an_example_names_the_schema_and_keeps_it(path: Path) -> None:
     jsonschema.Draft202012Validator(document()).validate(yaml.load(content, Loader))  # noqa: S506 (a SafeLoader)
 
 
+def workloads(*entries: Any, raw: Any = None) -> dict[str, Any]:
+    """A stack with an application that has workloads."""
+    return {"applications": {"shop": {"workloads": raw or list(entries), "databases": {"redis": {"main": None}}}}}
+
+
 SECURE = {"secure": "v1:abc"}
 GOOD = {
     "an empty group": groups(mysql={"main": None}),
@@ -80,6 +85,18 @@ GOOD = {
         "environment": "development",
         **one_group("mysql"),
     },
+    "workloads": {
+        "applications": {
+            "shop": {
+                "workloads": [
+                    {"kind": "Deployment", "name": "web", "container": "web", "rolloutSeconds": 0},
+                    {"kind": "StatefulSet", "name": "jobs.2", "container": ["web", "1st"]},
+                    {"kind": "DaemonSet", "name": "agent"},
+                ],
+                "databases": {"redis": {"main": None}},
+            }
+        }
+    },
     "an application with a namespace": {"applications": {"shop": {"namespace": "x", "createNamespace": False, "databases": {"redis": {"main": None}}}}},
 }
 ENCRYPTED = {
@@ -102,7 +119,7 @@ BAD = {
     "an unknown kind in the long form": one_group("mysql", {"kind": "remote"}),
     "no kind": one_group("mysql", {"storage": "1Gi"}),
     "a server that is null": one_group("mysql", None),
-    "an unknown key of an application": {"applications": {"shop": {"databases": {"mysql": {"main": None}}, "workloads": []}}},
+    "an unknown key of an application": {"applications": {"shop": {"databases": {"mysql": {"main": None}}, "zzz": []}}},
     "an unknown key of a group": one_group("mysql", primry=True),
     "an unknown key of a server": one_group("mysql", {"kind": "dedicated", "replicas": 2}),
     "a key of another kind": one_group("mysql", {"kind": "local", "host": "db"}),
@@ -135,6 +152,15 @@ BAD = {
     "an empty init": one_group("mysql", {"kind": "local", "init": ""}),
     "an init that is a list": one_group("mysql", {"kind": "local", "init": ["a"]}),
     "settings of an external server": one_group("mysql", {**GIVEN, "settings": {"a": 1}}),
+    "workloads as a map": workloads({}, raw={"web": {}}),
+    "a workload of an unknown kind": workloads({"kind": "Job", "name": "web"}),
+    "a workload without a name": workloads({"kind": "Deployment"}),
+    "a workload of a bad name": workloads({"kind": "Deployment", "name": "Web"}),
+    "a container of a bad name": workloads({"kind": "Deployment", "name": "web", "container": "a.b"}),
+    "an empty list of containers": workloads({"kind": "Deployment", "name": "web", "container": []}),
+    "a container that is null and a number": workloads({"kind": "Deployment", "name": "web", "container": 5}),
+    "a negative wait": workloads({"kind": "Deployment", "name": "web", "rolloutSeconds": -1}),
+    "an unknown key of a workload": workloads({"kind": "Deployment", "name": "web", "containers": ["web"]}),
     "an unknown environment": {"environment": "prod", **one_group("mysql")},
     "an unknown tls": {"servers": {"hq": server("mysql", tls="on")}, **one_group("mysql")},
     "a server of an engine without provisioning": {"servers": {"hq": server("redis")}, **one_group("mysql")},

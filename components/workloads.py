@@ -1,0 +1,258 @@
+"""An application's workloads: its variables put into the containers of Deployments, StatefulSets and DaemonSets that are somebody else's.
+
+What is put in belongs to this program alone (server-side apply): nothing else of a workload is touched, and all of it goes when its entry does.
+Nothing here looks at the cluster: which containers there are, and what of it is theirs already, is told (`Workload`).
+
+Each workload has two patches. One puts variables and volumes into lists, `env` and `volumes`, and there the Kubernetes provider compares by position:
+beside a variable of the workload's own it would see a change in every preview. So that patch is compared only where the look at the cluster
+saw that something is missing, and made to differ then. The other one, on which Pods roll, has only maps, which are compared rightly.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pulumi_random as random
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from components.arguments import Arguments, Count
+from components.names import environment_secret_name, workload_resource_name
+
+__all__ = [
+    "APPLIED",
+    "CONTAINER_PATTERN",
+    "WORKLOAD_PATTERN",
+    "Container",
+    "Mount",
+    "PatchedWorkload",
+    "Workload",
+    "WorkloadSpec",
+    "create_patches",
+    "part_with",
+]
+
+APPLIED = "database-groups/applied"
+"""The annotation of a workload that says what was put into it last."""
+CONNECTIONS = "database-groups/connections"
+"""The annotation of its Pods that is another one when a value is."""
+APPLICATION = "database-groups/application"
+"""The label of its Pods."""
+BYTES = 8
+CONTAINER_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+WORKLOAD_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+PATCHES: Mapping[str, Callable[..., pulumi.Resource]] = MappingProxyType(
+    {
+        "Deployment": kubernetes.apps.v1.DeploymentPatch,
+        "StatefulSet": kubernetes.apps.v1.StatefulSetPatch,
+        "DaemonSet": kubernetes.apps.v1.DaemonSetPatch,
+    }
+)
+
+ContainerName = Annotated[str, Field(pattern=CONTAINER_PATTERN, max_length=63)]
+
+
+def _one_or_more(value: Any) -> Any:
+    """One container is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("must not be empty")
+    if len(set(names)) < len(names):
+        raise ValueError("names a container twice")
+    return names
+
+
+class WorkloadSpec(Arguments):
+    """A workload of the application that gets its variables."""
+
+    kind: Literal["Deployment", "StatefulSet", "DaemonSet"]
+    name: Annotated[str, Field(pattern=WORKLOAD_PATTERN, max_length=253)]
+    container: (
+        Annotated[
+            tuple[ContainerName, ...],
+            BeforeValidator(_one_or_more),
+            AfterValidator(_different),
+            WithJsonSchema(
+                {
+                    "anyOf": [
+                        {"type": "string", "pattern": CONTAINER_PATTERN, "maxLength": 63},
+                        {"type": "array", "items": {"type": "string", "pattern": CONTAINER_PATTERN, "maxLength": 63}, "minItems": 1},
+                    ]
+                }
+            ),
+        ]
+        | None
+    ) = None
+    """The container that gets them, or a list of some. All by default."""
+    rollout_seconds: Count | None = None
+    """How long an update waits for the new Pods, 0 for not at all. Ten minutes by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A volume claim of a group, and where the application finds it."""
+
+    claim: str
+    path: str
+
+    @property
+    def volume(self) -> str:
+        """The name of the Pod's volume."""
+        return f"databases-{self.claim}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """What is put into a container."""
+
+    name: str
+    variables: tuple[str, ...]
+    """Each is the key of the environment Secret too."""
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What is put into a workload that exists."""
+
+    kind: str
+    name: str
+    containers: tuple[Container, ...]
+    rollout_seconds: int | None = None
+    applied: str | None = None
+    """The word that is written to APPLIED, another one than before where something is to be put in; by default the digest."""
+    settled: bool = False
+    """Whether the cluster has all of this already."""
+
+    @property
+    def digest(self) -> str:
+        """A word for what is put in: names alone, no value of a variable."""
+        return hashlib.sha256(json.dumps([asdict(container) for container in sorted(self.containers, key=attrgetter("name"))]).encode()).hexdigest()[:12]
+
+    @property
+    def mounts(self) -> list[Mount]:
+        """The volumes of its containers, each once."""
+        return list(dict.fromkeys(mount for container in self.containers for mount in container.mounts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchedWorkload:
+    """A workload into which something was put."""
+
+    application: str
+    namespace: str
+    kind: str
+    name: str
+
+
+class _Parted(pulumi.ComponentResource):
+    """`database-groups:components:Application`
+
+    The parent of patches whose application may be gone; of its type, so that they are those that its application had.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__("database-groups:components:Application", name)
+        self.register_outputs({})
+
+
+def part_with(workloads: Sequence[PatchedWorkload]) -> None:
+    """Has Pulumi forget the patches of workloads that are gone.
+
+    The provider cannot take out of a workload what was put into it when the workload is not there, and would fail. So the patches are kept for
+    this update, without a look at them, and marked; when the next one does not have them they are forgotten.
+    """
+    if not workloads:
+        return
+    parent = _Parted("gone/workloads")
+    for workload in workloads:
+        name = workload_resource_name(workload.application, workload.kind, workload.name)
+        for part in (name, f"{name}/connections"):
+            PATCHES[workload.kind](
+                part,
+                metadata={"name": workload.name, "namespace": workload.namespace},
+                opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=True, ignore_changes=["metadata", "spec"]),
+            )
+
+
+def create_patches(
+    application: str,
+    workloads: Sequence[Workload],
+    *,
+    namespace: pulumi.Input[str],
+    values: pulumi.Input[Mapping[str, str]],
+    after: Sequence[pulumi.Resource],
+    gone_with: pulumi.Resource | None,
+    parent: pulumi.Resource,
+) -> None:
+    """Puts an application's variables into its workloads, `after` what the Pods need.
+
+    `values` are the variables' values: where one changes, Pods roll. `gone_with` is what takes the workloads with it when it is deleted.
+
+    Resources: a RandomId that is another one when a value is (of a password not even a digest may be published), and for each workload two patches.
+    """
+    if not workloads:
+        return
+    connections = random.RandomId(
+        f"{application}-connections", byte_length=BYTES, keepers=pulumi.Output.secret(values), opts=pulumi.ResourceOptions(parent=parent)
+    )
+    for workload in workloads:
+        name, metadata = workload_resource_name(application, workload.kind, workload.name), {"name": workload.name, "namespace": namespace}
+        patch = PATCHES[workload.kind]
+        content = patch(
+            name,
+            metadata={**metadata, "annotations": _content_annotations(application, workload)},
+            spec={"template": {"spec": _pod(application, workload)}},
+            opts=pulumi.ResourceOptions(
+                parent=parent, depends_on=[*after], deleted_with=gone_with, ignore_changes=["metadata.annotations", "spec"] if workload.settled else None
+            ),
+        )
+        word = pulumi.Output.concat(connections.hex, "-", workload.digest)
+        patch(
+            f"{name}/connections",
+            metadata={**metadata, "annotations": {"pulumi.com/patchForce": "true", **_wait(workload.rollout_seconds)}},
+            spec={"template": {"metadata": {"labels": {APPLICATION: application}, "annotations": {CONNECTIONS: word}}}},
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=[content], deleted_with=gone_with),
+        )
+
+
+def _content_annotations(application: str, workload: Workload) -> dict[str, str]:
+    """The annotations of the patch with variables and volumes. The other one follows at once and waits for the Pods of both."""
+    return {
+        "pulumi.com/patchForce": "true",
+        "pulumi.com/patchFieldManager": f"database-groups-{application}",
+        "pulumi.com/skipAwait": "true",
+        APPLIED: workload.applied or workload.digest,
+    }
+
+
+def _wait(seconds: int | None) -> dict[str, str]:
+    """How long the provider waits for Pods, in the words that it knows."""
+    if seconds is None:
+        return {}
+    return {"pulumi.com/timeoutSeconds": str(seconds)} if seconds else {"pulumi.com/skipAwait": "true"}
+
+
+def _pod(application: str, workload: Workload) -> dict[str, Any]:
+    """What is put into the specification of its Pods (core/v1 PodSpec)."""
+    secret = environment_secret_name(application)
+    volumes = [{"name": mount.volume, "persistentVolumeClaim": {"claimName": mount.claim}} for mount in workload.mounts]
+    return {"containers": [_container(container, secret) for container in workload.containers], **({"volumes": volumes} if volumes else {})}
+
+
+def _container(container: Container, secret: str) -> dict[str, Any]:
+    """What is put into a container (core/v1 Container): entries of `env`, since `envFrom` would take the place of the container's own."""
+    mounts = [{"name": mount.volume, "mountPath": mount.path} for mount in container.mounts]
+    return {
+        "name": container.name,
+        "env": [{"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": variable}}} for variable in container.variables],
+        **({"volumeMounts": mounts} if mounts else {}),
+    }
