@@ -122,7 +122,8 @@ def roll(found: dict[str, Any]) -> str:
 def config(namespace: str, workloads: Any, application: str = "wl-app", **databases: Any) -> dict[str, Any]:
     """A stack with one application in a namespace that is there, with a server that needs no Pod unless others are named."""
     databases = databases or {"redis": {"main": {"server": {"kind": "external", "host": SHARED}}}}
-    return {"applications": {application: {"namespace": namespace, "createNamespace": False, "workloads": workloads, "databases": databases}}}
+    entry = {"namespace": namespace, "createNamespace": False, "workloads": workloads, "databases": databases}
+    return {"preflight": "none", "applications": {application: entry}}
 
 
 @contextmanager
