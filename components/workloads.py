@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from components.arguments import Arguments, Count
 from components.names import environment_secret_name, workload_resource_name
+from components.network_policy import APPLICATION_LABEL
 
 __all__ = [
     "APPLIED",
@@ -41,8 +42,6 @@ APPLIED = "database-groups/applied"
 """The annotation of a workload that says what was put into it last."""
 CONNECTIONS = "database-groups/connections"
 """The annotation of its Pods that is another one when a value is."""
-APPLICATION = "database-groups/application"
-"""The label of its Pods."""
 BYTES = 8
 CONTAINER_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 WORKLOAD_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -219,7 +218,7 @@ def create_patches(
         patch(
             f"{name}/connections",
             metadata={**metadata, "annotations": {"pulumi.com/patchForce": "true", **_wait(workload.rollout_seconds)}},
-            spec={"template": {"metadata": {"labels": {APPLICATION: application}, "annotations": {CONNECTIONS: word}}}},
+            spec={"template": {"metadata": {"labels": {APPLICATION_LABEL: application}, "annotations": {CONNECTIONS: word}}}},
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[content], deleted_with=gone_with),
         )
 
