@@ -301,7 +301,9 @@ def test_the_wait_for_a_rollout_is_bounded(project: Project, pretend_node: Clust
         result = project.up(name)
         took = monotonic() - start
         if seconds:
-            assert "timed out waiting to be Ready" in result.failed().output
+            # Not `failed`: Pulumi interrupts a program that still waits for what failed, and that is seen in the output at times.
+            assert result.code != 0
+            assert "timed out waiting to be Ready" in result.output
         else:
             result.succeeded()
         assert least <= took < most, result.output[-3000:]
