@@ -28,7 +28,7 @@ def stack(**keys: Any) -> Stack:
     mysql = {
         "main": {"server": own("mysql", "dedicated", version="8.4.3")},
         "spare": {"server": {"kind": "external", "on": "hq"}},
-        "archive": {"server": GIVEN},
+        "archive": {"server": dict(GIVEN)},
     }
     return {
         "environment": "production",
@@ -109,7 +109,7 @@ REFUSED: list[tuple[str, Edit, list[str]]] = [
     ),
     (
         "from the stack's server to a given account",
-        lambda raw: mysql(raw)["spare"].update(server=GIVEN),
+        lambda raw: mysql(raw)["spare"].update(server=dict(GIVEN)),
         ["applications.shop.databases.mysql.spare.server.on: was 'hq', and the data would stay there; put it back, or " + UNPROTECT + " change it"],
     ),
     ("group gone", lambda raw: mysql(raw).pop("main"), [f"{MAIN}: {GONE}, {UNPROTECT} take it away"]),
