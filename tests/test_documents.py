@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.connection import Connection
 from components.engines import ENGINES
 from components.engines.engine import Software
 from components.network_policy import APPLICATION_LABEL
@@ -222,3 +223,33 @@ def test_the_checks_of_this_module_can_fail() -> None:
     assert problems(one_group("no-such-engine")) != []
     assert rows("| a | b |\n| c | `d` |\n") == {"a": "b", "c": "`d`"}
     assert LINK.findall("[x](a.md#b) and [y](http://z)") == ["a.md#b", "http://z"]
+
+
+@engines
+def test_a_page_says_what_an_application_is_told_of_tls(engine: str) -> None:
+    row = rows(page(engine)).get("`tls` of an external group")
+    if not ENGINES[engine].tls:
+        assert row is None
+        return
+    assert row
+    told = dict(re.findall(r"`([a-z-]+)`: `([^`]+)`", row))
+    assert told == {tls: uri_with(engine, tls) for tls in ("require", "verify-full")}
+
+
+def uri_with(engine: str, tls: str) -> str:
+    """The URI of an account with the parts that the engine's accounts have."""
+    parts = {key: "0" if (engine, key) == ("redis", "database") else key for key in ("password", "database") if key in KEYS[engine]}
+    username = "user" if "username" in KEYS[engine] else None
+    host = "server" if tls == "verify-full" else None
+    connection = Connection(
+        engine=engine,
+        provider=engine,
+        host="service",
+        port=ENGINES[engine].port,
+        username=username,
+        **parts,
+        extra={"vhost": "vhost"},
+        tls=tls,
+        certified_host=host,
+    )
+    return ENGINES[engine].uri(connection)
