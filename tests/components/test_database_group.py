@@ -1,6 +1,7 @@
 """A group is its password, its Secret, its server and its Service, whatever its engine and kind."""
 
 import base64
+import copy
 import json
 import re
 from typing import Any
@@ -64,6 +65,7 @@ WAYS: list[Any] = [
         if ENGINES[engine].claimable
     ),
 ]
+DURABLE = (NAMESPACE, CLAIM, "mysql:index/user:User", "mysql:index/database:Database", "postgresql:index/role:Role", "postgresql:index/database:Database")
 ways = pytest.mark.parametrize("raw", WAYS)
 FULL: dict[str, Any] = {
     "servers": {"my": server("mysql"), "pg": server("postgresql")},
@@ -103,12 +105,28 @@ def test_every_resource_is_a_child_of_its_component(raw: dict[str, Any]) -> None
 
 @ways
 def test_a_group_is_few_resources(raw: dict[str, Any]) -> None:
-    """Each costs time in every preview, so that ten is the most that a group may be of; the component and a part for the version guard among them."""
+    """Each costs time in every preview, so that ten is the most that a group may be of, the component among them; one is left for an extension."""
     recorder = recorded(raw)
     group = group_of(recorder)
     found = [registration for registration in recorder.registrations.values() if group in ancestors(recorder, registration)]
-    provisioned = "'on'" in str(raw)
-    assert 1 < len(found) <= (10 if provisioned else 9), [registration.urn for registration in found]
+    assert 1 < len(found) <= 9, [registration.urn for registration in found]
+
+
+@ways
+@pytest.mark.parametrize("protect", [True, False])
+@pytest.mark.parametrize("where", ["group", "application"])
+def test_the_word_of_a_group_or_its_application_stands_over_the_environment(raw: dict[str, Any], protect: bool, where: str) -> None:
+    (engine,) = raw["applications"]["shop"]["databases"]
+    environment = "development" if protect or engine not in SERVED else "production"
+    said = copy.deepcopy({**raw, "environment": environment})
+    application = said["applications"]["shop"]
+    (application if where == "application" else application["databases"][engine]["main"])["protect"] = protect
+    recorder = recorded(said)
+    group = group_of(recorder)
+    mine = [found for found in recorder.registrations.values() if group in ancestors(recorder, found) and found.type in DURABLE]
+    assert {(found.protect, found.retain_on_delete) for found in mine} <= {(protect, protect)}
+    (namespace,) = recorder.of_type(NAMESPACE)
+    assert namespace.protect == (protect if where == "application" else environment == "production")
 
 
 @ways
@@ -118,12 +136,11 @@ def test_what_holds_data_is_protected_and_retained_in_production_alone(raw: dict
     if environment == "production" and engine not in SERVED:
         return  # a file is refused there
     recorder = recorded({**raw, "environment": environment})
-    durable = (NAMESPACE, CLAIM, "mysql:index/user:User", "mysql:index/database:Database", "postgresql:index/role:Role", "postgresql:index/database:Database")
     production = environment == "production"
     for registration in recorder.registrations.values():
-        assert registration.protect == (production and registration.type in durable), registration.urn
+        assert registration.protect == (production and registration.type in DURABLE), registration.urn
         # What is granted on a database goes on with it.
-        retained = registration.type in durable or registration.type.startswith(("mysql:", "postgresql:"))
+        retained = registration.type in DURABLE or registration.type.startswith(("mysql:", "postgresql:"))
         assert registration.retain_on_delete == (production and retained), registration.urn
 
 
