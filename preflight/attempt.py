@@ -9,13 +9,13 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, quote_plus
 
-from preflight.endpoint import Endpoint
+from preflight.endpoint import Endpoint, Wanted
 
-__all__ = ["Attempt", "NoTls", "Stranger", "Trouble"]
+__all__ = ["Attempt", "NoTls", "Stranger", "Trouble", "there_already"]
 
 SECRETS = ("password", "token")
 HIDDEN = "***"
@@ -37,6 +37,16 @@ class Trouble(Exception):
         """The path of what is wanted on the server, where it is not the server itself."""
         self.tried = tried
         """What was being tried, where that is not what the attempt says."""
+
+
+def there_already(wanted: Wanted, there: Sequence[str]) -> Trouble:
+    """What is to be made and is there already, as it is called on its server."""
+    return Trouble(
+        f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} on the server already",
+        "What is there is never taken over or changed. Choose another `database:` and `username:` for the group; or use it as it is, with "
+        "`host:` and its own account in place of `on:`; or drop it, if it is left over and nobody needs its data.",
+        path=wanted.path,
+    )
 
 
 class Stranger(Exception):

@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parent
 ON_SERVERS = {"test_mysql.py", "test_postgresql.py"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, those that send Pods to a node, and those that work on the same servers, stay in one each."""
     for item in items:

@@ -8,7 +8,7 @@ from typing import Any
 import pymysql
 from pymysql.constants import CR, ER
 
-from preflight.attempt import Attempt, Stranger, Trouble
+from preflight.attempt import Attempt, Stranger, Trouble, there_already
 from preflight.certificates import refused
 from preflight.tls import trusting, verifying
 
@@ -330,13 +330,7 @@ def _present(attempt: Attempt, cursor: Any) -> Iterator[Trouble]:
         there = [f"database {wanted.database}"] if wanted.database in databases else []
         there += [f"user {name}@{host}" for name, host in users if name == wanted.username]
         if there:
-            yield Trouble(
-                f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} on the server already",
-                "What is there is never taken over or changed. Choose another `database:` and `username:` for the group; or use it as it is, "
-                "with `host:` and its own "
-                "account in place of `on:`; or drop it, if it is left over and nobody needs its data.",
-                path=wanted.path,
-            )
+            yield there_already(wanted, there)
 
 
 def _users(cursor: Any) -> list[tuple[str, str]]:

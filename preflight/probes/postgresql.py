@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from preflight.answers import TLS_REQUEST, tls_answer
-from preflight.attempt import Attempt, Stranger, Trouble
+from preflight.attempt import Attempt, Stranger, Trouble, there_already
 from preflight.certificates import verified
 from preflight.tls import machine_authorities, verifying
 
@@ -262,13 +262,7 @@ def _present(attempt: Attempt, connection: "psycopg.Connection[tuple[Any, ...]]"
         there = [f"database {wanted.database}"] if wanted.database in databases else []
         there += [f"role {wanted.username}"] if wanted.username in roles else []
         if there:
-            yield Trouble(
-                f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} on the server already",
-                "What is there is never taken over or changed. Choose another `database:` and `username:` for the group; or use it as it is, "
-                "with `host:` and its own "
-                "account in place of `on:`; or drop it, if it is left over and nobody needs its data.",
-                path=wanted.path,
-            )
+            yield there_already(wanted, there)
 
 
 def _extensions(attempt: Attempt, connection: "psycopg.Connection[tuple[Any, ...]]", *, superuser: bool) -> Iterator[Trouble]:

@@ -159,7 +159,8 @@ LEAST = "provisioner_of_the_document"
 def documented(server: DatabaseServer) -> list[str]:
     """The statements by which the document makes the least administrator of a server, with a name and a password of the test's."""
     blocks = re.findall(r"^```sql\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
-    (block,) = [block for block in blocks if ("CREATE ROLE" in block) == (server.engine == "postgresql")]
+    needed = {"postgresql": "CREATEROLE", "mysql": "WITH GRANT OPTION"}[server.engine]
+    (block,) = [block for block in blocks if needed in block]
     return [statement.replace("provisioner", LEAST).replace("'...'", "'of-a-test'") for statement in block.split(";") if statement.strip()]
 
 
