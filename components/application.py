@@ -183,7 +183,8 @@ class Application(pulumi.ComponentResource):
             gone_with=None if args.protected else own_namespace,
             parent=self,
         )
-        self.register_outputs({"namespace": args.namespace, "secret": environment_secret_name(args.name)})
+        # What the next update knows of this one, whatever becomes of it; the groups tell of themselves.
+        self.register_outputs({"name": name, **{key: value for key, value in args.summary().items() if key != "databases"}})
 
 
 def _labels(args: ApplicationArgs) -> dict[str, str]:

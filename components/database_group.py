@@ -210,7 +210,8 @@ class DatabaseGroup(pulumi.ComponentResource):
                 labels=args.labels,
                 parent=self,
             )
-        self.register_outputs({"service": args.service if access.backend else None, "secret": args.secret})
+        # What the next update knows of this one, whatever becomes of it.
+        self.register_outputs({"application": args.application, "group": args.group, **args.summary()})
 
 
 def encoded(data: Mapping[str, str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ __all__ = ["PROJECT", "Recorder", "Registration", "run"]
 
 PROJECT = "database-groups"
 STACK_TYPE = "pulumi:pulumi:Stack"
-READ_STACK = "pulumi:pulumi:readStackOutputs"
+READ_RESOURCES = "pulumi:pulumi:readStackResourceOutputs"
 PASSWORD_TYPE = "random:index/randomPassword:RandomPassword"  # noqa: S105 (a type)
 RANDOM_ID_TYPE = "random:index/randomId:RandomId"
 PASSWORD = "hidden"  # noqa: S105 (a stand-in for the generated one)
@@ -92,8 +92,8 @@ class Recorder(mocks.MockMonitor):
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id" if request.custom else "", object=outputs)
 
     def Invoke(self, request: Any) -> Any:
-        """Answers the one function that the program calls: what the stack exported before. Raises ValueError for any other."""
-        if request.tok != READ_STACK:
+        """Answers the one function that the program calls: what the state said before. Raises ValueError for any other."""
+        if request.tok != READ_RESOURCES:
             raise ValueError(f"the program calls {request.tok}")
         outputs = struct_pb2.Struct()
         outputs.update({"outputs": self.previous})
@@ -104,6 +104,14 @@ class Recorder(mocks.MockMonitor):
         """Records outputs."""
         self.outputs[request.urn] = rpc.deserialize_properties(request.outputs, True)
         return empty_pb2.Empty()
+
+    def components(self) -> dict[str, dict[str, Any]]:
+        """What a later run finds in the state of the components of this one, by URN."""
+        return {
+            urn: {"type": registration.type, "outputs": {key: value for key, value in self.outputs.get(urn, {}).items() if value is not None}}
+            for urn, registration in self.registrations.items()
+            if not registration.custom
+        }
 
     def of_type(self, token: str) -> list[Registration]:
         """The registrations of a type, in the order in which they came."""
@@ -132,7 +140,7 @@ def run(
     encrypted: tuple[str, ...] = (),
     previous: Mapping[str, Any] | None = None,
 ) -> Recorder:
-    """Runs a program against a new recorder, as one whose stack exported `previous` before, and returns it. What the program raises is raised here."""
+    """Runs a program against a new recorder, with what an earlier one left in the state, and returns it. What the program raises is raised here."""
     recorder = Recorder(previous)
 
     async def main() -> None:

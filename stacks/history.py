@@ -1,11 +1,11 @@
 """What the stack was before, and which changes of its file would lose data or make a server open another version's.
 
-The memory is what the last update exported: names, which Pulumi keeps whether that update went well or not. Every forbidden change is told
-before the first resource is registered, in a preview and in an update alike; see docs/decisions/0007.
+The memory is what components say of themselves in the state: names, which Pulumi keeps whether an update went well, failed or was killed. Every
+forbidden change is told before the first resource is registered, in a preview and in an update alike; see docs/decisions/0007.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pulumi
@@ -14,32 +14,33 @@ from pulumi.runtime import invoke
 from stacks.config import Stack
 from stacks.problems import InvalidStack, Problem
 
-__all__ = ["forbidden", "previous", "refuse_loss"]
+__all__ = ["Memory", "forbidden", "previous", "refuse_loss", "remembered"]
 
-READ_STACK = "pulumi:pulumi:readStackOutputs"
+READ_RESOURCES = "pulumi:pulumi:readStackResourceOutputs"
+APPLICATION = "database-groups:components:Application"
+GROUP = "database-groups:components:DatabaseGroup"
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts: a backend in files cannot be read in the moment in which it is written."""
 
 UNPROTECT = "set protect: false there, run pulumi up, and then"
 MOVE = "make a group (or an application) of the new version beside it and move the data: docs/upgrading.md"
 
-Outputs = Mapping[str, Any]
-"""The stack output `applications`, as ApplicationArgs.summary makes it."""
+Memory = Mapping[str, Any]
+"""Applications by name, as ApplicationArgs.summary tells of them and as the stack exports them."""
 
 
-def refuse_loss(stack: Stack, before: Outputs) -> None:
+def refuse_loss(stack: Stack, before: Memory) -> None:
     """Raises InvalidStack where a stack, compared with what it was, would lose data or open another version's."""
     if problems := list(forbidden(before, stack.outputs())):
         raise InvalidStack(problems)
 
 
-def previous() -> Outputs:
-    """The output `applications` of the running stack's last update; empty before the first one. Raises pulumi.RunError."""
+def previous() -> Memory:
+    """What the running stack was at its last update; empty before the first one. Raises pulumi.RunError."""
     name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     for pause in (*PAUSES, None):
         try:
-            outputs = invoke(READ_STACK, {"name": name}).value["outputs"]
-            return dict(outputs.get("applications") or {})
+            return remembered(invoke(READ_RESOURCES, {"stackName": name}).value["outputs"].values())
         except Exception as error:  # the SDK raises no class of its own
             if pause is None:
                 raise pulumi.RunError(f"what the stack was before cannot be read, and nothing was changed: {error}") from None
@@ -47,8 +48,20 @@ def previous() -> Outputs:
     raise AssertionError
 
 
-def forbidden(before: Outputs, now: Outputs) -> Iterator[Problem]:
-    """Each change from one output `applications` to another that is refused."""
+def remembered(resources: Iterable[Mapping[str, Any]]) -> Memory:
+    """What the components among the resources of a state, each with its `type` and `outputs`, say of themselves."""
+    told: dict[str, list[Mapping[str, Any]]] = {APPLICATION: [], GROUP: []}
+    for resource in resources:
+        told.get(resource["type"], []).append(resource.get("outputs") or {})
+    applications: dict[str, Any] = {found["name"]: {**found, "databases": {}} for found in told[APPLICATION] if "name" in found}
+    for group in told[GROUP]:
+        if group.get("application") in applications:
+            applications[group["application"]]["databases"].setdefault(group["engine"], {})[group["group"]] = group
+    return applications
+
+
+def forbidden(before: Memory, now: Memory) -> Iterator[Problem]:
+    """Each change from one memory to another that is refused."""
     for name, old in before.items():
         path, new = f"applications.{name}", now.get(name)
         if new is None:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pulumi
@@ -14,6 +14,7 @@ from components.provisioning import ProvisioningServerSpec
 from preflight import check, report
 from preflight.endpoint import Endpoint, Wanted
 from stacks.config import Stack, decoded
+from stacks.history import Memory, remembered
 
 SECONDS = 8
 """For all servers together; a login that takes longer serves no application either."""
@@ -21,10 +22,10 @@ SECONDS = 8
 __all__ = ["endpoints", "main", "require_reachable"]
 
 
-def require_reachable(stack: Stack, before: Mapping[str, Any]) -> None:
+def require_reachable(stack: Stack, before: Memory) -> None:
     """Checks every external server. Raises pulumi.RunError where one cannot be used; a preview warns of it instead.
 
-    `before` is the stack's last output `applications`: a database that was not in it must not be on its server yet.
+    `before` is what the stack was: a database that was not in it must not be on its server yet.
     """
     if stack.spec.preflight == "none":
         return
@@ -35,7 +36,7 @@ def require_reachable(stack: Stack, before: Mapping[str, Any]) -> None:
         raise pulumi.RunError(f"{report(failures)}\nnothing was changed")
 
 
-def endpoints(stack: Stack, before: Mapping[str, Any]) -> Iterator[Endpoint]:
+def endpoints(stack: Stack, before: Memory) -> Iterator[Endpoint]:
     """Every address that the stack's administrators and applications connect to outside the cluster."""
     groups = [group for application in stack.applications for group in application.groups()]
     for name, server in stack.spec.servers.items():
@@ -55,7 +56,7 @@ def _server(path: str, server: ProvisioningServerSpec, wanted: tuple[Wanted, ...
         yield Endpoint(path=f"{path}.host", engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account)
 
 
-def _wanted(group: DatabaseGroupArgs, server: str, before: Mapping[str, Any]) -> Wanted | None:
+def _wanted(group: DatabaseGroupArgs, server: str, before: Memory) -> Wanted | None:
     """What is to be made for a group on a server, unless the last update made it there."""
     access = group.access
     databases = before.get(group.application, {}).get("databases", {})
@@ -89,10 +90,11 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m stacks.reachability STACK", file=sys.stderr)
         return 2
     try:
-        configuration = _pulumi("config", "--show-secrets", "--stack", arguments[0])
+        configuration = _pulumi("config", "--json", "--show-secrets", "--stack", arguments[0])
         values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
         stack = decoded(values, encrypted={key for key, entry in configuration.items() if entry.get("secret")})
-        found = list(endpoints(stack, _pulumi("stack", "output", "--stack", arguments[0]).get("applications") or {}))
+        state = _pulumi("stack", "export", "--stack", arguments[0])["deployment"] or {}
+        found = list(endpoints(stack, remembered(state.get("resources", []))))
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -103,7 +105,7 @@ def main(arguments: list[str]) -> int:
 
 def _pulumi(*arguments: str) -> dict[str, Any]:
     """What a command of Pulumi's says in JSON. Raises pulumi.RunError with its own words where it fails."""
-    process = subprocess.run(["pulumi", *arguments, "--json", "--non-interactive"], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    process = subprocess.run(["pulumi", *arguments, "--non-interactive"], capture_output=True, text=True, check=False)  # noqa: S603, S607
     if process.returncode:
         raise pulumi.RunError(process.stderr.strip().removeprefix("error: "))
     found: dict[str, Any] = json.loads(process.stdout)

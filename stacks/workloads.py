@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 
@@ -12,6 +11,7 @@ from components.names import environment_secret_name
 from components.workloads import APPLIED, Container, PatchedWorkload, Workload, WorkloadSpec
 from preflight.cluster import ClusterError, ClusterKeys, Found, FoundContainer, Place, look
 from stacks.config import Stack
+from stacks.history import Memory
 from stacks.problems import Problem
 
 __all__ = ["located"]
@@ -19,10 +19,10 @@ __all__ = ["located"]
 Look = Callable[[Collection[Place], ClusterKeys], Mapping[Place, Found | None]]
 
 
-def located(stack: Stack, keys: ClusterKeys | None, before: Mapping[str, Any], look: Look = look) -> Stack:
+def located(stack: Stack, keys: ClusterKeys | None, before: Memory, look: Look = look) -> Stack:
     """The stack with those of its workloads that the cluster has, a warning for each of the others, and those that are gone.
 
-    `before` is what the stack exported of its applications at its last update.
+    `before` is what the stack was at its last update.
     Without a cluster (`keys` is None) those whose containers are named are taken to be there. Raises pulumi.RunError where the cluster
     cannot be looked at.
     """
@@ -51,7 +51,7 @@ def located(stack: Stack, keys: ClusterKeys | None, before: Mapping[str, Any], l
     )
 
 
-def _patched(before: Mapping[str, Any]) -> Iterator[PatchedWorkload]:
+def _patched(before: Memory) -> Iterator[PatchedWorkload]:
     """The workloads that the last update put something into."""
     for application, old in before.items():
         for workload, given in old.get("workloads", {}).items():

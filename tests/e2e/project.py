@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,15 @@ class Project:
     def up(self, stack: str, *arguments: str) -> Result:
         """Runs `pulumi up`."""
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, stack=stack)
+
+    def kill_up(self, stack: str, now: Callable[[], bool]) -> None:
+        """Runs `pulumi up` and kills it with everything that it started, as a machine that goes down does, as soon as it is time."""
+        command = [self.command_line, "up", "--yes", "--skip-preview", "--stack", stack, "--non-interactive"]
+        process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        while not now():
+            assert process.poll() is None, "the update ended before it was time"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def preview(self, stack: str, *arguments: str) -> Result:
         """Runs `pulumi preview`."""

@@ -91,6 +91,12 @@ class DatabaseServer:
                     session.run(f"DROP DATABASE IF EXISTS `{name}`")
                     session.run(f"DROP USER IF EXISTS '{name}'@'%'")
 
+    def databases(self) -> set[str]:
+        """The databases that there are."""
+        query = {"postgresql": "SELECT datname FROM pg_database", "mysql": "SELECT schema_name FROM information_schema.schemata"}[self.engine]
+        with self.administrator() as session:
+            return {str(row[0]) for row in session.run(query)}
+
     def names(self) -> set[str]:
         """The databases and the users that there are."""
         queries = {

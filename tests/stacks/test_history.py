@@ -11,8 +11,8 @@ import pytest
 
 from offline.recorder import Recorder, run
 from stacks.config import parse
-from stacks.history import forbidden, previous
-from tests.support import GIVEN, on, own, server
+from stacks.history import forbidden, previous, remembered
+from tests.support import APPLICATION, GIVEN, SECRET, on, own, server
 
 ROOT = Path(__file__).resolve().parents[2]
 UNPROTECT = "set protect: false there, run pulumi up, and then"
@@ -224,17 +224,18 @@ def test_outputs_of_an_earlier_version_of_the_program_are_no_obstacle() -> None:
     assert list(forbidden(before, parse(stack()).outputs())) == []
 
 
-def whole_program(before: Stack, now: Stack) -> Recorder:
-    """The program as `pulumi up` runs it, for a stack that was another one before."""
+def whole_program(now: Stack, before: Recorder | None = None) -> Recorder:
+    """The program as `pulumi up` runs it, for a stack of which an earlier run left something in the state."""
     config = {f"database-groups:{key}": json.dumps(value) if isinstance(value, dict) else value for key, value in {**now, "preflight": "none"}.items()}
 
     def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"))
 
-    return run(program, config=config, previous={"applications": outputs(before)} if before else {})
+    return run(program, config=config, previous=before.components() if before else {})
 
 
 def test_the_program_registers_nothing_of_a_stack_that_would_lose_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = whole_program(stack())
     registered: list[str] = []
     register = Recorder.RegisterResource
 
@@ -244,12 +245,29 @@ def test_the_program_registers_nothing_of_a_stack_that_would_lose_data(monkeypat
 
     monkeypatch.setattr(Recorder, "RegisterResource", listen)
     with pytest.raises(pulumi.RunError, match=r"nothing was changed:\n  applications\.shop\.databases\.mysql\.main: was taken away"):
-        whole_program(stack(), edited(lambda raw: mysql(raw).pop("main")))
+        whole_program(edited(lambda raw: mysql(raw).pop("main")), before)
     assert set(registered) <= {"pulumi:pulumi:Stack"}
 
 
 def test_the_program_goes_on_with_a_stack_that_it_knows_or_that_is_new() -> None:
-    assert whole_program(stack(), stack()).stack_outputs() == whole_program({}, stack()).stack_outputs()
+    first = whole_program(stack())
+    assert whole_program(stack(), first).stack_outputs() == first.stack_outputs()
+
+
+def test_what_components_say_of_themselves_is_what_the_stack_was() -> None:
+    """So an update that failed or was killed is remembered as far as it came: what it registered, and nothing else."""
+    components = whole_program(stack()).components()
+    assert remembered(components.values()) == {
+        "shop": {**outputs(stack())["shop"], "name": "shop", "databases": named_groups(outputs(stack())["shop"]["databases"])}
+    }
+    killed = {urn: found for urn, found in components.items() if not urn.endswith("shop-mysql-main")}
+    assert set(remembered(killed.values())["shop"]["databases"]["mysql"]) == {"spare", "archive"}
+    assert remembered([{"type": APPLICATION, "outputs": {}}, {"type": APPLICATION}, {"type": SECRET, "outputs": {"name": "x"}}]) == {}
+
+
+def named_groups(databases: dict[str, Any]) -> dict[str, Any]:
+    """Groups with the names that their components add."""
+    return {engine: {name: {**group, "application": "shop", "group": name} for name, group in groups.items()} for engine, groups in databases.items()}
 
 
 def test_a_backend_that_is_being_written_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,10 +277,10 @@ def test_a_backend_that_is_being_written_is_read_again(monkeypatch: pytest.Monke
     def answer(*_arguments: object) -> Any:
         if answers:
             raise answers.pop()
-        return type("Answer", (), {"value": {"outputs": {"applications": {"shop": {}}}}})
+        return type("Answer", (), {"value": {"outputs": {"urn": {"type": APPLICATION, "outputs": {"name": "shop"}}}}})
 
     monkeypatch.setattr("stacks.history.invoke", answer)
-    assert previous() == {"shop": {}}
+    assert previous() == {"shop": {"name": "shop", "databases": {}}}
 
 
 def test_a_backend_that_cannot_be_read_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

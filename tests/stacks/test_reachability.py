@@ -14,7 +14,7 @@ from preflight.endpoint import Endpoint, Failure
 from stacks import reachability
 from stacks.config import parse
 from stacks.reachability import endpoints, main, require_reachable
-from tests.support import CANARY, GIVEN, REACHED, given_account, groups, on, one_group, own, server
+from tests.support import CANARY, GIVEN, REACHED, given_account, groups, on, one_group, own, recorded, server
 
 FAILURE = Failure(path="servers.hq", endpoint="mysql.example.org:3306", tried="connecting", found="nothing", remedy="Start it.")
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQmFzZTY0\n-----END CERTIFICATE-----\n"
@@ -150,7 +150,7 @@ def test_the_command_checks_what_pulumi_says_of_the_stack(
 ) -> None:
     raw = provisioned("main", "spare")
     pulumi_says["config"] = (0, json.dumps({f"database-groups:{key}": {"value": json.dumps(value), "secret": True} for key, value in raw.items()}))
-    pulumi_says["stack"] = (0, json.dumps({"applications": parse(provisioned("main")).outputs()}))
+    pulumi_says["stack"] = (0, json.dumps({"deployment": {"resources": [*recorded(provisioned("main")).components().values()]}}))
     assert main(["production"]) == 1
     ((endpoint,),) = failing
     assert [wanted.database for wanted in endpoint.wanted] == ["shop_spare"]
@@ -164,7 +164,7 @@ def test_the_command_says_that_all_is_well(
 ) -> None:
     monkeypatch.setattr(reachability, "check", lambda _endpoints, _seconds: [])
     pulumi_says["config"] = (0, json.dumps({f"database-groups:{key}": {"value": json.dumps(value)} for key, value in provisioned("main").items()}))
-    pulumi_says["stack"] = (0, "{}")
+    pulumi_says["stack"] = (0, '{"deployment": {}}')
     assert main(["production"]) == 0
     assert capsys.readouterr().out == "addresses of external servers that were checked: 1; each can be used\n"
 
