@@ -12,16 +12,21 @@ settings.register_profile("default", max_examples=200, deadline=None, suppress_h
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-FOLDER = Path(__file__).parent
-ON_SERVERS = {"test_mysql.py", "test_postgresql.py"}
+TOGETHER = {
+    "nodes": {"test_development.py", "test_history.py", "test_manifests.py", "test_node.py", "test_production.py", "test_secrets.py", "test_upgrading.py"},
+    "engines": {"test_engines.py", "test_workloads.py"},
+    "servers": {"test_mysql.py", "test_postgresql.py", "test_preflight.py", "test_provisioning.py", "test_scale.py", "test_tls.py"},
+}
+"""Modules that work on the same namespaces or servers, and so one after the other."""
+FOLDERS = ("e2e", "preflight")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, those that send Pods to a node, and those that work on the same servers, stay in one each."""
+    """Where tests run in several processes, those that work on the same things stay in one."""
     for item in items:
-        nodes = {"pretend_node", "real_node"} & set(getattr(item, "fixturenames", ()))
-        if nodes:
-            item.add_marker(pytest.mark.xdist_group("nodes"))
-        elif item.path.parent == FOLDER / "e2e" or item.path.name in ON_SERVERS:
-            item.add_marker(pytest.mark.xdist_group("servers"))
+        group = next((group for group, modules in TOGETHER.items() if item.path.name in modules), None)
+        if group and item.path.parent.name in FOLDERS:
+            item.add_marker(pytest.mark.xdist_group(group))
+        else:
+            assert item.path.parent.name != "e2e", f"{item.path.name} is in no group of {Path(__file__).name}"

@@ -4,10 +4,15 @@ import base64
 import datetime
 import ipaddress
 import itertools
+import json
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
+from pathlib import Path
 from typing import Any, TypeVar
 
 import kubernetes
@@ -23,6 +28,8 @@ CONFLICT = 409
 INVALID = 422
 """What a Pod says to a second address, when another has told of it in the same moment."""
 KUBELET_SECONDS = 1
+TURNS = Path(tempfile.gettempdir()) / f"database-groups-tests-{os.getuid()}"
+MANY_ADDRESSES = 60_000
 FIRST_ADDRESS = "10.200.0.1"
 """The first address of Pods that do not run."""
 
@@ -45,7 +52,7 @@ class Cluster:
         load: Any = kubernetes.config.load_kube_config
         load()
         self.core: Any = kubernetes.client.CoreV1Api()
-        self._addresses = itertools.count()
+        self._addresses = itertools.count(os.getpid() % MANY_ADDRESSES)
         client: Any = DynamicClient
         self.dynamic = client(kubernetes.client.ApiClient())
 
@@ -57,15 +64,34 @@ class Cluster:
 
     @contextmanager
     def pods_on(self, *, pretend: bool) -> Iterator[None]:
-        """New Pods go to the nodes of one sort, for a time."""
-        before = {node.metadata.name: bool(node.spec.unschedulable) for node in self.core.list_node().items}
-        nodes = self.core.list_node().items
-        for node in nodes:
-            self._cordon(node.metadata.name, cordoned=self._pretends(node) != pretend)
-        with self._alive([node.metadata.name for node in nodes if self._pretends(node)] if pretend else []):
-            yield
-        for name, cordoned in before.items():
-            self._cordon(name, cordoned=cordoned)
+        """New Pods go to the nodes of one sort, for a time. Processes that want pretend nodes share them; one that wants real ones has its turn alone."""
+        with self._turn(alone=not pretend):
+            nodes = self.core.list_node().items
+            for node in nodes:
+                self._cordon(node.metadata.name, cordoned=self._pretends(node) != pretend)
+            with self._alive([node.metadata.name for node in nodes if self._pretends(node)] if pretend else []):
+                yield
+
+    @contextmanager
+    def _turn(self, *, alone: bool) -> Iterator[None]:
+        """Waits for the nodes, not overtaken by who comes later. The first one notes which were cordoned, and the last one puts that back."""
+        TURNS.mkdir(exist_ok=True)
+        with (TURNS / "gate").open("w") as gate, (TURNS / "nodes").open("a+") as noted:
+            flock(gate, LOCK_EX)
+            flock(noted, LOCK_EX if alone else LOCK_SH)
+            if not os.fstat(noted.fileno()).st_size:
+                json.dump({node.metadata.name: bool(node.spec.unschedulable) for node in self.core.list_node().items}, noted)
+                noted.flush()
+            flock(gate, LOCK_UN)
+            try:
+                yield
+            finally:
+                with suppress(BlockingIOError):  # others are still at it
+                    flock(noted, LOCK_EX | LOCK_NB)
+                    noted.seek(0)
+                    for name, cordoned in json.load(noted).items():
+                        self._cordon(name, cordoned=cordoned)
+                    noted.truncate(0)
 
     @contextmanager
     def _alive(self, nodes: Sequence[str]) -> Iterator[None]:

@@ -12,6 +12,7 @@ from tests.e2e.clients import LIBRARIES, in_time
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.project import Project
 
+pytestmark = pytest.mark.timeout(600)  # there may be a wait for the nodes
 NAMESPACE = "running"
 
 

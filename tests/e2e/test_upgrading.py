@@ -18,6 +18,7 @@ from tests.e2e.cluster import Cluster, until
 from tests.e2e.project import Project
 from tests.pages import ROOT, blocks, sections, title
 
+pytestmark = pytest.mark.timeout(600)  # there may be a wait for the nodes
 STACK = "upgrading"
 OLD, NEW = "main", "next"  # as the document names them
 DOCUMENT = sections((ROOT / "docs" / "upgrading.md").read_text())
