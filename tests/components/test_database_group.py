@@ -12,6 +12,7 @@ import pytest
 from components.credentials import IGNORED, LENGTH
 from components.database_group import DatabaseGroup
 from components.engines import ENGINES
+from offline.recorder import PASSWORD as PASSWORD_STAND_IN
 from offline.recorder import Recorder, Registration, run
 from stacks.config import parse
 from tests.contract import KEYS, RELATIONAL, parts
@@ -298,10 +299,14 @@ def test_an_administrator_never_reaches_the_cluster() -> None:
 def test_the_outputs_of_components_are_names(raw: dict[str, Any]) -> None:
     recorder = recorded(raw)
     (engine,) = raw["applications"]["shop"]["databases"]
-    service = {"service": engine} if engine in REACHED else {}
-    assert recorder.outputs[group_of(recorder).urn] == {**service, "secret": f"{engine}-main"}
+    group = recorder.outputs[group_of(recorder).urn]
+    told = parse(raw).outputs()["shop"]["databases"][engine]["main"]
+    assert group == {"application": "shop", "group": "main", **{key: value for key, value in told.items() if value is not None}}
+    assert group.get("service") == (engine if engine in REACHED else None)
+    assert CANARY not in everything(group)
+    assert PASSWORD_STAND_IN not in group.values()
     (application,) = recorder.of_type(APPLICATION)
-    assert recorder.outputs[application.urn] == {"namespace": "shop", "secret": "shop-databases"}
+    assert recorder.outputs[application.urn] == {"name": "shop", "namespace": "shop", "secret": "shop-databases", "protected": False, "workloads": {}}
 
 
 def test_a_password_is_long_safe_and_changes_by_rotation_alone() -> None:
