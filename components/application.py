@@ -12,7 +12,7 @@ from components.arguments import Arguments, Flag, Labels, Name
 from components.connection import environment_variables
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, Group, encoded
 from components.engines import ENGINES
-from components.names import environment_secret_name
+from components.names import APPLICATION_TYPE, environment_secret_name
 from components.network_policy import create_network_policy
 from components.platform import Platform, durable
 from components.workloads import Mount, Workload, WorkloadSpec, create_patches
@@ -137,7 +137,7 @@ class Application(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("database-groups:components:Application", name, None, opts)
+        super().__init__(APPLICATION_TYPE, name, None, opts)
         namespace: pulumi.Input[str] = args.namespace
         own_namespace: kubernetes.core.v1.Namespace | None = None
         if args.spec.create_namespace:

@@ -13,7 +13,7 @@ from components.arguments import Arguments, Count, Flag, Text
 from components.connection import Connection, environment_variables, secret_keys
 from components.credentials import create_password
 from components.engines.engine import Engine, Flavour
-from components.names import resource_name, server_name, service_name
+from components.names import GROUP_TYPE, resource_name, server_name, service_name
 from components.platform import Platform
 from components.servers import KINDS, ServerSpec
 from components.servers.local import LocalServer
@@ -185,7 +185,7 @@ class DatabaseGroup(pulumi.ComponentResource):
     """The keys and values of the connection Secret; secret."""
 
     def __init__(self, name: str, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("database-groups:components:DatabaseGroup", name, None, opts)
+        super().__init__(GROUP_TYPE, name, None, opts)
         access = args.access
 
         password = create_password(f"{name}-password", access.password, parent=self)

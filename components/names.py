@@ -5,10 +5,15 @@ Limits: 63 for a DNS label (RFC 1123), which Services and label values are; 52 f
 and an eleven-character revision in one label value.
 """
 
+APPLICATION_TYPE = "database-groups:components:Application"
+GROUP_TYPE = "database-groups:components:DatabaseGroup"
+"""The types of the components in Pulumi's state, by which the next update finds what they said of themselves."""
 LABEL_LIMIT = 63
 SERVER_LIMIT = 52
 
 __all__ = [
+    "APPLICATION_TYPE",
+    "GROUP_TYPE",
     "LABEL_LIMIT",
     "SERVER_LIMIT",
     "account_name",

@@ -22,7 +22,7 @@ import pulumi_random as random
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from components.arguments import Arguments, Count
-from components.names import environment_secret_name, workload_resource_name
+from components.names import APPLICATION_TYPE, environment_secret_name, workload_resource_name
 from components.network_policy import APPLICATION_LABEL
 
 __all__ = [
@@ -159,7 +159,7 @@ class _Parted(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__("database-groups:components:Application", name)
+        super().__init__(APPLICATION_TYPE, name)
         self.register_outputs({})
 
 

@@ -15,12 +15,12 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from stacks.config import CLUSTERLESS
+from stacks.history import READ_RESOURCES
 
 __all__ = ["PROJECT", "Recorder", "Registration", "run"]
 
 PROJECT = "database-groups"
 STACK_TYPE = "pulumi:pulumi:Stack"
-READ_RESOURCES = "pulumi:pulumi:readStackResourceOutputs"
 PASSWORD_TYPE = "random:index/randomPassword:RandomPassword"  # noqa: S105 (a type)
 RANDOM_ID_TYPE = "random:index/randomId:RandomId"
 PASSWORD = "hidden"  # noqa: S105 (a stand-in for the generated one)

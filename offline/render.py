@@ -6,12 +6,12 @@ from typing import Any
 
 import yaml
 
+from components.names import APPLICATION_TYPE
 from offline.recorder import Recorder, Registration
 from offline.stackfile import HIDDEN
 
 __all__ = ["diagram", "manifest", "manifests", "patches", "summary"]
 
-APPLICATION_TYPE = "database-groups:components:Application"
 KUBERNETES_PREFIX = "kubernetes:"
 PROVIDER_PREFIX = "pulumi:providers:"
 PATCH_SUFFIX = "Patch"

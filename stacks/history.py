@@ -11,14 +11,13 @@ from typing import Any
 import pulumi
 from pulumi.runtime import invoke
 
+from components.names import APPLICATION_TYPE, GROUP_TYPE
 from stacks.config import Stack
 from stacks.problems import InvalidStack, Problem
 
-__all__ = ["Memory", "forbidden", "previous", "refuse_loss", "remembered"]
+__all__ = ["READ_RESOURCES", "Memory", "forbidden", "previous", "refuse_loss", "remembered"]
 
 READ_RESOURCES = "pulumi:pulumi:readStackResourceOutputs"
-APPLICATION = "database-groups:components:Application"
-GROUP = "database-groups:components:DatabaseGroup"
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts: a backend in files cannot be read in the moment in which it is written."""
 
@@ -50,11 +49,11 @@ def previous() -> Memory:
 
 def remembered(resources: Iterable[Mapping[str, Any]]) -> Memory:
     """What the components among the resources of a state, each with its `type` and `outputs`, say of themselves."""
-    told: dict[str, list[Mapping[str, Any]]] = {APPLICATION: [], GROUP: []}
+    told: dict[str, list[Mapping[str, Any]]] = {APPLICATION_TYPE: [], GROUP_TYPE: []}
     for resource in resources:
         told.get(resource["type"], []).append(resource.get("outputs") or {})
-    applications: dict[str, Any] = {found["name"]: {**found, "databases": {}} for found in told[APPLICATION] if "name" in found}
-    for group in told[GROUP]:
+    applications: dict[str, Any] = {found["name"]: {**found, "databases": {}} for found in told[APPLICATION_TYPE] if "name" in found}
+    for group in told[GROUP_TYPE]:
         if group.get("application") in applications:
             applications[group["application"]]["databases"].setdefault(group["engine"], {})[group["group"]] = group
     return applications
