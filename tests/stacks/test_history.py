@@ -291,3 +291,14 @@ def test_a_backend_that_cannot_be_read_changes_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr("stacks.history.invoke", fail)
     with pytest.raises(pulumi.RunError, match="cannot be read, and nothing was changed: no such bucket"):
         previous()
+
+
+def test_an_application_whose_groups_were_given_up_is_still_held_for_its_namespace() -> None:
+    def give_up_groups(raw: Stack) -> None:
+        for groups in raw["applications"]["shop"]["databases"].values():
+            for group in groups.values():
+                group["protect"] = False
+
+    now = stack(applications={"blog": {"databases": {"redis": {"main": {"server": own("redis", "dedicated")}}}}})
+    (line,) = told(edited(give_up_groups), now)
+    assert line.startswith("applications.shop: was taken away or renamed, and with it its namespace; put it back")
