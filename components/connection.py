@@ -10,11 +10,11 @@ from urllib.parse import quote, urlencode
 
 from components.names import variable_name
 
-__all__ = ["Connection", "environment_variables", "secret_keys", "url"]
+__all__ = ["Connection", "build_environment_variables", "build_uri", "connection_secret_data"]
 
-ENCRYPTED = ("require", "verify-full")
-VARIABLES = {"host": "address", "uri": "url", "ca.crt": "ca_crt"}
-UNTOLD = ("type", "provider")
+ENCRYPTED_TLS_MODES = ("require", "verify-full")
+VARIABLE_SUFFIX_BY_KEY = {"host": "address", "uri": "url", "ca.crt": "ca_crt"}
+KEYS_WITHOUT_VARIABLE = ("type", "provider")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,32 +23,32 @@ class Connection:
 
     engine: str
     provider: str
-    """The program that answers: the flavour of the engine, such as `percona`."""
+    """The program that answers: the variant of the engine, such as `percona`."""
     host: str | None = None
     """The name of the group's Service."""
     port: int | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str | None = None
-    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    engine_keys: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """The engine's own keys, such as `token`."""
     tls: str | None = None
     """What a client is to be told of TLS: `disable`, `require` or `verify-full`; nothing by default."""
-    certified_host: str | None = None
+    tls_server_name: str | None = None
     """The server's own name, where a client is to find it in the server's certificate: a Service's is in none."""
 
     @property
     def authority(self) -> str:
         """Host and port as a URI has them (RFC 3986, section 3.2)."""
-        host = self.certified_host or f"{self.host}"
+        host = self.tls_server_name or f"{self.host}"
         return (f"[{host}]" if ":" in host else host) + ("" if self.port is None else f":{self.port}")
 
-    def scheme(self, plain: str, secure: str) -> str:
+    def select_scheme(self, plain: str, secure: str) -> str:
         """The scheme of a protocol that has one for TLS."""
-        return secure if self.tls in ENCRYPTED else plain
+        return secure if self.tls in ENCRYPTED_TLS_MODES else plain
 
 
-def url(scheme: str, connection: Connection, path: str = "", query: Mapping[str, str] | None = None) -> str:
+def build_uri(scheme: str, connection: Connection, path: str = "", query: Mapping[str, str] | None = None) -> str:
     """`scheme://username:password@host:port/path?query` of the parts that there are, each percent-encoded (RFC 3986, section 2.1)."""
     account = quote(connection.username or "", safe="")
     if connection.password is not None:
@@ -57,7 +57,7 @@ def url(scheme: str, connection: Connection, path: str = "", query: Mapping[str,
     return f"{scheme}://{authority}{'/' + quote(path, safe='') if path else ''}{'?' + urlencode(query, quote_via=quote) if query else ''}"
 
 
-def secret_keys(connection: Connection, uri: str) -> dict[str, str]:
+def connection_secret_data(connection: Connection, uri: str) -> dict[str, str]:
     """The keys and values of the connection Secret, without the parts that the engine does not have."""
     keys = {
         "type": connection.engine,
@@ -68,13 +68,13 @@ def secret_keys(connection: Connection, uri: str) -> dict[str, str]:
         "password": connection.password,
         "database": connection.database,
         "uri": uri,
-        **connection.extra,
+        **connection.engine_keys,
     }
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def environment_variables(engine: str, group: str, keys: Mapping[str, str], *, default: bool) -> dict[str, str]:
-    """A group's variables by the keys of its Secret: `MYSQL_MAIN_ADDRESS` and, for the group with the default names, `MYSQL_ADDRESS`."""
-    told = {VARIABLES.get(key, key): value for key, value in keys.items() if key not in UNTOLD}
-    groups = [group, None] if default else [group]
-    return {variable_name(engine, name, part): value for name in groups for part, value in told.items()}
+def build_environment_variables(engine: str, group: str, keys: Mapping[str, str], *, is_primary: bool) -> dict[str, str]:
+    """A group's variables by the keys of its Secret: `MYSQL_MAIN_ADDRESS` and, for the group with the is_primary names, `MYSQL_ADDRESS`."""
+    parts = {VARIABLE_SUFFIX_BY_KEY.get(key, key): value for key, value in keys.items() if key not in KEYS_WITHOUT_VARIABLE}
+    groups = [group, None] if is_primary else [group]
+    return {variable_name(engine, name, part): value for name in groups for part, value in parts.items()}

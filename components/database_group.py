@@ -9,64 +9,64 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from components.arguments import Arguments, Count, Flag, Text
-from components.connection import Connection, environment_variables, secret_keys
-from components.credentials import create_password
-from components.engines.engine import Engine, Flavour
-from components.names import GROUP_TYPE, resource_name, server_name, service_name
+from components.arguments import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
+from components.connection import Connection, build_environment_variables, connection_secret_data
+from components.engines.definition import Engine, Variant
+from components.names import DATABASE_GROUP_TYPE_TOKEN, object_name, resource_name, service_name
+from components.passwords import create_password
 from components.platform import Platform
-from components.servers import KINDS, ServerSpec
-from components.servers.local import LocalServer
-from components.servers.server import Access, Credentials, ServerArgs
+from components.servers import SERVER_KINDS, ServerSpec
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
+from components.servers.local import LocalKindSpec
 from components.service import create_service
-from components.workloads import Mount
+from components.workload_patches import VolumeMount
 
-PASSWORD = "password"  # noqa: S105 (a key)
+PASSWORD_KEY = "password"  # noqa: S105 (a key)
 
-__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "Group", "GroupSpec", "encoded"]
+__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "DatabaseGroupEntry", "DatabaseGroupSpec", "encode_secret_data"]
 
 
-def _short_form(value: Any) -> Any:
+def _expand_kind_shorthand(value: Any) -> Any:
     """`server: local` is short for `server: {kind: local}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
-def _nothing(value: Any) -> Any:
+def _none_to_empty(value: Any) -> Any:
     """An empty group is one with every default."""
     return {} if value is None else value
 
 
-def _schema_of_short_form(schema: dict[str, Any]) -> None:
+def _add_kind_shorthand_to_schema(schema: dict[str, Any]) -> None:
     """Adds the short form to the schema of a server."""
     long = {key: schema.pop(key) for key in ("discriminator", "oneOf")}
-    schema["anyOf"] = [{"enum": sorted(KINDS)}, long]
+    schema["anyOf"] = [{"enum": sorted(SERVER_KINDS)}, long]
 
 
-def _schema_of_nothing(schema: dict[str, Any]) -> None:
+def _allow_null_in_schema(schema: dict[str, Any]) -> None:
     """Adds the empty group to the schema of a group."""
     schema["type"] = ["object", "null"]
 
 
-class GroupSpec(Arguments):
+class DatabaseGroupSpec(SpecModel):
     """What the stack file says of a group."""
 
-    model_config = ConfigDict(json_schema_extra=_schema_of_nothing)
+    model_config = ConfigDict(json_schema_extra=_allow_null_in_schema)
 
-    primary: Flag = False
+    primary: StrictBool = False
     """Whether the group takes the engine's default names. An engine's only group does anyway."""
-    flavour: Text | None = None
+    variant: NonEmptyStr | None = None
     """The engine's first one by default."""
-    rotation: Count = 0
+    password_version: NonNegativeInt = 0
     """Another number gives the group another password."""
-    protect: Flag | None = None
+    protect: StrictBool | None = None
     """Whether the group can be taken away, or get another server, only after this was set to false. The application's word by default."""
-    network_policy: Flag = True
+    network_policy: StrictBool = True
     """Whether the group's server lets in nobody but the Pods of its application, where the application's do."""
-    server: Annotated[ServerSpec, BeforeValidator(_short_form), Field(json_schema_extra=_schema_of_short_form)] = LocalServer(kind="local")
+    server: Annotated[ServerSpec, BeforeValidator(_expand_kind_shorthand), Field(json_schema_extra=_add_kind_shorthand_to_schema)] = LocalKindSpec(kind="local")
     """Where the server comes from. Only in development may it be left out: local."""
 
 
-Group = Annotated[GroupSpec, BeforeValidator(_nothing)]
+DatabaseGroupEntry = Annotated[DatabaseGroupSpec, BeforeValidator(_none_to_empty)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,100 +76,100 @@ class DatabaseGroupArgs:
     application: str
     namespace: pulumi.Input[str]
     engine: Engine
-    group: str
-    default: bool
+    group_name: str
+    is_primary: bool
     """Whether it takes the engine's default names."""
-    spec: GroupSpec
-    protect: bool
+    spec: DatabaseGroupSpec
+    application_protect: bool
     """What the application says of all its groups."""
-    pods: Mapping[str, str]
+    pod_labels: Mapping[str, str]
     """Labels of the application's Pods."""
     platform: Platform
 
     @property
     def protected(self) -> bool:
         """Whether what holds data must outlive any change of the stack file."""
-        return self.protect if self.spec.protect is None else self.spec.protect
+        return self.application_protect if self.spec.protect is None else self.spec.protect
 
     @property
     def resource_name(self) -> str:
         """The Pulumi name of the group."""
-        return resource_name(self.application, self.engine.name, self.group)
+        return resource_name(self.application, self.engine.name, self.group_name)
 
     @property
-    def path(self) -> str:
+    def config_path(self) -> str:
         """Where the group stands in the stack file."""
-        return f"applications.{self.application}.databases.{self.engine.name}.{self.group}"
+        return f"applications.{self.application}.databases.{self.engine.name}.{self.group_name}"
 
     @property
-    def secret(self) -> str:
+    def object_name(self) -> str:
         """The name of the connection Secret."""
-        return server_name(self.engine.name, self.group)
+        return object_name(self.engine.name, self.group_name)
 
     @property
-    def service(self) -> str:
+    def service_name(self) -> str:
         """The name of the Service."""
-        return service_name(self.engine.name, self.group, default=self.default)
+        return service_name(self.engine.name, self.group_name, is_primary=self.is_primary)
 
     @property
-    def flavour(self) -> Flavour:
+    def variant(self) -> Variant:
         """The program that the group's server is."""
-        return self.engine.flavour(self.spec.flavour)
+        return self.engine.get_variant(self.spec.variant)
 
     @property
     def labels(self) -> Mapping[str, str]:
         """The recommended labels of Kubernetes."""
         return {
             "app.kubernetes.io/name": self.engine.name,
-            "app.kubernetes.io/instance": server_name(self.engine.name, self.group),
+            "app.kubernetes.io/instance": object_name(self.engine.name, self.group_name),
             "app.kubernetes.io/component": "database",
             "app.kubernetes.io/part-of": self.application,
             "app.kubernetes.io/managed-by": "database-groups",
         }
 
-    def for_server(self) -> ServerArgs:
+    def server_args(self) -> ServerArgs:
         """What the group tells its server kind."""
         return ServerArgs(
             resource_name=self.resource_name,
-            name=self.secret,
+            object_name=self.object_name,
             application=self.application,
-            group=self.group,
+            group_name=self.group_name,
             namespace=self.namespace,
             labels=self.labels,
             engine=self.engine,
-            flavour=self.flavour,
-            rotation=self.spec.rotation,
+            variant=self.variant,
+            password_version=self.spec.password_version,
             protected=self.protected,
-            pods=self.pods,
+            pod_labels=self.pod_labels,
             platform=self.platform,
         )
 
     @property
-    def access(self) -> Access:
+    def server_access(self) -> ServerAccess:
         """How the application gets to the group's server."""
-        return KINDS[self.spec.server.kind].access(self.for_server(), self.spec.server)
+        return SERVER_KINDS[self.spec.server.kind].resolve_access(self.server_args(), self.spec.server)
 
-    def variables(self) -> tuple[str, ...]:
+    def variable_names(self) -> tuple[str, ...]:
         """The names of the group's environment variables."""
-        keys = _connection_keys(self, self.access, None if self.access.password is None else PASSWORD)
-        return tuple(environment_variables(self.engine.name, self.group, keys, default=self.default))
+        keys = _connection_data(self, self.server_access, None if self.server_access.password_source is None else PASSWORD_KEY)
+        return tuple(build_environment_variables(self.engine.name, self.group_name, keys, is_primary=self.is_primary))
 
-    def mount(self) -> Mount | None:
+    def volume_mount(self) -> VolumeMount | None:
         """The volume claim that the application mounts, if the group's data is had so."""
-        return Mount(claim=self.secret, path=self.engine.mount(self.group)) if self.access.mounted else None
+        return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name)) if self.server_access.mounted_by_application else None
 
-    def summary(self) -> dict[str, Any]:
+    def output_summary(self) -> dict[str, Any]:
         """What a stack output says of the group: names only."""
-        access = self.access
+        access = self.server_access
         return {
-            "service": self.service if access.backend else None,
-            "secret": self.secret,
+            "service": self.service_name if access.backend else None,
+            "secret": self.object_name,
             "kind": self.spec.server.kind,
             "engine": self.engine.name,
-            "flavour": self.flavour.name,
+            "variant": self.variant.name,
             "version": access.version,
-            "series": self.flavour.series_of(access.version) if access.version else None,
-            "server": access.server,
+            "series": self.variant.find_series(access.version) if access.version else None,
+            "server": access.external_server_name,
             "protected": self.protected,
         }
 
@@ -185,57 +185,57 @@ class DatabaseGroup(pulumi.ComponentResource):
     """The keys and values of the connection Secret; secret."""
 
     def __init__(self, name: str, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(GROUP_TYPE, name, None, opts)
-        access = args.access
+        super().__init__(DATABASE_GROUP_TYPE_TOKEN, name, None, opts)
+        server_access = args.server_access
 
-        password = create_password(f"{name}-password", access.password, parent=self)
-        self.connection = pulumi.Output.secret(pulumi.Output.from_input(password).apply(lambda value: _connection_keys(args, access, value)))
+        password = create_password(f"{name}-password", server_access.password_source, parent=self)
+        self.connection = pulumi.Output.secret(pulumi.Output.from_input(password).apply(lambda value: _connection_data(args, server_access, value)))
         secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
-            metadata={"name": args.secret, "namespace": args.namespace, "labels": args.labels},
+            metadata={"name": args.object_name, "namespace": args.namespace, "labels": args.labels},
             type=f"servicebinding.io/{args.engine.name}",
-            data=self.connection.apply(encoded),
+            data=self.connection.apply(encode_secret_data),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        credentials = Credentials(account=access.account, password=password, secret=secret)
-        KINDS[args.spec.server.kind].create(args.for_server(), args.spec.server, credentials, self)
-        if access.backend:
+        credentials = ServerCredentials(account=server_access.account, password=password, secret=secret)
+        SERVER_KINDS[args.spec.server.kind].create_resources(args.server_args(), args.spec.server, credentials, self)
+        if server_access.backend:
             create_service(
-                args.service,
-                access.backend,
+                args.service_name,
+                server_access.backend,
                 application=args.application,
-                server=args.secret,
+                endpoint_slice_name=args.object_name,
                 port_name=args.engine.name,
                 namespace=args.namespace,
                 labels=args.labels,
                 parent=self,
             )
         # What the next update knows of this one, whatever becomes of it.
-        self.register_outputs({"application": args.application, "group": args.group, **args.summary()})
+        self.register_outputs({"application": args.application, "group": args.group_name, **args.output_summary()})
 
 
-def encoded(data: Mapping[str, str]) -> dict[str, str]:
+def encode_secret_data(data: Mapping[str, str]) -> dict[str, str]:
     """Values as the `data` of a Secret has them. (`stringData` is never read back, and so would hide a change.)"""
     return {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
 
 
-def _connection_keys(args: DatabaseGroupArgs, access: Access, password: str | None) -> dict[str, str]:
+def _connection_data(args: DatabaseGroupArgs, access: ServerAccess, password: str | None) -> dict[str, str]:
     connection = Connection(
         engine=args.engine.name,
-        provider=args.flavour.name,
-        host=args.service if access.backend else None,
+        provider=args.variant.name,
+        host=args.service_name if access.backend else None,
         port=access.backend.port if access.backend else None,
         username=access.account.username,
-        password=password if args.engine.credential == PASSWORD else None,
+        password=password if args.engine.credential_key == PASSWORD_KEY else None,
         database=access.account.database,
-        extra=_extra_keys(args.engine.credential, access, password),
+        engine_keys=_engine_specific_data(args.engine.credential_key, access, password),
         tls=access.tls,
-        certified_host=access.certified_host,
+        tls_server_name=access.tls_server_name,
     )
-    return secret_keys(connection, args.engine.uri(connection))
+    return connection_secret_data(connection, args.engine.build_uri(connection))
 
 
-def _extra_keys(credential: str | None, access: Access, password: str | None) -> dict[str, str]:
+def _engine_specific_data(credential: str | None, access: ServerAccess, password: str | None) -> dict[str, str]:
     """The keys that not every engine has: its account's own, a credential that is no password, and the authorities behind its TLS."""
-    named = {credential: password} if credential and password and credential != PASSWORD else {}
-    return {**access.account.extra, **named, **({"ca.crt": access.ca.pem} if access.ca else {})}
+    named = {credential: password} if credential and password and credential != PASSWORD_KEY else {}
+    return {**access.account.engine_keys, **named, **({"ca.crt": access.ca_bundle.pem} if access.ca_bundle else {})}

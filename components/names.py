@@ -5,22 +5,22 @@ Limits: 63 for a DNS label (RFC 1123), which Services and label values are; 52 f
 and an eleven-character revision in one label value.
 """
 
-APPLICATION_TYPE = "database-groups:components:Application"
-GROUP_TYPE = "database-groups:components:DatabaseGroup"
+APPLICATION_TYPE_TOKEN = "database-groups:components:Application"
+DATABASE_GROUP_TYPE_TOKEN = "database-groups:components:DatabaseGroup"
 """The types of the components in Pulumi's state, by which the next update finds what they said of themselves."""
-LABEL_LIMIT = 63
-SERVER_LIMIT = 52
+MAX_DNS_LABEL_LENGTH = 63
+MAX_STATEFUL_SET_NAME_LENGTH = 52
 
 __all__ = [
-    "APPLICATION_TYPE",
-    "GROUP_TYPE",
-    "LABEL_LIMIT",
-    "SERVER_LIMIT",
-    "account_name",
+    "APPLICATION_TYPE_TOKEN",
+    "DATABASE_GROUP_TYPE_TOKEN",
+    "MAX_DNS_LABEL_LENGTH",
+    "MAX_STATEFUL_SET_NAME_LENGTH",
+    "database_account_name",
     "environment_secret_name",
     "network_policy_name",
+    "object_name",
     "resource_name",
-    "server_name",
     "service_name",
     "service_resource_name",
     "variable_name",
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 
-def server_name(engine: str, group: str) -> str:
+def object_name(engine: str, group: str) -> str:
     """The name of a group's server, volume claim and Secret, whichever group is primary: `mysql-main`."""
     return f"{engine}-{group}"
 
 
-def service_name(engine: str, group: str, *, default: bool) -> str:
-    """The name by which applications reach a group: `mysql` where it takes the engine's default names, else `mysql-main`."""
-    return engine if default else f"{engine}-{group}"
+def service_name(engine: str, group: str, *, is_primary: bool) -> str:
+    """The name by which applications reach a group: `mysql` where it takes the engine's is_primary names, else `mysql-main`."""
+    return engine if is_primary else f"{engine}-{group}"
 
 
 def environment_secret_name(application: str) -> str:
@@ -48,15 +48,15 @@ def network_policy_name(application: str) -> str:
     return f"{application}-databases"
 
 
-def account_name(application: str, group: str) -> str:
+def database_account_name(application: str, group: str) -> str:
     """The name of a group's database and of its user: `shop_main`, of `[a-z0-9_]` alone so that no server needs it quoted."""
     return f"{application}_{group}".replace("-", "_")
 
 
-def resource_name(application: str, engine: str, group: str, part: str | None = None) -> str:
+def resource_name(application: str, engine: str, group: str, suffix: str | None = None) -> str:
     """The Pulumi name of a group (`shop-mysql-main`) or of a part of it (`shop-mysql-main-password`)."""
     name = f"{application}-{engine}-{group}"
-    return f"{name}-{part}" if part else name
+    return f"{name}-{suffix}" if suffix else name
 
 
 def service_resource_name(application: str, service: str) -> str:
@@ -73,6 +73,6 @@ def workload_resource_name(application: str, kind: str, name: str) -> str:
     return f"{application}-{kind.lower()}-{name}"
 
 
-def variable_name(engine: str, group: str | None, part: str) -> str:
+def variable_name(engine: str, group: str | None, suffix: str) -> str:
     """An environment variable: `MYSQL_MAIN_PASSWORD`, or `MYSQL_PASSWORD` for the group with the default names."""
-    return "_".join(word for word in (engine, group, part) if word).replace("-", "_").upper()
+    return "_".join(word for word in (engine, group, suffix) if word).replace("-", "_").upper()

@@ -20,8 +20,8 @@ def create_network_policy(
     application: str,
     namespace: pulumi.Input[str],
     labels: Mapping[str, str],
-    servers: Sequence[str],
-    pods: Mapping[str, str],
+    server_names: Sequence[str],
+    pod_labels: Mapping[str, str],
     parent: pulumi.Resource,
 ) -> None:
     """Closes the Pods of `servers` (by their label app.kubernetes.io/instance) to all but the Pods of their application in its namespace.
@@ -30,9 +30,9 @@ def create_network_policy(
     """
     selector: Any = {
         "matchLabels": {"app.kubernetes.io/part-of": application, "app.kubernetes.io/managed-by": "database-groups"},
-        "matchExpressions": [{"key": "app.kubernetes.io/instance", "operator": "In", "values": sorted(servers)}],
+        "matchExpressions": [{"key": "app.kubernetes.io/instance", "operator": "In", "values": sorted(server_names)}],
     }
-    admitted = [{"podSelector": {"matchLabels": found}} for found in (dict(pods), {APPLICATION_LABEL: application})]
-    spec: Any = {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [{"from": admitted}]}
+    ingress_peers = [{"podSelector": {"matchLabels": found}} for found in (dict(pod_labels), {APPLICATION_LABEL: application})]
+    spec: Any = {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [{"from": ingress_peers}]}
     metadata: Any = {"name": network_policy_name(application), "namespace": namespace, "labels": labels}
     kubernetes.networking.v1.NetworkPolicy(name, metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent))

@@ -8,22 +8,22 @@ from typing import Annotated, Literal, Self
 import pulumi
 from pydantic import Field, model_validator
 
-from components.arguments import Arguments, Labels, Text
-from components.provisioning import ProvisioningServer
+from components.arguments import Labels, NonEmptyStr, SpecModel
+from components.external_servers import ExternalServer
 
-__all__ = ["NodePool", "Platform", "Toleration", "durable"]
+__all__ = ["NodePoolSpec", "Platform", "TolerationSpec", "data_resource_options"]
 
 
-class Toleration(Arguments):
+class TolerationSpec(SpecModel):
     """A taint that the servers of a node pool bear, as Kubernetes has it (core/v1 Toleration)."""
 
-    key: Text | None = None
+    key: NonEmptyStr | None = None
     operator: Literal["Equal", "Exists"] = "Equal"
     value: Annotated[str, Field(max_length=63)] | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
     @model_validator(mode="after")
-    def _as_the_api_has_it(self) -> Self:
+    def _validate_operator(self) -> Self:
         if self.operator == "Exists" and self.value is not None:
             raise ValueError("has a 'value', which the operator Exists does not take")
         if self.operator == "Equal" and self.key is None:
@@ -31,12 +31,12 @@ class Toleration(Arguments):
         return self
 
 
-class NodePool(Arguments):
+class NodePoolSpec(SpecModel):
     """The nodes that dedicated servers run on."""
 
-    selector: Labels = Field(default_factory=dict)
+    node_selector: Labels = Field(default_factory=dict)
     """Labels of the nodes."""
-    tolerations: tuple[Toleration, ...] = ()
+    tolerations: tuple[TolerationSpec, ...] = ()
     """Taints of the nodes that a server bears."""
 
 
@@ -45,10 +45,10 @@ class Platform:
     """What all groups of a stack share."""
 
     production: bool = False
-    database_nodes: NodePool = field(default_factory=NodePool)
-    servers: Mapping[str, ProvisioningServer] = field(default_factory=lambda: MappingProxyType({}))
+    database_nodes: NodePoolSpec = field(default_factory=NodePoolSpec)
+    external_servers: Mapping[str, ExternalServer] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def durable(parent: pulumi.Resource, *, protected: bool) -> pulumi.ResourceOptions:
+def data_resource_options(parent: pulumi.Resource, *, protected: bool) -> pulumi.ResourceOptions:
     """The options of what holds data: where it is protected it cannot be deleted, and outlives its removal from the state."""
     return pulumi.ResourceOptions(parent=parent, protect=protected, retain_on_delete=protected)

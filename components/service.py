@@ -9,29 +9,29 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.arguments import is_address
+from components.arguments import is_ip_address
 from components.names import service_resource_name
 
-MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+ENDPOINT_SLICE_MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 
-__all__ = ["Backend", "create_service"]
+__all__ = ["ServiceBackend", "create_service"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backend:
+class ServiceBackend:
     """What stands behind a Service: Pods by their labels, or hosts outside the cluster."""
 
     port: int
-    pods: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    pod_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     hosts: tuple[str, ...] = ()
 
 
 def create_service(
     name: str,
-    backend: Backend,
+    backend: ServiceBackend,
     *,
     application: str,
-    server: str,
+    endpoint_slice_name: str,
     namespace: pulumi.Input[str],
     labels: Mapping[str, str],
     port_name: str,
@@ -44,16 +44,20 @@ def create_service(
     """
     metadata: Any = {"name": name, "namespace": namespace, "labels": labels}
     port: Any = {"name": port_name, "port": backend.port, "protocol": "TCP"}
-    external_name = next((host for host in backend.hosts if not is_address(host)), None)
-    spec: Any = {"type": "ClusterIP", "ports": [port], **({"selector": backend.pods} if backend.pods else {})}
+    external_name = next((host for host in backend.hosts if not is_ip_address(host)), None)
+    spec: Any = {"type": "ClusterIP", "ports": [port], **({"selector": backend.pod_selector} if backend.pod_selector else {})}
     if external_name:
         spec = {"type": "ExternalName", "externalName": external_name, "ports": [port]}
     service = kubernetes.core.v1.Service(service_resource_name(application, name), metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent))
     if backend.hosts and not external_name:
-        slice_metadata: Any = {**metadata, "name": server, "labels": {**labels, "kubernetes.io/service-name": name, MANAGED_BY: "database-groups"}}
+        slice_metadata: Any = {
+            **metadata,
+            "name": endpoint_slice_name,
+            "labels": {**labels, "kubernetes.io/service-name": name, ENDPOINT_SLICE_MANAGED_BY_LABEL: "database-groups"},
+        }
         endpoints: Any = [{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts]
         kubernetes.discovery.v1.EndpointSlice(
-            f"{application}-{server}-endpoints",
+            f"{application}-{endpoint_slice_name}-endpoints",
             metadata=slice_metadata,
             address_type=f"IPv{ipaddress.ip_address(backend.hosts[0]).version}",
             endpoints=endpoints,

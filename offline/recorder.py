@@ -14,10 +14,10 @@ from pulumi.runtime import mocks, rpc, set_all_config, settings
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
-from stacks.config import CLUSTERLESS
-from stacks.history import READ_RESOURCES
+from stacks.config import OFFLINE_CONFIG_KEY
+from stacks.history import READ_STACK_OUTPUTS_TOKEN
 
-__all__ = ["PROJECT", "Recorder", "Registration", "run"]
+__all__ = ["PROJECT", "Recorder", "Registration", "run_program"]
 
 PROJECT = "database-groups"
 STACK_TYPE = "pulumi:pulumi:Stack"
@@ -37,7 +37,7 @@ class Registration:
     custom: bool
     inputs: Mapping[str, Any]
     """Without the marks of secrets."""
-    secrets: frozenset[str]
+    secret_inputs: frozenset[str]
     """The inputs that are secret, wholly or in a part."""
     protect: bool
     retain_on_delete: bool
@@ -51,7 +51,7 @@ class Recorder(mocks.MockMonitor):
     """Keeps every registration by URN, and the outputs of components and of the stack."""
 
     def __init__(self, previous: Mapping[str, Any] | None = None) -> None:
-        super().__init__(_Unused())
+        super().__init__(_NoMocks())
         self.previous = dict(previous or {})
         self.registrations: dict[str, Registration] = {}
         self.outputs: dict[str, Any] = {}
@@ -69,8 +69,8 @@ class Recorder(mocks.MockMonitor):
                 name=request.name,
                 parent=request.parent,
                 custom=request.custom,
-                inputs={key: _unmarked(value) for key, value in marked.items()},
-                secrets=frozenset(key for key, value in marked.items() if _is_secret(value)),
+                inputs={key: _strip_secret_markers(value) for key, value in marked.items()},
+                secret_inputs=frozenset(key for key, value in marked.items() if _is_secret(value)),
                 protect=request.protect,
                 retain_on_delete=request.retainOnDelete,
                 depends_on=frozenset(request.dependencies),
@@ -78,9 +78,9 @@ class Recorder(mocks.MockMonitor):
                 deleted_with=request.deletedWith,
                 provider=request.provider,
             )
-        return self._created(request)
+        return self._fake_response(request)
 
-    def _created(self, request: Any) -> Any:
+    def _fake_response(self, request: Any) -> Any:
         """The answer of a provider whose resources have their inputs as outputs, and a word where a random one is made."""
         urn = self.make_urn(request.parent, request.type, request.name)
         outputs = request.object
@@ -93,7 +93,7 @@ class Recorder(mocks.MockMonitor):
 
     def Invoke(self, request: Any) -> Any:
         """Answers the one function that the program calls: what the state said before. Raises ValueError for any other."""
-        if request.tok != READ_RESOURCES:
+        if request.tok != READ_STACK_OUTPUTS_TOKEN:
             raise ValueError(f"the program calls {request.tok}")
         outputs = struct_pb2.Struct()
         outputs.update({"outputs": self.previous})
@@ -105,7 +105,7 @@ class Recorder(mocks.MockMonitor):
         self.outputs[request.urn] = rpc.deserialize_properties(request.outputs, True)
         return empty_pb2.Empty()
 
-    def components(self) -> dict[str, dict[str, Any]]:
+    def component_states(self) -> dict[str, dict[str, Any]]:
         """What a later run finds in the state of the components of this one, by URN."""
         return {
             urn: {"type": registration.type, "outputs": {key: value for key, value in self.outputs.get(urn, {}).items() if value is not None}}
@@ -113,16 +113,16 @@ class Recorder(mocks.MockMonitor):
             if not registration.custom
         }
 
-    def of_type(self, token: str) -> list[Registration]:
+    def resources_of_type(self, token: str) -> list[Registration]:
         """The registrations of a type, in the order in which they came."""
         return [registration for registration in self.registrations.values() if registration.type == token]
 
     def stack_outputs(self) -> dict[str, Any]:
         """What the program exported."""
-        return next((_unmarked(value) for urn, value in self.outputs.items() if f"::{STACK_TYPE}::" in urn), {})
+        return next((_strip_secret_markers(value) for urn, value in self.outputs.items() if f"::{STACK_TYPE}::" in urn), {})
 
 
-class _Unused(mocks.Mocks):
+class _NoMocks(mocks.Mocks):
     """The mocks that Pulumi's monitor asks for; this one answers by itself, and no function of a provider is called."""
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
@@ -132,7 +132,7 @@ class _Unused(mocks.Mocks):
         raise NotImplementedError
 
 
-def run(
+def run_program(
     program: Callable[[], None],
     *,
     stack: str = "test",
@@ -151,7 +151,7 @@ def run(
         settings.SETTINGS.rpc_manager.clear()
         settings.SETTINGS.outputs.clear()
         settings.set_root_resource(cast(Resource, None))
-        set_all_config({**(config or {}), CLUSTERLESS: "true"}, list(encrypted))
+        set_all_config({**(config or {}), OFFLINE_CONFIG_KEY: "true"}, list(encrypted))
         await run_in_stack(program)
 
     asyncio.run(main())
@@ -166,8 +166,8 @@ def _is_secret(value: Any) -> bool:
     return isinstance(value, list) and any(_is_secret(item) for item in value)
 
 
-def _unmarked(value: Any) -> Any:
+def _strip_secret_markers(value: Any) -> Any:
     value = rpc.unwrap_rpc_secret(value)
     if isinstance(value, dict):
-        return {key: _unmarked(item) for key, item in value.items()}
-    return [_unmarked(item) for item in value] if isinstance(value, list) else value
+        return {key: _strip_secret_markers(item) for key, item in value.items()}
+    return [_strip_secret_markers(item) for item in value] if isinstance(value, list) else value

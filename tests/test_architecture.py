@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.engines import ENGINES
-from components.servers import KINDS
+from components.servers import SERVER_KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("components", "stacks", "offline", "preflight")
@@ -17,7 +17,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 
 FORBIDDEN = {
     "components": ("stacks", "offline", "preflight"),
-    "components.engines": ("components.servers", "components.database_group", "components.application", "components.provisioning", "components.platform"),
+    "components.engines": ("components.servers", "components.database_group", "components.application", "components.external_servers", "components.platform"),
     "components.servers": ("components.database_group", "components.application"),
     "stacks": ("offline",),
     "preflight": ("components", "stacks", "offline", "pulumi", "pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random"),
@@ -31,11 +31,11 @@ PROBES = "preflight.probes"
 PURE = ("components.names", "components.connection")
 """Modules that need nothing of Pulumi."""
 
-ENGINE_WORDS = set(ENGINES) | {flavour.name for engine in ENGINES.values() for flavour in engine.flavours}
+ENGINE_WORDS = set(ENGINES) | {variant.name for engine in ENGINES.values() for variant in engine.variants}
 OWN_MODULES = {
-    **{flavour.name: f"components.engines.{engine.name}" for engine in ENGINES.values() for flavour in engine.flavours},
+    **{variant.name: f"components.engines.{engine.name}" for engine in ENGINES.values() for variant in engine.variants},
     **{engine: f"components.engines.{engine}" for engine in ENGINES},
-    **{kind: f"components.servers.{kind}" for kind in KINDS},
+    **{kind: f"components.servers.{kind}" for kind in SERVER_KINDS},
 }
 EXCEPTIONS = {
     ("components.servers", "local"): "the table of kinds, the one dispatch",

@@ -11,12 +11,12 @@ import yaml
 
 from components.connection import Connection
 from components.engines import ENGINES
-from components.engines.engine import Software
+from components.engines.definition import ServerRuntime
 from components.network_policy import APPLICATION_LABEL
 from offline.stackfile import Loader
 from tests.contract import KEYS, URIS, parts
 from tests.pages import ROOT, blocks, sections, title
-from tests.support import SERVED, one_group, problems, server
+from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, stack_with_group
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
 UPGRADING = sections((ROOT / "docs" / "upgrading.md").read_text())
@@ -45,9 +45,9 @@ def quoted(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-def software_of(engine: str) -> Software | None:
-    made, flavour = ENGINES[engine].software, ENGINES[engine].flavours[0]
-    return made(flavour, flavour.version) if made else None
+def software_of(engine: str) -> ServerRuntime | None:
+    made, variant = ENGINES[engine].build_runtime, ENGINES[engine].variants[0]
+    return made(variant, variant.default_version) if made else None
 
 
 def test_every_engine_has_a_page_and_no_other_page_is_there() -> None:
@@ -57,9 +57,9 @@ def test_every_engine_has_a_page_and_no_other_page_is_there() -> None:
 def test_the_readmes_table_is_that_of_the_engines() -> None:
     found = re.findall(r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert [name for name, *_ in found] == sorted(ENGINES)
-    for name, target, flavours, port in found:
+    for name, target, variants, port in found:
         assert target == name
-        assert quoted(flavours) == [flavour.name for flavour in ENGINES[name].flavours]
+        assert quoted(variants) == [variant.name for variant in ENGINES[name].variants]
         assert port == str(ENGINES[name].port or "\N{EN DASH}")
 
 
@@ -83,23 +83,23 @@ def test_a_page_has_the_uri_and_the_port(engine: str) -> None:
 
 
 @engines
-def test_a_page_has_every_flavour_with_its_image_series_and_default(engine: str) -> None:
-    found = {re.sub(r"^flavour `(.*)`$", r"\1", name): value for name, value in rows(page(engine)).items() if name.startswith("flavour ")}
-    assert list(found) == [flavour.name for flavour in ENGINES[engine].flavours]
-    for flavour in ENGINES[engine].flavours:
-        said = found[flavour.name]
-        if flavour.image:
-            assert quoted(said) == [flavour.image]
-        elif flavour.series:
+def test_a_page_has_every_variant_with_its_image_series_and_default(engine: str) -> None:
+    found = {re.sub(r"^variant `(.*)`$", r"\1", name): value for name, value in rows(page(engine)).items() if name.startswith("variant ")}
+    assert list(found) == [variant.name for variant in ENGINES[engine].variants]
+    for variant in ENGINES[engine].variants:
+        said = found[variant.name]
+        if variant.image:
+            assert quoted(said) == [variant.image]
+        elif variant.supported_series:
             assert "`image:`" in page(engine), "without an image of its own it says what to do"
-        for series in flavour.series:
+        for series in variant.supported_series:
             assert re.search(rf"(?<![\d.]){re.escape(series)}(?![\d.]\d)", said), series
-        assert not flavour.version or said.endswith(f"by default {flavour.version}")
+        assert not variant.default_version or said.endswith(f"by default {variant.default_version}")
 
 
 @engines
 def test_a_page_has_the_kinds_that_fit(engine: str) -> None:
-    kinds = ["local", *(["dedicated"] if ENGINES[engine].software else []), *(["external"] if ENGINES[engine].port else [])]
+    kinds = ["local", *(["dedicated"] if ENGINES[engine].build_runtime else []), *(["external"] if ENGINES[engine].port else [])]
     assert quoted(rows(page(engine))["kinds"]) == kinds
 
 
@@ -107,27 +107,29 @@ def test_a_page_has_the_kinds_that_fit(engine: str) -> None:
 def test_a_page_says_what_must_and_what_may_be_said_of_an_account(engine: str) -> None:
     """Where no account is made, each key is told once: those that are necessary first."""
     record = ENGINES[engine]
-    if record.provisioning or record.port is None:
+    if record.provisioner or record.port is None:
         return
     must, _, may = rows(page(engine))["on external servers"].partition("; if there are any:")
-    assert {key for key in quoted(must) if key in record.given} == {key for key, necessary in record.given.items() if necessary}
-    assert {key for key in quoted(may) if key in record.given} == {key for key, necessary in record.given.items() if not necessary}
+    assert {key for key in quoted(must) if key in record.existing_account_keys} == {key for key, necessary in record.existing_account_keys.items() if necessary}
+    assert {key for key in quoted(may) if key in record.existing_account_keys} == {
+        key for key, necessary in record.existing_account_keys.items() if not necessary
+    }
 
 
 @engines
 def test_a_page_names_every_setting_that_is_refused(engine: str) -> None:
     found = [line for line in page(engine).splitlines() if line.startswith(OWNED)]
-    settings = ENGINES[engine].settings
+    settings = ENGINES[engine].settings_file
     assert len(found) == bool(settings)
     if settings:
-        assert set(quoted(found[0])) == settings.owned
+        assert set(quoted(found[0])) == settings.reserved_names
 
 
 @engines
 def test_a_page_says_whether_there_is_an_init(engine: str) -> None:
     software = software_of(engine)
     if software:
-        assert (NO_INIT in page(engine)) == (software.init is None)
+        assert (NO_INIT in page(engine)) == (software.init_file_path is None)
 
 
 def _opened(value: Any) -> Any:
@@ -150,13 +152,13 @@ def test_the_example_of_a_page_is_one_that_the_program_takes(engine: str) -> Non
             for spec in groups.values()
             if spec and isinstance(spec.get("server"), dict) and "on" in spec["server"]
         }
-        raw = {"servers": {name: server(of) for name, of in names.items()}, "applications": {"shop": example}}
-        assert problems(raw) == []
+        raw = {"externalServers": {name: external_server(of) for name, of in names.items()}, "applications": {"shop": example}}
+        assert config_issues(raw) == []
 
 
 def test_the_example_of_the_readme_is_one_that_the_program_takes() -> None:
     (content,) = [_opened(yaml.load(block, Loader)) for block in blocks((ROOT / "README.md").read_text(), "yaml")]  # noqa: S506 (a SafeLoader)
-    assert problems({key.removeprefix("database-groups:"): value for key, value in content["config"].items()}) == []
+    assert config_issues({key.removeprefix("database-groups:"): value for key, value in content["config"].items()}) == []
 
 
 @cache
@@ -184,23 +186,23 @@ def test_the_program_is_not_said_to_take_keys_that_it_does_not(path: Path) -> No
     for block in blocks(path.read_text(), "yaml"):
         content = yaml.load(block, Loader)  # noqa: S506 (a SafeLoader)
         if isinstance(content, dict) and "database-groups:applications" in content.get("config", {}):
-            assert problems({key.removeprefix("database-groups:"): value for key, value in _opened(content["config"]).items()}) == []
+            assert config_issues({key.removeprefix("database-groups:"): value for key, value in _opened(content["config"]).items()}) == []
 
 
 def test_the_way_to_a_newer_version_is_told_of_every_engine() -> None:
     assert set(UPGRADING) == {"The way", "Moving", *(title(engine) for engine in ENGINES)}
 
 
-@pytest.mark.parametrize("engine", SERVED)
+@pytest.mark.parametrize("engine", ENGINES_WITH_SERVER)
 def test_the_way_to_a_newer_version_has_commands_for_every_engine_with_a_server(engine: str) -> None:
     """For a series that there is, in words that bash takes, and with a word about whether they were run."""
     text = UPGRADING[title(engine)]
     script = "".join(blocks(text, "sh"))
     assert len(re.findall(r"^\*\*(?:Run\*\*:|Not run\.\*\*)", text, re.MULTILINE)) == 1
-    images = {flavour.image: flavour for flavour in ENGINES[engine].flavours if flavour.image}
+    images = {variant.image: variant for variant in ENGINES[engine].variants if variant.image}
     assert bool(images) == (f"move {engine} " in script)
     for image, version in re.findall(rf"move {engine} (\S+):(\S+)", script):
-        assert images[image].series_of(version), version
+        assert images[image].find_series(version), version
     for source in (script, *re.findall(r"<<'SCRIPT'.*?\n(.*?)^SCRIPT$", script, re.MULTILINE | re.DOTALL)):
         subprocess.run(["bash", "-n"], input=source, text=True, check=True, timeout=10)
 
@@ -216,11 +218,11 @@ def test_the_servers_let_in_the_pod_that_moves_data() -> None:
 def test_the_groups_side_by_side_are_ones_that_the_program_takes(heading: str) -> None:
     for block in blocks(UPGRADING[heading], "yaml"):
         example = yaml.safe_load(block)
-        assert problems({"applications": {"shop": example}}) == []
+        assert config_issues({"applications": {"shop": example}}) == []
 
 
 def test_the_checks_of_this_module_can_fail() -> None:
-    assert problems(one_group("no-such-engine")) != []
+    assert config_issues(stack_with_group("no-such-engine")) != []
     assert rows("| a | b |\n| c | `d` |\n") == {"a": "b", "c": "`d`"}
     assert LINK.findall("[x](a.md#b) and [y](http://z)") == ["a.md#b", "http://z"]
 
@@ -228,7 +230,7 @@ def test_the_checks_of_this_module_can_fail() -> None:
 @engines
 def test_a_page_says_what_an_application_is_told_of_tls(engine: str) -> None:
     row = rows(page(engine)).get("`tls` of an external group")
-    if not ENGINES[engine].tls:
+    if not ENGINES[engine].supports_tls_in_uri:
         assert row is None
         return
     assert row
@@ -248,8 +250,8 @@ def uri_with(engine: str, tls: str) -> str:
         port=ENGINES[engine].port,
         username=username,
         **parts,
-        extra={"vhost": "vhost"},
+        engine_keys={"vhost": "vhost"},
         tls=tls,
-        certified_host=host,
+        tls_server_name=host,
     )
-    return ENGINES[engine].uri(connection)
+    return ENGINES[engine].build_uri(connection)

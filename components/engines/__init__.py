@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from components.engines.definition import Engine
 from components.engines.elasticsearch import ELASTICSEARCH
-from components.engines.engine import Engine
 from components.engines.glusterfs import GLUSTERFS
 from components.engines.influxdb import INFLUXDB
 from components.engines.mongodb import MONGODB

@@ -5,64 +5,64 @@ from typing import Any, Literal
 
 import pulumi
 
-from components.arguments import Flag
-from components.servers.server import (
-    Credentials,
-    Scheduling,
+from components.arguments import StrictBool
+from components.servers.kind import (
+    PodPlacement,
     ServerArgs,
+    ServerCredentials,
     ServerKind,
-    SingleServerSpec,
-    create_single_server,
-    single_server_access,
-    single_server_mistakes,
+    StatefulSetServerSpec,
+    create_stateful_set_server,
+    resolve_stateful_set_access,
+    validate_stateful_set_server,
 )
 
-__all__ = ["DEDICATED", "DedicatedServer"]
+__all__ = ["DEDICATED", "DedicatedKindSpec"]
 
-CPU = "1"
-MEMORY = "2Gi"
-STORAGE = "10Gi"
+DEFAULT_CPU = "1"
+DEFAULT_MEMORY = "2Gi"
+DEFAULT_STORAGE = "10Gi"
 
 
-class DedicatedServer(SingleServerSpec):
+class DedicatedKindSpec(StatefulSetServerSpec):
     """A server for this group alone, with resources of its own."""
 
     kind: Literal["dedicated"]
-    exclusive_node: Flag = False
+    exclusive_node: StrictBool = False
     """Whether no other database server may share its node; where there is no free one, a cluster autoscaler adds it."""
 
 
-def _create(args: ServerArgs, spec: DedicatedServer, credentials: Credentials, parent: pulumi.Resource) -> None:
+def _create_resources(args: ServerArgs, spec: DedicatedKindSpec, credentials: ServerCredentials, parent: pulumi.Resource) -> None:
     """Runs a server with what it requests and no more, so that it is among the last that a full node gives up (class Guaranteed)."""
-    resources = {"cpu": spec.resources.cpu or CPU, "memory": spec.resources.memory or MEMORY}
-    others: dict[str, Any] = {
+    resources = {"cpu": spec.resources.cpu or DEFAULT_CPU, "memory": spec.resources.memory or DEFAULT_MEMORY}
+    database_pods: dict[str, Any] = {
         "topologyKey": "kubernetes.io/hostname",
         "namespaceSelector": {},
         "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "database", "app.kubernetes.io/managed-by": "database-groups"}},
     }
-    away = (
-        {"requiredDuringSchedulingIgnoredDuringExecution": [others]}
+    anti_affinity = (
+        {"requiredDuringSchedulingIgnoredDuringExecution": [database_pods]}
         if spec.exclusive_node
-        else {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": others}]}
+        else {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": database_pods}]}
     )
     nodes = args.platform.database_nodes
-    scheduling = Scheduling(
-        storage=STORAGE,
+    scheduling = PodPlacement(
+        storage=DEFAULT_STORAGE,
         requests=resources,
         limits=resources,
-        affinity={"podAntiAffinity": away},
-        node_selector=nodes.selector or None,
+        affinity={"podAntiAffinity": anti_affinity},
+        node_selector=nodes.node_selector or None,
         tolerations=[toleration.model_dump(exclude_none=True) for toleration in nodes.tolerations] or None,
     )
-    create_single_server(args, spec, credentials, scheduling, parent)
+    create_stateful_set_server(args, spec, credentials, scheduling, parent)
 
 
-def _mistakes(args: ServerArgs, spec: DedicatedServer) -> Iterator[tuple[str, str]]:
+def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, str]]:
     """Those of every server of ours, and an engine without one."""
-    if args.engine.software is None:
+    if args.engine.build_runtime is None:
         yield "kind", f"'dedicated' is for servers: {args.engine.name} is a file, and can only be local"
     else:
-        yield from single_server_mistakes(args, spec)
+        yield from validate_stateful_set_server(args, spec)
 
 
-DEDICATED = ServerKind[DedicatedServer](access=single_server_access, create=_create, mistakes=_mistakes)
+DEDICATED = ServerKind[DedicatedKindSpec](resolve_access=resolve_stateful_set_access, create_resources=_create_resources, validate=_validate)

@@ -7,24 +7,24 @@ import pulumi
 from pydantic import Field
 
 from components.arguments import Labels
-from components.servers.server import (
-    Credentials,
-    Scheduling,
+from components.servers.kind import (
+    PodPlacement,
     ServerArgs,
+    ServerCredentials,
     ServerKind,
-    SingleServerSpec,
-    create_single_server,
-    single_server_access,
-    single_server_mistakes,
+    StatefulSetServerSpec,
+    create_stateful_set_server,
+    resolve_stateful_set_access,
+    validate_stateful_set_server,
 )
 
-__all__ = ["LOCAL", "LocalServer"]
+__all__ = ["LOCAL", "LocalKindSpec"]
 
-CPU_REQUEST = "50m"
-STORAGE = "1Gi"
+DEFAULT_CPU_REQUEST = "50m"
+DEFAULT_STORAGE = "1Gi"
 
 
-class LocalServer(SingleServerSpec):
+class LocalKindSpec(StatefulSetServerSpec):
     """A server in the application's namespace, on the node of its web server where possible."""
 
     kind: Literal["local"]
@@ -32,14 +32,14 @@ class LocalServer(SingleServerSpec):
     """Labels of the Pods to be near; those of the application's Pods by default."""
 
 
-def _create(args: ServerArgs, spec: LocalServer, credentials: Credentials, parent: pulumi.Resource) -> None:
+def _create_resources(args: ServerArgs, spec: LocalKindSpec, credentials: ServerCredentials, parent: pulumi.Resource) -> None:
     """Runs a small server. A limit on memory alone: a server that waits for a processor is slow, one without memory takes the node's."""
-    software = args.engine.software(args.flavour, spec.version or args.flavour.version) if args.engine.software else None
-    memory = spec.resources.memory or (software.memory if software else "")
-    near = spec.near or args.pods
-    scheduling = Scheduling(
-        storage=STORAGE,
-        requests={"cpu": spec.resources.cpu or CPU_REQUEST, "memory": memory},
+    software = args.engine.build_runtime(args.variant, spec.version or args.variant.default_version) if args.engine.build_runtime else None
+    memory = spec.resources.memory or (software.min_memory if software else "")
+    near = spec.near or args.pod_labels
+    scheduling = PodPlacement(
+        storage=DEFAULT_STORAGE,
+        requests={"cpu": spec.resources.cpu or DEFAULT_CPU_REQUEST, "memory": memory},
         limits={"memory": memory},
         affinity={
             "podAffinity": {
@@ -49,19 +49,19 @@ def _create(args: ServerArgs, spec: LocalServer, credentials: Credentials, paren
             }
         },
     )
-    create_single_server(args, spec, credentials, scheduling, parent)
+    create_stateful_set_server(args, spec, credentials, scheduling, parent)
 
 
-def _mistakes(args: ServerArgs, spec: LocalServer) -> Iterator[tuple[str, str]]:
+def _validate(args: ServerArgs, spec: LocalKindSpec) -> Iterator[tuple[str, str]]:
     """Those of every server of ours, and a file in production."""
-    if args.engine.software is None and args.platform.production:
+    if args.engine.build_runtime is None and args.platform.production:
         yield "", f"is a file beside one Pod: {args.engine.name} is for development only; in production use an engine with a server"
-    yield from single_server_mistakes(args, spec)
+    yield from validate_stateful_set_server(args, spec)
 
 
-LOCAL = ServerKind[LocalServer](
-    access=single_server_access,
-    create=_create,
-    mistakes=_mistakes,
+LOCAL = ServerKind[LocalKindSpec](
+    resolve_access=resolve_stateful_set_access,
+    create_resources=_create_resources,
+    validate=_validate,
     production_warning="a local server shares the node of its web server and is for development; in production use dedicated or external",
 )

@@ -4,8 +4,8 @@ import pulumi
 import pytest
 from pydantic import SecretStr
 
-from components.credentials import Generated, create_password
-from offline.recorder import run
+from components.passwords import GeneratedPassword, create_password
+from offline.recorder import run_program
 from tests.support import CANARY, PASSWORD
 
 
@@ -16,26 +16,26 @@ class Parent(pulumi.ComponentResource):
         super().__init__("test:index:Component", "parent")
 
 
-@pytest.mark.parametrize(("wanted", "value"), [(SecretStr(CANARY), CANARY), (Generated(rotation=0), "hidden")], ids=["given", "generated"])
-def test_a_password_is_a_secret_output(wanted: Generated | SecretStr, value: str) -> None:
+@pytest.mark.parametrize(("wanted", "value"), [(SecretStr(CANARY), CANARY), (GeneratedPassword(version=0), "hidden")], ids=["given", "generated"])
+def test_a_password_is_a_secret_output(wanted: GeneratedPassword | SecretStr, value: str) -> None:
     seen: list[object] = []
 
     async def look(password: pulumi.Output[str] | None) -> None:
         assert password is not None
         seen.extend([await password.is_secret(), await password.future()])
 
-    run(lambda: pulumi.export("seen", look(create_password("p", wanted, parent=Parent()))))
+    run_program(lambda: pulumi.export("seen", look(create_password("p", wanted, parent=Parent()))))
     assert seen == [True, value]
 
 
 def test_where_none_is_wanted_none_is_made() -> None:
     seen: list[object] = []
-    recorder = run(lambda: seen.append(create_password("p", None, parent=Parent())))
+    recorder = run_program(lambda: seen.append(create_password("p", None, parent=Parent())))
     assert seen == [None]
-    assert recorder.of_type(PASSWORD) == []
+    assert recorder.resources_of_type(PASSWORD) == []
 
 
 def test_a_generated_password_is_a_child_of_its_group() -> None:
-    recorder = run(lambda: pulumi.export("seen", create_password("p", Generated(rotation=0), parent=Parent())))
-    (password,) = recorder.of_type(PASSWORD)
+    recorder = run_program(lambda: pulumi.export("seen", create_password("p", GeneratedPassword(version=0), parent=Parent())))
+    (password,) = recorder.resources_of_type(PASSWORD)
     assert password.parent.endswith("test:index:Component::parent")

@@ -11,9 +11,9 @@ from components import names
     ids=["plain", "with a hyphen", "one letter"],
 )
 def test_only_the_service_of_a_group_depends_on_who_is_primary(engine: str, group: str, server: str, service: str) -> None:
-    assert names.server_name(engine, group) == server
-    assert names.service_name(engine, group, default=True) == service
-    assert names.service_name(engine, group, default=False) == server
+    assert names.object_name(engine, group) == server
+    assert names.service_name(engine, group, is_primary=True) == service
+    assert names.service_name(engine, group, is_primary=False) == server
 
 
 def test_the_environment_secret_is_named_after_its_application() -> None:
@@ -26,7 +26,7 @@ def test_the_environment_secret_is_named_after_its_application() -> None:
     ids=["plain", "hyphens", "digits"],
 )
 def test_an_account_needs_no_quotes_on_any_server(application: str, group: str, account: str) -> None:
-    assert names.account_name(application, group) == account
+    assert names.database_account_name(application, group) == account
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,5 @@ def test_variables_are_upper_case_words_joined_by_underscores(engine: str, group
 
 
 def test_limits_are_those_of_a_label_and_of_the_revision_label_of_a_stateful_sets_pods() -> None:
-    assert names.LABEL_LIMIT == 63
-    assert names.SERVER_LIMIT + len("-") + len("1234567890") == names.LABEL_LIMIT
+    assert names.MAX_DNS_LABEL_LENGTH == 63
+    assert names.MAX_STATEFUL_SET_NAME_LENGTH + len("-") + len("1234567890") == names.MAX_DNS_LABEL_LENGTH

@@ -37,7 +37,7 @@ def test_a_rotation_and_another_primary_change_objects_where_they_are(project: P
     service = pretend_node.core.read_namespaced_service("redis", "changes")
     assert service.spec.selector["app.kubernetes.io/instance"] == "redis-main"
 
-    groups["main"] = {"rotation": 1}
+    groups["main"] = {"passwordVersion": 1}
     groups["spare"] = {"primary": True}
     project.write("changes", config)
     project.up("changes").succeeded()
@@ -61,7 +61,9 @@ def test_mistakes_are_told_together_and_change_nothing(project: Project, pretend
     project.new(
         "mistakes",
         {
-            "servers": {"hq": {"engine": "mysql", "host": "db.example.org", "administrator": {"username": "root", "password": "Canary-1"}, "tls": "maybe"}},
+            "externalServers": {
+                "hq": {"engine": "mysql", "host": "db.example.org", "administrator": {"username": "root", "password": "Canary-1"}, "tls": "maybe"}
+            },
             "applications": {"mistakes": {"databases": {"mysql": {"main": {"server": {"kind": "remote"}}}}}},
         },
     )

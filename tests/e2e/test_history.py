@@ -37,7 +37,7 @@ def rename_application(config: dict[str, Any]) -> None:
 
 EDITS: dict[str, tuple[Edit, str]] = {
     "series": (lambda config: databases(config)["mysql"]["own"]["server"].update(version="9.7"), "applications.kept.databases.mysql.own.server.version: was"),
-    "flavour": (lambda config: databases(config)["mysql"]["own"].update(flavour="percona"), "applications.kept.databases.mysql.own.flavour: was"),
+    "variant": (lambda config: databases(config)["mysql"]["own"].update(variant="percona"), "applications.kept.databases.mysql.own.variant: was"),
     "engine": (other_engine, f"{GROUP}: was taken away, renamed, or moved to another engine"),
     "kind": (lambda config: databases(config)["postgresql"]["main"].update(server={"kind": "dedicated"}), f"{GROUP}.server.kind: was 'external'"),
     "name": (rename, f"{GROUP}: was taken away, renamed, or moved to another engine"),
@@ -52,11 +52,11 @@ def test_data_outlives_every_edit_until_it_is_given_up(project: Project, pretend
     postgresql.drop(ACCOUNT)
     config = {
         "environment": "production",
-        "servers": {"hq": postgresql.as_server()},
+        "externalServers": {"hq": postgresql.as_server()},
         "applications": {
             "kept": {
                 "databases": {
-                    "postgresql": {"main": {"server": {"kind": "external", "on": "hq"}}, "other": {"server": {"kind": "dedicated"}}},
+                    "postgresql": {"main": {"server": {"kind": "external", "provisionOn": "hq"}}, "other": {"server": {"kind": "dedicated"}}},
                     "mysql": {"own": {"server": {"kind": "dedicated", "version": "8.4"}}},
                 }
             }

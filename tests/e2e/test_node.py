@@ -121,7 +121,7 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group(engine="redis", image="redis:7", spec="""{primary: true, server: {kind: local, version: "7", settings: {maxmemory-policy: allkeys-lru}}}"""),
     Group(
-        engine="redis", group="valkey", image="valkey/valkey:8", spec="""{flavour: valkey, server: {kind: dedicated, resources: {cpu: 100m, memory: 128Mi}}}"""
+        engine="redis", group="valkey", image="valkey/valkey:8", spec="""{variant: valkey, server: {kind: dedicated, resources: {cpu: 100m, memory: 128Mi}}}"""
     ),
     Group(
         engine="mysql",
@@ -166,7 +166,7 @@ class Running:
     def config(self) -> dict[str, object]:
         databases: dict[str, dict[str, object]] = {}
         for group in GROUPS:
-            databases.setdefault(group.engine, {})[group.group] = {"rotation": self.rotation, **yaml.safe_load(group.spec)}
+            databases.setdefault(group.engine, {})[group.group] = {"passwordVersion": self.rotation, **yaml.safe_load(group.spec)}
         return {"applications": {NAMESPACE: {"createNamespace": False, "databases": databases}}}
 
     def keys(self, group: Group) -> dict[str, str]:
@@ -219,7 +219,7 @@ def test_a_group_keeps_its_data_and_its_password(running: Running, group: Group)
     in_time(lambda: library.read(keys, address))
     running.cluster.restart(NAMESPACE, f"{group.engine}-{group.group}-0")
     in_time(lambda: library.read(keys, address))
-    secret = keys[ENGINES[group.engine].credential or ""]
+    secret = keys[ENGINES[group.engine].credential_key or ""]
     with pytest.raises(library.refused):
         library.read({key: value.replace(secret, "wrong") for key, value in keys.items()}, address)
 
@@ -245,7 +245,7 @@ def test_a_kept_volume_gets_the_password_of_the_secret(running: Running) -> None
     running.rotate()
     for client in CLIENTS:
         running.reads(client)
-        assert "42" not in running.run(client, client.read, rotation=0)[1], client.engine
+        assert "42" not in running.run(client, client.read, passwordVersion=0)[1], client.engine
     for group in GROUPS:
         library, keys, address = LIBRARIES[group.engine], running.keys(group), running.address(group)
         assert keys != old[group]

@@ -39,9 +39,10 @@ def at(engine: str, host: str, port: int) -> dict[str, Any]:
 def stack(servers: dict[str, dict[str, Any]], prefix: str = "unmade") -> dict[str, Any]:
     """A stack with an application on each of its servers."""
     applications = {
-        f"{prefix}-{name}": {"databases": {server["engine"]: {"main": {"server": {"kind": "external", "on": name}}}}} for name, server in servers.items()
+        f"{prefix}-{name}": {"databases": {server["engine"]: {"main": {"server": {"kind": "external", "provisionOn": name}}}}}
+        for name, server in servers.items()
     }
-    return {"servers": servers, "applications": applications}
+    return {"externalServers": servers, "applications": applications}
 
 
 @contextmanager
@@ -165,7 +166,7 @@ def test_a_certificate_of_an_unknown_authority(refused: Any, server: Servers, pr
     with postgresql_with_tls(authority, postgresql.host) as ours, mysql_with_tls(mysql, tmp_path, authority, mysql.host):
         account = {"username": ours.username, "password": ours.password}
         servers = {
-            "pg": {"engine": "postgresql", "host": ours.host, "port": ours.port, "ca": "ca.crt", "administrator": account},
+            "pg": {"engine": "postgresql", "host": ours.host, "port": ours.port, "caFile": "ca.crt", "administrator": account},
             "my": entry(mysql, tls="verify-full", ca="ca.crt"),
         }
         said = refused(stack(servers)).output

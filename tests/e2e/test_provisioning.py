@@ -28,7 +28,7 @@ MAINTENANCE = {
 
 def group(engine: str, server: str) -> dict[str, Any]:
     """One group of an application on a server."""
-    return {"databases": {engine: {"main": {"server": {"kind": "external", "on": server}}}}}
+    return {"databases": {engine: {"main": {"server": {"kind": "external", "provisionOn": server}}}}}
 
 
 def test_each_application_has_its_own_database_and_no_other(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]) -> None:
@@ -39,7 +39,7 @@ def test_each_application_has_its_own_database_and_no_other(project: Project, cl
     for name, pair in pairs.items():
         servers[name].drop(*(accounts[application] for application in pair))
     config: dict[str, Any] = {
-        "servers": {name: found.as_server() for name, found in servers.items()},
+        "externalServers": {name: found.as_server() for name, found in servers.items()},
         "applications": {application: group(servers[name].engine, name) for name, pair in pairs.items() for application in pair},
     }
 
@@ -112,7 +112,7 @@ def test_administrators_and_given_accounts_may_have_any_password(project: Projec
         account = {"database": found.maintenance, "username": "hostile", "password": hostile}
         server_there = {"kind": "external", "host": found.host, "port": found.port, **account}
         applications[f"given-{engine}"] = {"databases": {engine: {"main": {"server": server_there}}}}
-    project.new("hostile", {"servers": entries, "applications": applications})
+    project.new("hostile", {"externalServers": entries, "applications": applications})
     try:
         for engine in servers:
             path = f"database-groups:servers.{engine}.administrator.password"
@@ -135,7 +135,7 @@ def test_many_applications_on_one_server(project: Project, cluster: Cluster, ser
     postgresql = server("postgresql-limited")
     names = [f"many{number:02d}" for number in range(MANY)]
     postgresql.drop(*(f"{name}_main" for name in names))
-    project.new("many", {"servers": {"lab": postgresql.as_server()}, "applications": {name: group("postgresql", "lab") for name in names}})
+    project.new("many", {"externalServers": {"lab": postgresql.as_server()}, "applications": {name: group("postgresql", "lab") for name in names}})
     try:
         start = monotonic()
         project.up("many", "--parallel", "64").succeeded()
@@ -176,10 +176,10 @@ def test_the_administrators_of_the_document_make_databases_with_chosen_names_and
             for statement in documented(found):
                 session.run(statement)
         entries[name] = {**found.as_server(), "administrator": {"username": LEAST, "password": "of-a-test"}}
-        chosen = {"kind": "external", "on": name, "database": "store", "username": "keeper"}
+        chosen = {"kind": "external", "provisionOn": name, "database": "store", "username": "keeper"}
         extensions = {"extensions": ["pg_trgm", "hstore"]} if found.engine == "postgresql" else {}
         applications[f"least-{name}"] = {"databases": {found.engine: {"main": {"server": {**chosen, **extensions}}}}}
-    project.new("least", {"servers": entries, "applications": applications})
+    project.new("least", {"externalServers": entries, "applications": applications})
     try:
         project.up("least").succeeded()
         project.settles("least")
@@ -206,8 +206,8 @@ def test_an_update_that_was_killed_is_finished_by_a_later_one(project: Project, 
     postgresql = server("postgresql-limited")
     names = [f"killed_g{number:02d}" for number in range(8)]
     postgresql.drop(*names)
-    groups = {name.removeprefix("killed_"): {"server": {"kind": "external", "on": "hq"}} for name in names}
-    project.new("killed", {"servers": {"hq": postgresql.as_server()}, "applications": {"killed": {"databases": {"postgresql": groups}}}})
+    groups = {name.removeprefix("killed_"): {"server": {"kind": "external", "provisionOn": "hq"}} for name in names}
+    project.new("killed", {"externalServers": {"hq": postgresql.as_server()}, "applications": {"killed": {"databases": {"postgresql": groups}}}})
     try:
         project.kill_up("killed", lambda: len(postgresql.databases() & set(names)) > 1)
         made = postgresql.databases() & set(names)

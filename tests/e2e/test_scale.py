@@ -91,9 +91,9 @@ def finished(project: Project, *command: str) -> int:
 
 def stack(servers: Mapping[str, DatabaseServer], applications: list[str]) -> dict[str, Any]:
     """Each application with one database on every server."""
-    databases = {engine: {"main": {"server": {"kind": "external", "on": engine}}} for engine in servers}
+    databases = {engine: {"main": {"server": {"kind": "external", "provisionOn": engine}}} for engine in servers}
     return {
-        "servers": {engine: found.as_server() for engine, found in servers.items()},
+        "externalServers": {engine: found.as_server() for engine, found in servers.items()},
         "applications": {application: {"databases": databases} for application in applications},
     }
 

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from offline.__main__ import record
-from offline.render import diagram, manifests, summary
+from offline.__main__ import render_stack
+from offline.render import render_diagram, render_manifests, render_summary
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer
@@ -99,10 +99,10 @@ def test_a_credential_is_in_secrets_alone(project: Project, pretend_node: Cluste
     given = {"kind": "external", "host": accounts.host, "port": accounts.port, "database": "postgres", "username": "canary_given"}
     entry = {**accounts.as_server(), "administrator": {"username": "canary_admin"}}
     databases: dict[str, Any] = {
-        "postgresql": {"main": {"server": {"kind": "external", "on": "hq"}}, "given": {"server": given}},
+        "postgresql": {"main": {"server": {"kind": "external", "provisionOn": "hq"}}, "given": {"server": given}},
         "redis": {"main": {"server": "local"}},
     }
-    project.new("canary", {"servers": {"hq": entry}, "applications": {"canary": {"databases": databases}}})
+    project.new("canary", {"externalServers": {"hq": entry}, "applications": {"canary": {"databases": databases}}})
     for path, secret in (("servers.hq.administrator", ADMINISTRATOR), ("applications.canary.databases.postgresql.given.server", GIVEN)):
         project.pulumi("config", "set", "--secret", "--path", f"database-groups:{path}.password", stack="canary", typed=secret).succeeded()
 
@@ -118,8 +118,8 @@ def test_a_credential_is_in_secrets_alone(project: Project, pretend_node: Cluste
         texts["outputs"] = project.pulumi("stack", "output", "--json", "--show-secrets", stack="canary").succeeded().output
         texts["refresh"] = project.pulumi("refresh", "--yes", "--skip-preview", "--diff", stack="canary").succeeded().output
         texts |= objects(pretend_node, {"canary"})
-        rendered = record("canary", project.folder / "stacks")
-        texts |= {"manifests": str(manifests(rendered)), "summary": summary(rendered), "diagram": diagram(rendered)}
+        rendered = render_stack("canary", project.folder / "stacks")
+        texts |= {"manifests": str(render_manifests(rendered)), "summary": render_summary(rendered), "diagram": render_diagram(rendered)}
         broken = project.path("canary").read_text()
         project.path("canary").write_text(broken.replace("kind: external", "kind: remote"))
         texts["mistakes"] = project.up("canary").failed().output

@@ -21,10 +21,10 @@ ONLY_ENCRYPTED = ("hostssl all all all scram-sha-256",)
 
 def stack(engine: str, secured: Secured, tls: str | None) -> dict[str, Any]:
     """An application with a database on a server whose authority is in a file of the project's."""
-    group = {"server": {"kind": "external", "on": "hq", **({"tls": tls} if tls else {})}}
+    group = {"server": {"kind": "external", "provisionOn": "hq", **({"tls": tls} if tls else {})}}
     administrator = {"username": secured.username, "password": secured.password}
     return {
-        "servers": {"hq": {"engine": engine, "host": secured.host, "port": secured.port, "ca": CA, "administrator": administrator}},
+        "externalServers": {"hq": {"engine": engine, "host": secured.host, "port": secured.port, "caFile": CA, "administrator": administrator}},
         "applications": {"sealed": {"databases": {engine: {"main": group}}}},
     }
 

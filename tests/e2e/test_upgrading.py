@@ -64,8 +64,8 @@ MOVES = (
         connect=postgresql,
         images=("postgres:15", "postgres:17"),
         groups={
-            OLD: {"kind": "local", "version": "15", "init": "CREATE EXTENSION pg_trgm"},
-            NEW: {"kind": "local", "version": "17", "init": "CREATE EXTENSION pg_trgm"},
+            OLD: {"kind": "local", "version": "15", "initScript": "CREATE EXTENSION pg_trgm"},
+            NEW: {"kind": "local", "version": "17", "initScript": "CREATE EXTENSION pg_trgm"},
         },
         made=(
             ("CREATE EXTENSION citext", ()),

@@ -141,9 +141,9 @@ def stack(project: Project, name: str, content: dict[str, Any]) -> Iterator[str]
 def test_variables_are_put_in_rolled_and_taken_out(project: Project, pretend_node: Cluster) -> None:
     """A Deployment, a StatefulSet and a DaemonSet with containers, variables and annotations of their own."""
     entries = [
-        {"kind": "Deployment", "name": "web", "container": "web"},
+        {"kind": "Deployment", "name": "web", "containers": "web"},
         {"kind": "StatefulSet", "name": "jobs"},
-        {"kind": "DaemonSet", "name": "agent", "container": ["proxy", "web"]},
+        {"kind": "DaemonSet", "name": "agent", "containers": ["proxy", "web"]},
     ]
     given = {"Deployment": {"web"}, "StatefulSet": {"proxy", "web"}, "DaemonSet": {"proxy", "web"}}
     groups: dict[str, Any] = {"main": {"server": "local", "primary": True}, "spare": {"server": {"kind": "external", "host": SHARED}}}
@@ -215,7 +215,7 @@ def test_destroy_takes_out_what_was_put_in(project: Project, pretend_node: Clust
 
 def test_a_workload_that_comes_later_and_one_that_goes(project: Project, pretend_node: Cluster) -> None:
     """Each is a warning, and the next update does what is to be done."""
-    entries: list[dict[str, Any]] = [{"kind": "Deployment", "name": "web"}, {"kind": "StatefulSet", "name": "jobs", "container": ["web", "nosuch"]}]
+    entries: list[dict[str, Any]] = [{"kind": "Deployment", "name": "web"}, {"kind": "StatefulSet", "name": "jobs", "containers": ["web", "nosuch"]}]
     content = config("wl-late", entries)
     with pretend_node.namespace("wl-late"), stack(project, "wl-late", content) as name:
         output = project.up(name).succeeded().output
@@ -269,7 +269,7 @@ def test_what_a_workload_sets_itself_it_keeps(project: Project, pretend_node: Cl
     container = own["spec"]["template"]["spec"]["containers"][1]
     container["env"].append({"name": "REDIS_URL", "value": "redis://mine"})
     container["volumeMounts"].append({"name": "own", "mountPath": "/var/lib/sqlite/main"})
-    content = config("wl-own", [{"kind": "Deployment", "name": "web", "container": "web"}], **databases)
+    content = config("wl-own", [{"kind": "Deployment", "name": "web", "containers": "web"}], **databases)
     with pretend_node.namespace("wl-own"), stack(project, "wl-own", content) as name:
         put(pretend_node, "wl-own", own)
         output = project.up(name).succeeded().output

@@ -23,7 +23,7 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     (tmp_path / "stacks").mkdir()
     shutil.copy(ROOT / "__main__.py", tmp_path)
     monkeypatch.setattr(command, "ROOT", tmp_path)
-    monkeypatch.setattr(command, "record", functools.partial(command.record, folder=tmp_path / "stacks"))
+    monkeypatch.setattr(command, "record", functools.partial(command.render_stack, folder=tmp_path / "stacks"))
 
     def run(text: str) -> int:
         (tmp_path / "stacks" / "Pulumi.test.yaml").write_text(text)

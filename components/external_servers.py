@@ -10,51 +10,51 @@ from typing import Annotated, Self
 import pulumi
 from pydantic import AfterValidator, WithJsonSchema, model_validator
 
-from components.arguments import Arguments, CertificateFile, Host, Hosts, Password, Port, Text, Tls
+from components.arguments import CaBundleFile, Host, Hosts, NonEmptyStr, Port, SecretText, SpecModel, TlsMode
 from components.engines import ENGINES
-from components.engines.engine import Account, Administrator, Provisioning, Tenant
+from components.engines.definition import Account, AdministratorConnection, Provisioner, ProvisioningRequest
 
-__all__ = ["AdministratorSpec", "ProvisioningServer", "ProvisioningServerSpec"]
+__all__ = ["AdministratorSpec", "ExternalServer", "ExternalServerSpec"]
 
 
-def _provisioned_engine(name: str) -> str:
-    if name not in PROVISIONED:
-        raise ValueError(f"is none of {', '.join(PROVISIONED)}, the engines on whose servers databases can be made")
+def _validate_provisionable_engine(name: str) -> str:
+    if name not in PROVISIONABLE_ENGINES:
+        raise ValueError(f"is none of {', '.join(PROVISIONABLE_ENGINES)}, the engines on whose servers databases can be made")
     return name
 
 
-PROVISIONED = sorted(name for name, engine in ENGINES.items() if engine.provisioning)
+PROVISIONABLE_ENGINES = sorted(name for name, engine in ENGINES.items() if engine.provisioner)
 
 
-class AdministratorSpec(Arguments):
+class AdministratorSpec(SpecModel):
     """Who makes the databases of a server."""
 
-    username: Text
-    password: Password
+    username: NonEmptyStr
+    password: SecretText
     """Encrypted, by `pulumi config set --secret --path`."""
     host: Host | None = None
     """Where the program reaches the server, if that is elsewhere than for applications: a tunnel, a proxy."""
     port: Port | None = None
 
 
-class ProvisioningServerSpec(Arguments):
+class ExternalServerSpec(SpecModel):
     """An external server on which each group that names it gets a database and a user."""
 
-    engine: Annotated[str, AfterValidator(_provisioned_engine), WithJsonSchema({"enum": PROVISIONED})]
+    engine: Annotated[str, AfterValidator(_validate_provisionable_engine), WithJsonSchema({"enum": PROVISIONABLE_ENGINES})]
     host: Hosts
     """Where applications reach the server: a host name, an IP address, or a list of these."""
     port: Port | None = None
     """The engine's own by default."""
-    tls: Tls = "verify-full"
+    tls: TlsMode = "verify-full"
     """How the program's own connection is secured."""
-    ca: CertificateFile | None = None
+    ca_file: CaBundleFile | None = None
     """The authorities that sign the server's certificate. By default those that the machine knows."""
     administrator: AdministratorSpec
 
     @model_validator(mode="after")
-    def _safe_for_the_provider(self) -> Self:
-        provisioning = ENGINES[self.engine].provisioning
-        unsafe = [character for character in (provisioning.unsafe_in_username if provisioning else "") if character in self.administrator.username]
+    def _validate_administrator_username(self) -> Self:
+        provisioning = ENGINES[self.engine].provisioner
+        unsafe = [character for character in (provisioning.forbidden_username_characters if provisioning else "") if character in self.administrator.username]
         if unsafe:
             raise ValueError(f"has an administrator with {unsafe[0]!r} in the user name, which the provider for {self.engine} takes for something else")
         return self
@@ -65,41 +65,41 @@ class ProvisioningServerSpec(Arguments):
         return self.port or ENGINES[self.engine].port or 0
 
     @property
-    def endpoint(self) -> tuple[str, int]:
+    def administrator_endpoint(self) -> tuple[str, int]:
         """The host and port that the administrator connects to."""
         return self.administrator.host or self.host[0], self.administrator.port or self.service_port
 
 
-class ProvisioningServer:
+class ExternalServer:
     """One external server during a deployment: its Pulumi provider, and the last database that was made on it.
 
     Resources: the engine's provider, named `<server>`, once a group needs it; per group what its engine's `provision` makes.
     """
 
-    def __init__(self, name: str, spec: ProvisioningServerSpec) -> None:
+    def __init__(self, name: str, spec: ExternalServerSpec) -> None:
         self.spec = spec
         self._name = name
         self._last: list[pulumi.Resource] = []
 
     @cached_property
     def _provider(self) -> pulumi.ProviderResource:
-        host, port = self.spec.endpoint
+        host, port = self.spec.administrator_endpoint
         administrator = self.spec.administrator
-        return self._provisioning.provider(
+        return self._provisioner.create_provider(
             self._name,
-            Administrator(
+            AdministratorConnection(
                 host=host,
                 port=port,
                 tls=self.spec.tls,
-                ca=self.spec.ca.path if self.spec.ca else None,
+                ca_file=self.spec.ca_file.path if self.spec.ca_file else None,
                 username=administrator.username,
                 password=pulumi.Output.secret(administrator.password.get_secret_value()),
             ),
         )
 
     @property
-    def _provisioning(self) -> Provisioning:
-        provisioning = ENGINES[self.spec.engine].provisioning
+    def _provisioner(self) -> Provisioner:
+        provisioning = ENGINES[self.spec.engine].provisioner
         if provisioning is None:
             raise ValueError(f"no databases can be made on a server of {self.spec.engine}")
         return provisioning
@@ -111,25 +111,25 @@ class ProvisioningServer:
         password: pulumi.Output[str] | None,
         *,
         extensions: Sequence[str] = (),
-        durable: pulumi.ResourceOptions,
-        plain: pulumi.ResourceOptions,
+        data_opts: pulumi.ResourceOptions,
+        opts: pulumi.ResourceOptions,
     ) -> None:
         """Makes a user, its database and its grants, after those that were made before. Raises ValueError for an account that lacks a part."""
         if account.username is None or account.database is None or password is None:
             raise ValueError("an account is made with a user, a database and a password")
         provider = pulumi.ResourceOptions(provider=self._provider)
-        tenant = Tenant(
+        request = ProvisioningRequest(
             username=account.username,
             database=account.database,
             password=password,
             administrator=self.spec.administrator.username,
             extensions=extensions,
         )
-        database = self._provisioning.provision(
+        database = self._provisioner.provision_database(
             name,
-            tenant,
-            durable=pulumi.ResourceOptions.merge(durable, provider),
-            plain=pulumi.ResourceOptions.merge(plain, provider),
-            after=self._last,
+            request,
+            data_opts=pulumi.ResourceOptions.merge(data_opts, provider),
+            opts=pulumi.ResourceOptions.merge(opts, provider),
+            depends_on=self._last,
         )
         self._last = [database]

@@ -21,31 +21,31 @@ import pulumi_kubernetes as kubernetes
 import pulumi_random as random
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from components.arguments import Arguments, Count
-from components.names import APPLICATION_TYPE, environment_secret_name, workload_resource_name
+from components.arguments import NonNegativeInt, SpecModel
+from components.names import APPLICATION_TYPE_TOKEN, environment_secret_name, workload_resource_name
 from components.network_policy import APPLICATION_LABEL
 
 __all__ = [
-    "APPLIED",
-    "CONTAINER_PATTERN",
-    "WORKLOAD_PATTERN",
-    "Container",
-    "Mount",
+    "APPLIED_ANNOTATION",
+    "CONTAINER_NAME_PATTERN",
+    "WORKLOAD_NAME_PATTERN",
+    "ContainerPatch",
     "PatchedWorkload",
-    "Workload",
+    "VolumeMount",
+    "WorkloadPatch",
     "WorkloadSpec",
     "create_patches",
-    "part_with",
+    "forget_removed_workloads",
 ]
 
-APPLIED = "database-groups/applied"
+APPLIED_ANNOTATION = "database-groups/applied"
 """The annotation of a workload that says what was put into it last."""
-CONNECTIONS = "database-groups/connections"
+CONNECTIONS_ANNOTATION = "database-groups/connections"
 """The annotation of its Pods that is another one when a value is."""
-BYTES = 8
-CONTAINER_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-WORKLOAD_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-PATCHES: Mapping[str, Callable[..., pulumi.Resource]] = MappingProxyType(
+RANDOM_ID_BYTES = 8
+CONTAINER_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+WORKLOAD_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+PATCH_RESOURCE_BY_KIND: Mapping[str, Callable[..., pulumi.Resource]] = MappingProxyType(
     {
         "Deployment": kubernetes.apps.v1.DeploymentPatch,
         "StatefulSet": kubernetes.apps.v1.StatefulSetPatch,
@@ -53,15 +53,15 @@ PATCHES: Mapping[str, Callable[..., pulumi.Resource]] = MappingProxyType(
     }
 )
 
-ContainerName = Annotated[str, Field(pattern=CONTAINER_PATTERN, max_length=63)]
+ContainerName = Annotated[str, Field(pattern=CONTAINER_NAME_PATTERN, max_length=63)]
 
 
-def _one_or_more(value: Any) -> Any:
+def _wrap_in_tuple(value: Any) -> Any:
     """One container is a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
-def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+def _reject_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:
         raise ValueError("must not be empty")
     if len(set(names)) < len(names):
@@ -69,21 +69,21 @@ def _different(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class WorkloadSpec(Arguments):
+class WorkloadSpec(SpecModel):
     """A workload of the application that gets its variables."""
 
     kind: Literal["Deployment", "StatefulSet", "DaemonSet"]
-    name: Annotated[str, Field(pattern=WORKLOAD_PATTERN, max_length=253)]
-    container: (
+    name: Annotated[str, Field(pattern=WORKLOAD_NAME_PATTERN, max_length=253)]
+    containers: (
         Annotated[
             tuple[ContainerName, ...],
-            BeforeValidator(_one_or_more),
-            AfterValidator(_different),
+            BeforeValidator(_wrap_in_tuple),
+            AfterValidator(_reject_duplicates),
             WithJsonSchema(
                 {
                     "anyOf": [
-                        {"type": "string", "pattern": CONTAINER_PATTERN, "maxLength": 63},
-                        {"type": "array", "items": {"type": "string", "pattern": CONTAINER_PATTERN, "maxLength": 63}, "minItems": 1},
+                        {"type": "string", "pattern": CONTAINER_NAME_PATTERN, "maxLength": 63},
+                        {"type": "array", "items": {"type": "string", "pattern": CONTAINER_NAME_PATTERN, "maxLength": 63}, "minItems": 1},
                     ]
                 }
             ),
@@ -91,12 +91,12 @@ class WorkloadSpec(Arguments):
         | None
     ) = None
     """The container that gets them, or a list of some. All by default."""
-    rollout_seconds: Count | None = None
+    rollout_seconds: NonNegativeInt | None = None
     """How long an update waits for the new Pods, 0 for not at all. Ten minutes by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mount:
+class VolumeMount:
     """A volume claim of a group, and where the application finds it."""
 
     claim: str
@@ -109,26 +109,26 @@ class Mount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Container:
+class ContainerPatch:
     """What is put into a container."""
 
     name: str
     variables: tuple[str, ...]
     """Each is the key of the environment Secret too."""
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[VolumeMount, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
+class WorkloadPatch:
     """What is put into a workload that exists."""
 
     kind: str
     name: str
-    containers: tuple[Container, ...]
+    containers: tuple[ContainerPatch, ...]
     rollout_seconds: int | None = None
-    applied: str | None = None
+    applied_digest: str | None = None
     """The word that is written to APPLIED, another one than before where something is to be put in; by default the digest."""
-    settled: bool = False
+    up_to_date: bool = False
     """Whether the cluster has all of this already."""
 
     @property
@@ -137,7 +137,7 @@ class Workload:
         return hashlib.sha256(json.dumps([asdict(container) for container in sorted(self.containers, key=attrgetter("name"))]).encode()).hexdigest()[:12]
 
     @property
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[VolumeMount]:
         """The volumes of its containers, each once."""
         return list(dict.fromkeys(mount for container in self.containers for mount in container.mounts))
 
@@ -152,18 +152,18 @@ class PatchedWorkload:
     name: str
 
 
-class _Parted(pulumi.ComponentResource):
+class _RemovedApplication(pulumi.ComponentResource):
     """`database-groups:components:Application`
 
     The parent of patches whose application may be gone; of its type, so that they are those that its application had.
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(APPLICATION_TYPE, name)
+        super().__init__(APPLICATION_TYPE_TOKEN, name)
         self.register_outputs({})
 
 
-def part_with(workloads: Sequence[PatchedWorkload]) -> None:
+def forget_removed_workloads(workloads: Sequence[PatchedWorkload]) -> None:
     """Has Pulumi forget the patches of workloads that are gone.
 
     The provider cannot take out of a workload what was put into it when the workload is not there, and would fail. So the patches are kept for
@@ -171,11 +171,11 @@ def part_with(workloads: Sequence[PatchedWorkload]) -> None:
     """
     if not workloads:
         return
-    parent = _Parted("gone/workloads")
+    parent = _RemovedApplication("gone/workloads")
     for workload in workloads:
         name = workload_resource_name(workload.application, workload.kind, workload.name)
         for part in (name, f"{name}/connections"):
-            PATCHES[workload.kind](
+            PATCH_RESOURCE_BY_KIND[workload.kind](
                 part,
                 metadata={"name": workload.name, "namespace": workload.namespace},
                 opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=True, ignore_changes=["metadata", "spec"]),
@@ -184,70 +184,73 @@ def part_with(workloads: Sequence[PatchedWorkload]) -> None:
 
 def create_patches(
     application: str,
-    workloads: Sequence[Workload],
+    workloads: Sequence[WorkloadPatch],
     *,
     namespace: pulumi.Input[str],
-    values: pulumi.Input[Mapping[str, str]],
-    after: Sequence[pulumi.Resource],
-    gone_with: pulumi.Resource | None,
+    variable_values: pulumi.Input[Mapping[str, str]],
+    depends_on: Sequence[pulumi.Resource],
+    deleted_with: pulumi.Resource | None,
     parent: pulumi.Resource,
 ) -> None:
     """Puts an application's variables into its workloads, `after` what the Pods need.
 
-    `values` are the variables' values: where one changes, Pods roll. `gone_with` is what takes the workloads with it when it is deleted.
+    `values` are the variables' variable_values: where one changes, Pods roll. `gone_with` is what takes the workloads with it when it is deleted.
 
     Resources: a RandomId that is another one when a value is (of a password not even a digest may be published), and for each workload two patches.
     """
     if not workloads:
         return
     connections = random.RandomId(
-        f"{application}-connections", byte_length=BYTES, keepers=pulumi.Output.secret(values), opts=pulumi.ResourceOptions(parent=parent)
+        f"{application}-connections", byte_length=RANDOM_ID_BYTES, keepers=pulumi.Output.secret(variable_values), opts=pulumi.ResourceOptions(parent=parent)
     )
     for workload in workloads:
         name, metadata = workload_resource_name(application, workload.kind, workload.name), {"name": workload.name, "namespace": namespace}
-        patch = PATCHES[workload.kind]
+        patch = PATCH_RESOURCE_BY_KIND[workload.kind]
         content = patch(
             name,
             metadata={**metadata, "annotations": _content_annotations(application, workload)},
-            spec={"template": {"spec": _pod(application, workload)}},
+            spec={"template": {"spec": _pod_spec_patch(application, workload)}},
             opts=pulumi.ResourceOptions(
-                parent=parent, depends_on=[*after], deleted_with=gone_with, ignore_changes=["metadata.annotations", "spec"] if workload.settled else None
+                parent=parent,
+                depends_on=[*depends_on],
+                deleted_with=deleted_with,
+                ignore_changes=["metadata.annotations", "spec"] if workload.up_to_date else None,
             ),
         )
-        word = pulumi.Output.concat(connections.hex, "-", workload.digest)
+        digest = pulumi.Output.concat(connections.hex, "-", workload.digest)
         patch(
             f"{name}/connections",
-            metadata={**metadata, "annotations": {"pulumi.com/patchForce": "true", **_wait(workload.rollout_seconds)}},
-            spec={"template": {"metadata": {"labels": {APPLICATION_LABEL: application}, "annotations": {CONNECTIONS: word}}}},
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=[content], deleted_with=gone_with),
+            metadata={**metadata, "annotations": {"pulumi.com/patchForce": "true", **_await_annotations(workload.rollout_seconds)}},
+            spec={"template": {"metadata": {"labels": {APPLICATION_LABEL: application}, "annotations": {CONNECTIONS_ANNOTATION: digest}}}},
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=[content], deleted_with=deleted_with),
         )
 
 
-def _content_annotations(application: str, workload: Workload) -> dict[str, str]:
+def _content_annotations(application: str, workload: WorkloadPatch) -> dict[str, str]:
     """The annotations of the patch with variables and volumes. The other one follows at once and waits for the Pods of both."""
     return {
         "pulumi.com/patchForce": "true",
         "pulumi.com/patchFieldManager": f"database-groups-{application}",
         "pulumi.com/skipAwait": "true",
-        APPLIED: workload.applied or workload.digest,
+        APPLIED_ANNOTATION: workload.applied_digest or workload.digest,
     }
 
 
-def _wait(seconds: int | None) -> dict[str, str]:
+def _await_annotations(seconds: int | None) -> dict[str, str]:
     """How long the provider waits for Pods, in the words that it knows."""
     if seconds is None:
         return {}
     return {"pulumi.com/timeoutSeconds": str(seconds)} if seconds else {"pulumi.com/skipAwait": "true"}
 
 
-def _pod(application: str, workload: Workload) -> dict[str, Any]:
+def _pod_spec_patch(application: str, workload: WorkloadPatch) -> dict[str, Any]:
     """What is put into the specification of its Pods (core/v1 PodSpec)."""
     secret = environment_secret_name(application)
     volumes = [{"name": mount.volume, "persistentVolumeClaim": {"claimName": mount.claim}} for mount in workload.mounts]
-    return {"containers": [_container(container, secret) for container in workload.containers], **({"volumes": volumes} if volumes else {})}
+    return {"containers": [_container_patch(container, secret) for container in workload.containers], **({"volumes": volumes} if volumes else {})}
 
 
-def _container(container: Container, secret: str) -> dict[str, Any]:
+def _container_patch(container: ContainerPatch, secret: str) -> dict[str, Any]:
     """What is put into a container (core/v1 Container): entries of `env`, since `envFrom` would take the place of the container's own."""
     mounts = [{"name": mount.volume, "mountPath": mount.path} for mount in container.mounts]
     return {

@@ -6,12 +6,12 @@ import pulumi
 import pulumi_random as random
 from pydantic import SecretStr
 
-__all__ = ["LENGTH", "Generated", "create_password"]
+__all__ = ["PASSWORD_LENGTH", "GeneratedPassword", "create_password"]
 
-LENGTH = 32
+PASSWORD_LENGTH = 32
 """Characters of a generated password, from A-Z, a-z and 0-9: safe in SQL, shells, URIs and configuration files, and 190 bits."""
 
-IGNORED = [
+IGNORED_PROPERTIES = [
     "length",
     "lower",
     "minLower",
@@ -28,20 +28,24 @@ IGNORED = [
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedPassword:
     """A password that the program makes, anew with each other rotation."""
 
-    rotation: int
+    version: int
 
 
-def create_password(name: str, wanted: Generated | SecretStr | None, *, parent: pulumi.Resource) -> pulumi.Output[str] | None:
+def create_password(name: str, source: GeneratedPassword | SecretStr | None, *, parent: pulumi.Resource) -> pulumi.Output[str] | None:
     """The password of a group as a secret output, or None where its server asks for none.
 
     Resources: a RandomPassword `name` for a generated one.
     """
-    if not isinstance(wanted, Generated):
-        return None if wanted is None else pulumi.Output.secret(wanted.get_secret_value())
+    if not isinstance(source, GeneratedPassword):
+        return None if source is None else pulumi.Output.secret(source.get_secret_value())
     password = random.RandomPassword(
-        name, length=LENGTH, special=False, keepers={"rotation": str(wanted.rotation)}, opts=pulumi.ResourceOptions(parent=parent, ignore_changes=IGNORED)
+        name,
+        length=PASSWORD_LENGTH,
+        special=False,
+        keepers={"rotation": str(source.version)},
+        opts=pulumi.ResourceOptions(parent=parent, ignore_changes=IGNORED_PROPERTIES),
     )
     return pulumi.Output.secret(password.result)
