@@ -8,13 +8,13 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from components.arguments import DnsLabel, Labels, SpecModel, StrictBool
 from components.connection import build_environment_variables
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, DatabaseGroupEntry, encode_secret_data
 from components.engines import ENGINES
 from components.names import APPLICATION_TYPE_TOKEN, environment_secret_name
 from components.network_policy import create_network_policy
 from components.platform import Platform, data_resource_options
+from components.spec import DnsLabel, Labels, SpecModel, StrictBool
 from components.workload_patches import VolumeMount, WorkloadPatch, WorkloadSpec, create_patches
 
 __all__ = ["Application", "ApplicationArgs", "ApplicationSpec"]
@@ -26,7 +26,9 @@ def _validate_engine_name(name: str) -> str:
     return name
 
 
-EngineName = Annotated[str, AfterValidator(_validate_engine_name), WithJsonSchema({"type": "string", "enum": sorted(ENGINES)})]
+EngineName = Annotated[
+    str, AfterValidator(_validate_engine_name), WithJsonSchema({"type": "string", "enum": sorted(ENGINES)})
+]
 
 
 class ApplicationSpec(SpecModel):
@@ -44,7 +46,9 @@ class ApplicationSpec(SpecModel):
     """Whether its servers let in nobody but the Pods of the application."""
     workloads: tuple[WorkloadSpec, ...] = ()
     """What gets its variables put into its containers."""
-    databases: Annotated[dict[EngineName, Annotated[dict[DnsLabel, DatabaseGroupEntry], Field(min_length=1)]], Field(min_length=1)]
+    databases: Annotated[
+        dict[EngineName, Annotated[dict[DnsLabel, DatabaseGroupEntry], Field(min_length=1)]], Field(min_length=1)
+    ]
     """Database groups by engine and name."""
 
 
@@ -75,7 +79,11 @@ class ApplicationArgs:
 
     def servers_with_network_policy(self) -> list[str]:
         """The servers in the cluster that let in nobody but the application, by name."""
-        runs_here = (group for group in self.database_groups() if (backend := group.server_access.backend) and backend.pod_selector)
+        runs_here = (
+            group
+            for group in self.database_groups()
+            if (backend := group.server_access.backend) and backend.pod_selector
+        )
         return [group.object_name for group in runs_here if self.spec.network_policy and group.spec.network_policy]
 
     def database_groups(self, namespace: pulumi.Input[str] | None = None) -> Iterator[DatabaseGroupArgs]:
@@ -119,7 +127,10 @@ class ApplicationArgs:
         for group in self.database_groups():
             databases.setdefault(group.engine.name, {})[group.group_name] = group.output_summary()
         patched = {(workload.kind, workload.name) for workload in self.workloads}
-        workloads = {f"{workload.kind}/{workload.name}": (workload.kind, workload.name) in patched for workload in self.spec.workloads}
+        workloads = {
+            f"{workload.kind}/{workload.name}": (workload.kind, workload.name) in patched
+            for workload in self.spec.workloads
+        }
         return {
             "namespace": self.namespace,
             "secret": environment_secret_name(self.name),
@@ -158,7 +169,10 @@ class Application(pulumi.ComponentResource):
                 pod_labels=args.pod_labels,
                 parent=self,
             )
-        groups = [(group, DatabaseGroup(group.resource_name, group, pulumi.ResourceOptions(parent=self))) for group in args.database_groups(namespace)]
+        groups = [
+            (group, DatabaseGroup(group.resource_name, group, pulumi.ResourceOptions(parent=self)))
+            for group in args.database_groups(namespace)
+        ]
 
         url_group = args.database_url_group()
         url_group_name = url_group.resource_name if url_group else None
@@ -166,7 +180,9 @@ class Application(pulumi.ComponentResource):
         def build_environment(connections: list[Mapping[str, str]]) -> dict[str, str]:
             variables: dict[str, str] = {}
             for (group, _), keys in zip(groups, connections, strict=True):
-                variables |= build_environment_variables(group.engine.name, group.group_name, keys, is_primary=group.is_primary)
+                variables |= build_environment_variables(
+                    group.engine.name, group.group_name, keys, is_primary=group.is_primary
+                )
                 if group.resource_name == url_group_name:
                     variables["DATABASE_URL"] = keys["uri"]
             return encode_secret_data(variables)
@@ -174,7 +190,11 @@ class Application(pulumi.ComponentResource):
         variables = pulumi.Output.all(*(group.connection for _, group in groups)).apply(build_environment)
         secret = kubernetes.core.v1.Secret(
             f"{name}-environment",
-            metadata={"name": environment_secret_name(args.name), "namespace": namespace, "labels": _application_labels(args)},
+            metadata={
+                "name": environment_secret_name(args.name),
+                "namespace": namespace,
+                "labels": _application_labels(args),
+            },
             type="Opaque",
             data=variables,
             opts=pulumi.ResourceOptions(parent=self),
@@ -190,7 +210,9 @@ class Application(pulumi.ComponentResource):
             parent=self,
         )
         # What the next update knows of this one, whatever becomes of it; the groups tell of themselves.
-        self.register_outputs({"name": name, **{key: value for key, value in args.output_summary().items() if key != "databases"}})
+        self.register_outputs(
+            {"name": name, **{key: value for key, value in args.output_summary().items() if key != "databases"}}
+        )
 
 
 def _application_labels(args: ApplicationArgs) -> dict[str, str]:

@@ -73,8 +73,12 @@ def connection_secret_data(connection: Connection, uri: str) -> dict[str, str]:
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def build_environment_variables(engine: str, group: str, keys: Mapping[str, str], *, is_primary: bool) -> dict[str, str]:
+def build_environment_variables(
+    engine: str, group: str, keys: Mapping[str, str], *, is_primary: bool
+) -> dict[str, str]:
     """A group's variables by the keys of its Secret: `MYSQL_MAIN_ADDRESS` and, for the group with the is_primary names, `MYSQL_ADDRESS`."""
-    parts = {VARIABLE_SUFFIX_BY_KEY.get(key, key): value for key, value in keys.items() if key not in KEYS_WITHOUT_VARIABLE}
+    parts = {
+        VARIABLE_SUFFIX_BY_KEY.get(key, key): value for key, value in keys.items() if key not in KEYS_WITHOUT_VARIABLE
+    }
     groups = [group, None] if is_primary else [group]
     return {variable_name(engine, name, part): value for name in groups for part, value in parts.items()}

@@ -9,7 +9,6 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from components.arguments import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.connection import Connection, build_environment_variables, connection_secret_data
 from components.engines.definition import Engine, Variant
 from components.names import DATABASE_GROUP_TYPE_TOKEN, object_name, resource_name, service_name
@@ -19,6 +18,7 @@ from components.servers import SERVER_KINDS, ServerSpec
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
 from components.servers.local import LocalKindSpec
 from components.service import create_service
+from components.spec import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
 PASSWORD_KEY = "password"  # noqa: S105 (a key)
@@ -62,7 +62,9 @@ class DatabaseGroupSpec(SpecModel):
     """Whether the group can be taken away, or get another server, only after this was set to false. The application's word by default."""
     network_policy: StrictBool = True
     """Whether the group's server lets in nobody but the Pods of its application, where the application's do."""
-    server: Annotated[ServerSpec, BeforeValidator(_expand_kind_shorthand), Field(json_schema_extra=_add_kind_shorthand_to_schema)] = LocalKindSpec(kind="local")
+    server: Annotated[
+        ServerSpec, BeforeValidator(_expand_kind_shorthand), Field(json_schema_extra=_add_kind_shorthand_to_schema)
+    ] = LocalKindSpec(kind="local")
     """Where the server comes from. Only in development may it be left out: local."""
 
 
@@ -151,12 +153,18 @@ class DatabaseGroupArgs:
 
     def variable_names(self) -> tuple[str, ...]:
         """The names of the group's environment variables."""
-        keys = _connection_data(self, self.server_access, None if self.server_access.password_source is None else PASSWORD_KEY)
+        keys = _connection_data(
+            self, self.server_access, None if self.server_access.password_source is None else PASSWORD_KEY
+        )
         return tuple(build_environment_variables(self.engine.name, self.group_name, keys, is_primary=self.is_primary))
 
     def volume_mount(self) -> VolumeMount | None:
         """The volume claim that the application mounts, if the group's data is had so."""
-        return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name)) if self.server_access.mounted_by_application else None
+        return (
+            VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name))
+            if self.server_access.mounted_by_application
+            else None
+        )
 
     def output_summary(self) -> dict[str, Any]:
         """What a stack output says of the group: names only."""
@@ -189,7 +197,9 @@ class DatabaseGroup(pulumi.ComponentResource):
         server_access = args.server_access
 
         password = create_password(f"{name}-password", server_access.password_source, parent=self)
-        self.connection = pulumi.Output.secret(pulumi.Output.from_input(password).apply(lambda value: _connection_data(args, server_access, value)))
+        self.connection = pulumi.Output.secret(
+            pulumi.Output.from_input(password).apply(lambda value: _connection_data(args, server_access, value))
+        )
         secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
             metadata={"name": args.object_name, "namespace": args.namespace, "labels": args.labels},

@@ -10,16 +10,20 @@ from typing import Annotated, Self
 import pulumi
 from pydantic import AfterValidator, WithJsonSchema, model_validator
 
-from components.arguments import CaBundleFile, Host, Hosts, NonEmptyStr, Port, SecretText, SpecModel, TlsMode
 from components.engines import ENGINES
 from components.engines.definition import Account, AdministratorConnection, Provisioner, ProvisioningRequest
+from components.hosts import Host, Hosts
+from components.spec import NonEmptyStr, Port, SecretText, SpecModel
+from components.tls import CaBundleFile, TlsMode
 
 __all__ = ["AdministratorSpec", "ExternalServer", "ExternalServerSpec"]
 
 
 def _validate_provisionable_engine(name: str) -> str:
     if name not in PROVISIONABLE_ENGINES:
-        raise ValueError(f"is none of {', '.join(PROVISIONABLE_ENGINES)}, the engines on whose servers databases can be made")
+        raise ValueError(
+            f"is none of {', '.join(PROVISIONABLE_ENGINES)}, the engines on whose servers databases can be made"
+        )
     return name
 
 
@@ -40,7 +44,9 @@ class AdministratorSpec(SpecModel):
 class ExternalServerSpec(SpecModel):
     """An external server on which each group that names it gets a database and a user."""
 
-    engine: Annotated[str, AfterValidator(_validate_provisionable_engine), WithJsonSchema({"enum": PROVISIONABLE_ENGINES})]
+    engine: Annotated[
+        str, AfterValidator(_validate_provisionable_engine), WithJsonSchema({"enum": PROVISIONABLE_ENGINES})
+    ]
     host: Hosts
     """Where applications reach the server: a host name, an IP address, or a list of these."""
     port: Port | None = None
@@ -54,9 +60,15 @@ class ExternalServerSpec(SpecModel):
     @model_validator(mode="after")
     def _validate_administrator_username(self) -> Self:
         provisioning = ENGINES[self.engine].provisioner
-        unsafe = [character for character in (provisioning.forbidden_username_characters if provisioning else "") if character in self.administrator.username]
+        unsafe = [
+            character
+            for character in (provisioning.forbidden_username_characters if provisioning else "")
+            if character in self.administrator.username
+        ]
         if unsafe:
-            raise ValueError(f"has an administrator with {unsafe[0]!r} in the user name, which the provider for {self.engine} takes for something else")
+            raise ValueError(
+                f"has an administrator with {unsafe[0]!r} in the user name, which the provider for {self.engine} takes for something else"
+            )
         return self
 
     @property

@@ -32,7 +32,11 @@ def create_network_policy(
         "matchLabels": {"app.kubernetes.io/part-of": application, "app.kubernetes.io/managed-by": "database-groups"},
         "matchExpressions": [{"key": "app.kubernetes.io/instance", "operator": "In", "values": sorted(server_names)}],
     }
-    ingress_peers = [{"podSelector": {"matchLabels": found}} for found in (dict(pod_labels), {APPLICATION_LABEL: application})]
+    ingress_peers = [
+        {"podSelector": {"matchLabels": found}} for found in (dict(pod_labels), {APPLICATION_LABEL: application})
+    ]
     spec: Any = {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [{"from": ingress_peers}]}
     metadata: Any = {"name": network_policy_name(application), "namespace": namespace, "labels": labels}
-    kubernetes.networking.v1.NetworkPolicy(name, metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent))
+    kubernetes.networking.v1.NetworkPolicy(
+        name, metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent)
+    )

@@ -34,7 +34,9 @@ class GeneratedPassword:
     version: int
 
 
-def create_password(name: str, source: GeneratedPassword | SecretStr | None, *, parent: pulumi.Resource) -> pulumi.Output[str] | None:
+def create_password(
+    name: str, source: GeneratedPassword | SecretStr | None, *, parent: pulumi.Resource
+) -> pulumi.Output[str] | None:
     """The password of a group as a secret output, or None where its server asks for none.
 
     Resources: a RandomPassword `name` for a generated one.

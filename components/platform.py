@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 import pulumi
 from pydantic import Field, model_validator
 
-from components.arguments import Labels, NonEmptyStr, SpecModel
 from components.external_servers import ExternalServer
+from components.spec import Labels, NonEmptyStr, SpecModel
 
 __all__ = ["NodePoolSpec", "Platform", "TolerationSpec", "data_resource_options"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.arguments import is_ip_address
+from components.hosts import is_ip_address
 from components.names import service_resource_name
 
 ENDPOINT_SLICE_MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
@@ -45,15 +45,28 @@ def create_service(
     metadata: Any = {"name": name, "namespace": namespace, "labels": labels}
     port: Any = {"name": port_name, "port": backend.port, "protocol": "TCP"}
     external_name = next((host for host in backend.hosts if not is_ip_address(host)), None)
-    spec: Any = {"type": "ClusterIP", "ports": [port], **({"selector": backend.pod_selector} if backend.pod_selector else {})}
+    spec: Any = {
+        "type": "ClusterIP",
+        "ports": [port],
+        **({"selector": backend.pod_selector} if backend.pod_selector else {}),
+    }
     if external_name:
         spec = {"type": "ExternalName", "externalName": external_name, "ports": [port]}
-    service = kubernetes.core.v1.Service(service_resource_name(application, name), metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent))
+    service = kubernetes.core.v1.Service(
+        service_resource_name(application, name),
+        metadata=metadata,
+        spec=spec,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
     if backend.hosts and not external_name:
         slice_metadata: Any = {
             **metadata,
             "name": endpoint_slice_name,
-            "labels": {**labels, "kubernetes.io/service-name": name, ENDPOINT_SLICE_MANAGED_BY_LABEL: "database-groups"},
+            "labels": {
+                **labels,
+                "kubernetes.io/service-name": name,
+                ENDPOINT_SLICE_MANAGED_BY_LABEL: "database-groups",
+            },
         }
         endpoints: Any = [{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts]
         kubernetes.discovery.v1.EndpointSlice(

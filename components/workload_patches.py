@@ -21,9 +21,9 @@ import pulumi_kubernetes as kubernetes
 import pulumi_random as random
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from components.arguments import NonNegativeInt, SpecModel
 from components.names import APPLICATION_TYPE_TOKEN, environment_secret_name, workload_resource_name
 from components.network_policy import APPLICATION_LABEL
+from components.spec import NonNegativeInt, SpecModel
 
 __all__ = [
     "APPLIED_ANNOTATION",
@@ -83,7 +83,11 @@ class WorkloadSpec(SpecModel):
                 {
                     "anyOf": [
                         {"type": "string", "pattern": CONTAINER_NAME_PATTERN, "maxLength": 63},
-                        {"type": "array", "items": {"type": "string", "pattern": CONTAINER_NAME_PATTERN, "maxLength": 63}, "minItems": 1},
+                        {
+                            "type": "array",
+                            "items": {"type": "string", "pattern": CONTAINER_NAME_PATTERN, "maxLength": 63},
+                            "minItems": 1,
+                        },
                     ]
                 }
             ),
@@ -134,7 +138,9 @@ class WorkloadPatch:
     @property
     def digest(self) -> str:
         """A word for what is put in: names alone, no value of a variable."""
-        return hashlib.sha256(json.dumps([asdict(container) for container in sorted(self.containers, key=attrgetter("name"))]).encode()).hexdigest()[:12]
+        return hashlib.sha256(
+            json.dumps([asdict(container) for container in sorted(self.containers, key=attrgetter("name"))]).encode()
+        ).hexdigest()[:12]
 
     @property
     def mounts(self) -> list[VolumeMount]:
@@ -201,10 +207,16 @@ def create_patches(
     if not workloads:
         return
     connections = random.RandomId(
-        f"{application}-connections", byte_length=RANDOM_ID_BYTES, keepers=pulumi.Output.secret(variable_values), opts=pulumi.ResourceOptions(parent=parent)
+        f"{application}-connections",
+        byte_length=RANDOM_ID_BYTES,
+        keepers=pulumi.Output.secret(variable_values),
+        opts=pulumi.ResourceOptions(parent=parent),
     )
     for workload in workloads:
-        name, metadata = workload_resource_name(application, workload.kind, workload.name), {"name": workload.name, "namespace": namespace}
+        name, metadata = (
+            workload_resource_name(application, workload.kind, workload.name),
+            {"name": workload.name, "namespace": namespace},
+        )
         patch = PATCH_RESOURCE_BY_KIND[workload.kind]
         content = patch(
             name,
@@ -220,8 +232,18 @@ def create_patches(
         digest = pulumi.Output.concat(connections.hex, "-", workload.digest)
         patch(
             f"{name}/connections",
-            metadata={**metadata, "annotations": {"pulumi.com/patchForce": "true", **_await_annotations(workload.rollout_seconds)}},
-            spec={"template": {"metadata": {"labels": {APPLICATION_LABEL: application}, "annotations": {CONNECTIONS_ANNOTATION: digest}}}},
+            metadata={
+                **metadata,
+                "annotations": {"pulumi.com/patchForce": "true", **_await_annotations(workload.rollout_seconds)},
+            },
+            spec={
+                "template": {
+                    "metadata": {
+                        "labels": {APPLICATION_LABEL: application},
+                        "annotations": {CONNECTIONS_ANNOTATION: digest},
+                    }
+                }
+            },
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[content], deleted_with=deleted_with),
         )
 
@@ -247,7 +269,10 @@ def _pod_spec_patch(application: str, workload: WorkloadPatch) -> dict[str, Any]
     """What is put into the specification of its Pods (core/v1 PodSpec)."""
     secret = environment_secret_name(application)
     volumes = [{"name": mount.volume, "persistentVolumeClaim": {"claimName": mount.claim}} for mount in workload.mounts]
-    return {"containers": [_container_patch(container, secret) for container in workload.containers], **({"volumes": volumes} if volumes else {})}
+    return {
+        "containers": [_container_patch(container, secret) for container in workload.containers],
+        **({"volumes": volumes} if volumes else {}),
+    }
 
 
 def _container_patch(container: ContainerPatch, secret: str) -> dict[str, Any]:
@@ -255,6 +280,9 @@ def _container_patch(container: ContainerPatch, secret: str) -> dict[str, Any]:
     mounts = [{"name": mount.volume, "mountPath": mount.path} for mount in container.mounts]
     return {
         "name": container.name,
-        "env": [{"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": variable}}} for variable in container.variables],
+        "env": [
+            {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": variable}}}
+            for variable in container.variables
+        ],
         **({"volumeMounts": mounts} if mounts else {}),
     }

@@ -22,15 +22,21 @@ def render_stack(stack: str, folder: Path = ROOT / "stacks") -> Recorder:
     try:
         file = load_stack_file(path)
     except FileNotFoundError:
-        known = sorted(found.name.removeprefix("Pulumi.").removesuffix(".yaml") for found in folder.glob("Pulumi.*.yaml"))
-        raise pulumi.RunError(f"there is no stack {stack!r} in {folder.name}/; there are: {', '.join(known) or 'none'}") from None
+        known = sorted(
+            found.name.removeprefix("Pulumi.").removesuffix(".yaml") for found in folder.glob("Pulumi.*.yaml")
+        )
+        raise pulumi.RunError(
+            f"there is no stack {stack!r} in {folder.name}/; there are: {', '.join(known) or 'none'}"
+        ) from None
     except (OSError, ValueError) as error:
         raise pulumi.RunError(str(error)) from None
 
     def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"))
 
-    return run_program(program, stack=stack, config={**file.config, f"{PROJECT}:preflight": "none"}, encrypted=file.encrypted)
+    return run_program(
+        program, stack=stack, config={**file.config, f"{PROJECT}:preflight": "none"}, encrypted=file.encrypted
+    )
 
 
 def main(arguments: list[str]) -> int:

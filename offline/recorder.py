@@ -89,7 +89,9 @@ class Recorder(mocks.MockMonitor):
             outputs = struct_pb2.Struct()
             outputs.MergeFrom(request.object)
             outputs[made[request.type]] = PASSWORD
-        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id" if request.custom else "", object=outputs)
+        return resource_pb2.RegisterResourceResponse(
+            urn=urn, id=f"{request.name}-id" if request.custom else "", object=outputs
+        )
 
     def Invoke(self, request: Any) -> Any:
         """Answers the one function that the program calls: what the state said before. Raises ValueError for any other."""
@@ -108,7 +110,10 @@ class Recorder(mocks.MockMonitor):
     def component_states(self) -> dict[str, dict[str, Any]]:
         """What a later run finds in the state of the components of this one, by URN."""
         return {
-            urn: {"type": registration.type, "outputs": {key: value for key, value in self.outputs.get(urn, {}).items() if value is not None}}
+            urn: {
+                "type": registration.type,
+                "outputs": {key: value for key, value in self.outputs.get(urn, {}).items() if value is not None},
+            }
             for urn, registration in self.registrations.items()
             if not registration.custom
         }
@@ -119,7 +124,9 @@ class Recorder(mocks.MockMonitor):
 
     def stack_outputs(self) -> dict[str, Any]:
         """What the program exported."""
-        return next((_strip_secret_markers(value) for urn, value in self.outputs.items() if f"::{STACK_TYPE}::" in urn), {})
+        return next(
+            (_strip_secret_markers(value) for urn, value in self.outputs.items() if f"::{STACK_TYPE}::" in urn), {}
+        )
 
 
 class _NoMocks(mocks.Mocks):

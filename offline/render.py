@@ -91,7 +91,11 @@ def _format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _variable_names_by_application(recorder: Recorder) -> dict[str, list[str]]:
     """The variables of each application."""
-    secrets = (registration for registration in recorder.resources_of_type("kubernetes:core/v1:Secret") if registration.name.endswith("-environment"))
+    secrets = (
+        registration
+        for registration in recorder.resources_of_type("kubernetes:core/v1:Secret")
+        if registration.name.endswith("-environment")
+    )
     return {_application_name(recorder, secret): sorted(secret.inputs["data"]) for secret in secrets}
 
 
@@ -103,7 +107,14 @@ def render_summary(recorder: Recorder) -> str:
         lines += [f"{name}: namespace {application['namespace']}", ""]
         header = ("GROUP", "VARIANT", "VERSION", "KIND", "SERVICE", "SECRET")
         rows = [
-            (f"{engine}.{group}", said["variant"], said.get("version") or "-", said["kind"], said.get("service") or "-", said["secret"])
+            (
+                f"{engine}.{group}",
+                said["variant"],
+                said.get("version") or "-",
+                said["kind"],
+                said.get("service") or "-",
+                said["secret"],
+            )
             for engine, groups in sorted(application["databases"].items())
             for group, said in sorted(groups.items())
         ]
@@ -120,11 +131,16 @@ def _workloads(recorder: Recorder, application: str, names: Sequence[str]) -> It
             container["name"] for container in found.inputs["spec"]["template"]["spec"]["containers"]
         ]
         for found in recorder.registrations.values()
-        if found.type.endswith(PATCH_SUFFIX) and "spec" in found.inputs["spec"]["template"] and _application_name(recorder, found) == application
+        if found.type.endswith(PATCH_SUFFIX)
+        and "spec" in found.inputs["spec"]["template"]
+        and _application_name(recorder, found) == application
     }
     if names:
         yield "  put into:"
-        yield from (f"    {name}: {', '.join(known[name]) if name in known else 'all containers, which only the cluster knows'}" for name in names)
+        yield from (
+            f"    {name}: {', '.join(known[name]) if name in known else 'all containers, which only the cluster knows'}"
+            for name in names
+        )
         yield ""
 
 
@@ -132,7 +148,10 @@ def render_diagram(recorder: Recorder) -> str:
     """Applications, their Services, and the servers behind them, as a Mermaid flowchart in Markdown."""
     lines = ["```mermaid", "flowchart LR"]
     for name, application in sorted(recorder.stack_outputs()["applications"].items()):
-        lines += [f"  subgraph {_node_id(name)} [namespace {application['namespace']}]", f"    {_node_id(name, 'app')}([{name}])"]
+        lines += [
+            f"  subgraph {_node_id(name)} [namespace {application['namespace']}]",
+            f"    {_node_id(name, 'app')}([{name}])",
+        ]
         outside: list[str] = []
         for engine, groups in sorted(application["databases"].items()):
             for group, said in sorted(groups.items()):

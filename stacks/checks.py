@@ -34,9 +34,14 @@ def validate_applications(applications: Iterable[ApplicationArgs]) -> Iterator[C
         yield from _validate_group(group)
     yield from _validate_unique(claim for application in applications for claim in _workload_name_claims(application))
     yield from _validate_unique(claim for application in applications for claim in _patch_name_claims(application))
-    yield from _validate_unique(claim for application in applications for claim in _application_name_claims(application))
     yield from _validate_unique(
-        claim for application in applications for group in application.database_groups() for claim in _group_name_claims(group, application)
+        claim for application in applications for claim in _application_name_claims(application)
+    )
+    yield from _validate_unique(
+        claim
+        for application in applications
+        for group in application.database_groups()
+        for claim in _group_name_claims(group, application)
     )
     yield from _validate_unique(claim for group in valid_groups for claim in _database_name_claims(group))
 
@@ -52,7 +57,10 @@ def production_warnings(applications: Iterable[ApplicationArgs]) -> Iterator[Con
 def _validate_application_name(application: ApplicationArgs) -> Iterator[ConfigIssue]:
     name = environment_secret_name(application.name)
     if len(name) > MAX_DNS_LABEL_LENGTH:
-        yield ConfigIssue(f"applications.{application.name}", f"is too long a name by {len(name) - MAX_DNS_LABEL_LENGTH}: its Secret would be named {name!r}")
+        yield ConfigIssue(
+            f"applications.{application.name}",
+            f"is too long a name by {len(name) - MAX_DNS_LABEL_LENGTH}: its Secret would be named {name!r}",
+        )
 
 
 def _validate_primary_groups(application: ApplicationArgs) -> Iterator[ConfigIssue]:
@@ -77,7 +85,10 @@ def _validate_group(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
         yield ConfigIssue(f"{path}.variant", f"{group.spec.variant!r} is none of {', '.join(sorted(variants))}")
         return
     if group.platform.production and "server" not in group.spec.model_fields_set:
-        yield ConfigIssue(f"{path}.server", f"is missing; in production every group says where its server comes from: {', '.join(sorted(SERVER_KINDS))}")
+        yield ConfigIssue(
+            f"{path}.server",
+            f"is missing; in production every group says where its server comes from: {', '.join(sorted(SERVER_KINDS))}",
+        )
     name = object_name(engine.name, group.group_name)
     if len(name) > MAX_STATEFUL_SET_NAME_LENGTH:
         yield ConfigIssue(
@@ -97,23 +108,39 @@ def _validate_account_names(group: DatabaseGroupArgs, path: str) -> Iterator[Con
     access = group.server_access
     if not isinstance(access.password_source, GeneratedPassword):
         if group.spec.password_version:
-            yield ConfigIssue(f"{path}.rotation", "has no effect: the password of this group is not made by the program")
+            yield ConfigIssue(
+                f"{path}.rotation", "has no effect: the password of this group is not made by the program"
+            )
         return
-    limits = (("user", access.account.username, group.engine.max_username_length), ("database", access.account.database, group.engine.max_database_name_length))
+    limits = (
+        ("user", access.account.username, group.engine.max_username_length),
+        ("database", access.account.database, group.engine.max_database_name_length),
+    )
     for what, name, limit in limits:
         if name is not None and limit is not None and len(name) > limit:
             yield ConfigIssue(
-                path, f"is too long a name by {len(name) - limit}: its {what} would be named {name!r}, and {group.engine.name} allows {limit} characters"
+                path,
+                f"is too long a name by {len(name) - limit}: its {what} would be named {name!r}, and {group.engine.name} allows {limit} characters",
             )
 
 
 def _application_name_claims(application: ApplicationArgs) -> Iterator[NameClaim]:
     path, secret = f"applications.{application.name}", environment_secret_name(application.name)
     if application.spec.create_namespace:
-        yield ("Namespace", application.namespace), f"the Namespace {application.namespace!r}", path, "set createNamespace: false for all but one"
+        yield (
+            ("Namespace", application.namespace),
+            f"the Namespace {application.namespace!r}",
+            path,
+            "set createNamespace: false for all but one",
+        )
     yield ("Secret", application.namespace, secret), f"the Secret {secret!r}", path, "give one another name"
     for group in application.database_groups():
-        yield ("Secret", application.namespace, group.object_name), f"the Secret {group.object_name!r}", group.config_path, "give one another name or namespace"
+        yield (
+            ("Secret", application.namespace, group.object_name),
+            f"the Secret {group.object_name!r}",
+            group.config_path,
+            "give one another name or namespace",
+        )
 
 
 def _group_name_claims(group: DatabaseGroupArgs, application: ApplicationArgs) -> Iterator[NameClaim]:
@@ -124,20 +151,40 @@ def _group_name_claims(group: DatabaseGroupArgs, application: ApplicationArgs) -
     pulumi_service = service_resource_name(group.application, group.service_name)
     # Only the first group with a name that two applications share in one namespace is worth telling: the Secret's name is taken too.
     if group.is_primary:
-        yield ("Service", group.namespace, group.service_name), f"the Service {group.service_name!r}", path, "give the applications a namespace each"
-    yield ("service", pulumi_service), f"the Pulumi name {pulumi_service!r} of its Service", path, "give one another name"
+        yield (
+            ("Service", group.namespace, group.service_name),
+            f"the Service {group.service_name!r}",
+            path,
+            "give the applications a namespace each",
+        )
+    yield (
+        ("service", pulumi_service),
+        f"the Pulumi name {pulumi_service!r} of its Service",
+        path,
+        "give one another name",
+    )
 
 
 def _workload_name_claims(application: ApplicationArgs) -> Iterator[NameClaim]:
     for number, workload in enumerate(application.spec.workloads):
         path, what = f"applications.{application.name}.workloads[{number}]", f"the {workload.kind} {workload.name!r}"
-        yield (application.namespace, workload.kind, workload.name), what, path, "name each workload once, with all its containers"
+        yield (
+            (application.namespace, workload.kind, workload.name),
+            what,
+            path,
+            "name each workload once, with all its containers",
+        )
 
 
 def _patch_name_claims(application: ApplicationArgs) -> Iterator[NameClaim]:
     for kind, name in dict.fromkeys((workload.kind, workload.name) for workload in application.spec.workloads):
         pulumi_name = workload_resource_name(application.name, kind, name)
-        yield (kind, pulumi_name), f"the Pulumi name {pulumi_name!r} with its {kind} {name!r}", f"applications.{application.name}", "give one another name"
+        yield (
+            (kind, pulumi_name),
+            f"the Pulumi name {pulumi_name!r} with its {kind} {name!r}",
+            f"applications.{application.name}",
+            "give one another name",
+        )
 
 
 def _database_name_claims(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
@@ -148,7 +195,12 @@ def _database_name_claims(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
     server = (access.backend.hosts, access.backend.port)
     for what, name in (("database", access.account.database), ("user", access.account.username)):
         if name is not None:
-            yield (what, server, name), f"the {what} {name!r} on that server", group.config_path, "give one another name"
+            yield (
+                (what, server, name),
+                f"the {what} {name!r} on that server",
+                group.config_path,
+                "give one another name",
+            )
 
 
 def _validate_unique(claims: Iterable[NameClaim]) -> Iterator[ConfigIssue]:

@@ -13,9 +13,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import DictSchema
 
 from components.application import ApplicationArgs, ApplicationSpec
-from components.arguments import DnsLabel, SpecModel
 from components.external_servers import ExternalServer, ExternalServerSpec
 from components.platform import NodePoolSpec, Platform
+from components.spec import DnsLabel, SpecModel
 from components.workload_patches import PatchedWorkload
 from preflight.cluster import ClusterKeys
 from stacks.checks import production_warnings, validate_applications
@@ -96,7 +96,11 @@ def parse_stack(raw: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> S
     if spec is not None:
         applications = _build_application_args(spec)
         lost_server = any(location[0] == "externalServers" for location, _ in found)
-        problems += [problem for problem in validate_applications(applications) if not (lost_server and problem.path.endswith(".server.provisionOn"))]
+        problems += [
+            problem
+            for problem in validate_applications(applications)
+            if not (lost_server and problem.path.endswith(".server.provisionOn"))
+        ]
         if not problems:
             notes = [*production_warnings(applications), *_unencrypted_secrets(spec, encrypted)]
             return Stack(spec=spec, applications=applications, warnings=tuple(map(str, notes)))
@@ -131,7 +135,10 @@ def _build_application_args(spec: StackSpec) -> tuple[ApplicationArgs, ...]:
         database_nodes=spec.database_nodes,
         external_servers={name: ExternalServer(name, server) for name, server in spec.external_servers.items()},
     )
-    return tuple(ApplicationArgs(name=name, spec=application, platform=platform) for name, application in spec.applications.items())
+    return tuple(
+        ApplicationArgs(name=name, spec=application, platform=platform)
+        for name, application in spec.applications.items()
+    )
 
 
 def _validate_values(raw: Mapping[str, Any]) -> tuple[StackSpec | None, list[tuple[Location, ConfigIssue]]]:
@@ -155,7 +162,15 @@ def _parse_model(raw: Mapping[str, Any]) -> StackSpec:
 
 def _remove_invalid_part(raw: dict[str, Any], location: Location) -> None:
     """Takes the part with a problem out of a mapping: the group, the server, or the key; then whatever it leaves empty."""
-    depth = 1 if location[0] not in ("applications", "servers") else 2 if location[0] == "externalServers" else 5 if "databases" in location[2:3] else 3
+    depth = (
+        1
+        if location[0] not in ("applications", "servers")
+        else 2
+        if location[0] == "externalServers"
+        else 5
+        if "databases" in location[2:3]
+        else 3
+    )
     trail: list[tuple[dict[Any, Any], Any]] = []
     node: Any = raw
     for step in location[:depth]:
@@ -182,4 +197,6 @@ def _unencrypted_secrets(spec: StackSpec, encrypted: Collection[str]) -> Iterato
     }
     for key, found in paths.items():
         for path in found if key not in encrypted else ():
-            yield ConfigIssue(path, f"is in plain text; encrypt it: pulumi config set --secret --path '{PROJECT}:{path}'")
+            yield ConfigIssue(
+                path, f"is in plain text; encrypt it: pulumi config set --secret --path '{PROJECT}:{path}'"
+            )

@@ -15,7 +15,14 @@ from components.names import APPLICATION_TYPE_TOKEN, DATABASE_GROUP_TYPE_TOKEN
 from stacks.config import Stack
 from stacks.problems import ConfigIssue, InvalidStackConfigError
 
-__all__ = ["READ_STACK_OUTPUTS_TOKEN", "PreviousState", "collect_component_outputs", "read_previous_state", "require_safe_update", "validate_update"]
+__all__ = [
+    "READ_STACK_OUTPUTS_TOKEN",
+    "PreviousState",
+    "collect_component_outputs",
+    "read_previous_state",
+    "require_safe_update",
+    "validate_update",
+]
 
 READ_STACK_OUTPUTS_TOKEN = "pulumi:pulumi:readStackResourceOutputs"
 RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -39,10 +46,14 @@ def read_previous_state() -> PreviousState:
     name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     for pause in (*RETRY_DELAYS_SECONDS, None):
         try:
-            return collect_component_outputs(invoke(READ_STACK_OUTPUTS_TOKEN, {"stackName": name}).value["outputs"].values())
+            return collect_component_outputs(
+                invoke(READ_STACK_OUTPUTS_TOKEN, {"stackName": name}).value["outputs"].values()
+            )
         except Exception as error:  # the SDK raises no class of its own
             if pause is None:
-                raise pulumi.RunError(f"what the stack was before cannot be read, and nothing was changed: {error}") from None
+                raise pulumi.RunError(
+                    f"what the stack was before cannot be read, and nothing was changed: {error}"
+                ) from None
             time.sleep(pause)
     raise AssertionError
 
@@ -52,7 +63,11 @@ def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> Previou
     outputs_by_type: dict[str, list[Mapping[str, Any]]] = {APPLICATION_TYPE_TOKEN: [], DATABASE_GROUP_TYPE_TOKEN: []}
     for resource in resources:
         outputs_by_type.get(resource["type"], []).append(resource.get("outputs") or {})
-    applications: dict[str, Any] = {found["name"]: {**found, "databases": {}} for found in outputs_by_type[APPLICATION_TYPE_TOKEN] if "name" in found}
+    applications: dict[str, Any] = {
+        found["name"]: {**found, "databases": {}}
+        for found in outputs_by_type[APPLICATION_TYPE_TOKEN]
+        if "name" in found
+    }
     for group in outputs_by_type[DATABASE_GROUP_TYPE_TOKEN]:
         if group.get("application") in applications:
             applications[group["application"]]["databases"].setdefault(group["engine"], {})[group["group"]] = group
@@ -68,19 +83,30 @@ def validate_update(previous: PreviousState, current: PreviousState) -> Iterator
             continue
         if old.get("protected") and old["namespace"] != new["namespace"]:
             yield ConfigIssue(
-                f"{path}.namespace", f"was {old['namespace']!r}, and nothing in it can move; put it back, or make another application and move the data"
+                f"{path}.namespace",
+                f"was {old['namespace']!r}, and nothing in it can move; put it back, or make another application and move the data",
             )
         for engine, groups in old["databases"].items():
             for group, was in groups.items():
-                yield from _validate_group_change(f"{path}.databases.{engine}.{group}", was, new["databases"].get(engine, {}).get(group))
+                yield from _validate_group_change(
+                    f"{path}.databases.{engine}.{group}", was, new["databases"].get(engine, {}).get(group)
+                )
 
 
 def _validate_removed_application(path: str, old: Mapping[str, Any]) -> Iterator[ConfigIssue]:
     """An application that is gone, with what it held."""
-    held = [f"{engine}.{group}" for engine, groups in old["databases"].items() for group, was in groups.items() if was.get("protected")]
+    held = [
+        f"{engine}.{group}"
+        for engine, groups in old["databases"].items()
+        for group, was in groups.items()
+        if was.get("protected")
+    ]
     if held or old.get("protected"):
         what = f"its databases {', '.join(held)}" if held else "its namespace"
-        yield ConfigIssue(path, f"was taken away or renamed, and with it {what}; put it back, or, to part with that, {UNPROTECT_HINT} take it away")
+        yield ConfigIssue(
+            path,
+            f"was taken away or renamed, and with it {what}; put it back, or, to part with that, {UNPROTECT_HINT} take it away",
+        )
 
 
 def _validate_group_change(path: str, old: Mapping[str, Any], new: Mapping[str, Any] | None) -> Iterator[ConfigIssue]:
@@ -88,7 +114,8 @@ def _validate_group_change(path: str, old: Mapping[str, Any], new: Mapping[str, 
     if new is None:
         if old.get("protected"):
             yield ConfigIssue(
-                path, f"was taken away, renamed, or moved to another engine; put it back, or, to part with its data, {UNPROTECT_HINT} take it away"
+                path,
+                f"was taken away, renamed, or moved to another engine; put it back, or, to part with its data, {UNPROTECT_HINT} take it away",
             )
         return
     if old.get("series") and new.get("series"):
@@ -100,7 +127,10 @@ def _validate_group_change(path: str, old: Mapping[str, Any], new: Mapping[str, 
 def _validate_version_change(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[ConfigIssue]:
     """Another program or series for data that is there."""
     if old["variant"] != new["variant"]:
-        yield ConfigIssue(f"{path}.variant", f"was created as {old['variant']!r}, whose data {new['variant']!r} is not given to open; {MIGRATION_HINT}")
+        yield ConfigIssue(
+            f"{path}.variant",
+            f"was created as {old['variant']!r}, whose data {new['variant']!r} is not given to open; {MIGRATION_HINT}",
+        )
     elif old["series"] != new["series"]:
         yield ConfigIssue(
             f"{path}.server.version",
@@ -112,7 +142,11 @@ def _validate_placement_change(path: str, old: Mapping[str, Any], new: Mapping[s
     """Another place for an application whose data stays where it was."""
     if old["kind"] != new["kind"]:
         yield ConfigIssue(
-            f"{path}.server.kind", f"was {old['kind']!r}, and the data would stay there; put it back, or {UNPROTECT_HINT} make it {new['kind']!r}"
+            f"{path}.server.kind",
+            f"was {old['kind']!r}, and the data would stay there; put it back, or {UNPROTECT_HINT} make it {new['kind']!r}",
         )
     elif old.get("server") != new.get("server"):
-        yield ConfigIssue(f"{path}.server.provisionOn", f"was {old.get('server')!r}, and the data would stay there; put it back, or {UNPROTECT_HINT} change it")
+        yield ConfigIssue(
+            f"{path}.server.provisionOn",
+            f"was {old.get('server')!r}, and the data would stay there; put it back, or {UNPROTECT_HINT} change it",
+        )

@@ -54,7 +54,9 @@ class InvalidStackConfigError(pulumi.RunError):
         self.problems = sorted(set(issues))
         count = len(self.problems)
         lines = "\n".join(f"  {problem}" for problem in self.problems)
-        super().__init__(f"the stack's configuration has {count} mistake{'' if count == 1 else 's'}; nothing was changed:\n{lines}")
+        super().__init__(
+            f"the stack's configuration has {count} mistake{'' if count == 1 else 's'}; nothing was changed:\n{lines}"
+        )
 
 
 def format_path(location: Location) -> str:
@@ -109,7 +111,9 @@ def _format_message(details: ErrorDetails, location: Location, known: list[str])
         "string_pattern_mismatch": lambda: _pattern_rule(context["pattern"]),
         "value_error": lambda: str(context["error"]),
     }
-    return _format_value(context.get("tag", value), location) + rules[kind]() if kind in rules else details["msg"].lower()
+    return (
+        _format_value(context.get("tag", value), location) + rules[kind]() if kind in rules else details["msg"].lower()
+    )
 
 
 def _pattern_rule(pattern: str) -> str:

@@ -51,9 +51,21 @@ def _administrator_endpoints(path: str, server: ExternalServerSpec, wanted: tupl
     host, port = server.administrator_endpoint
     account = {"username": server.administrator.username, "password": server.administrator.password.get_secret_value()}
     ca = server.ca_file.path if server.ca_file else None
-    yield Endpoint(path=path, engine=server.engine, host=host, port=port, tls=server.tls, ca=ca, account=account, administrator=True, wanted=wanted)
+    yield Endpoint(
+        path=path,
+        engine=server.engine,
+        host=host,
+        port=port,
+        tls=server.tls,
+        ca=ca,
+        account=account,
+        administrator=True,
+        wanted=wanted,
+    )
     for other in server.host[1:] if server.administrator.host is None else ():
-        yield Endpoint(path=f"{path}.host", engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account)
+        yield Endpoint(
+            path=f"{path}.host", engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account
+        )
 
 
 def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> Wanted | None:
@@ -63,15 +75,28 @@ def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousS
     made = databases.get(group.engine.name, {}).get(group.group_name, {}).get("server")
     if access.external_server_name != server or made == server:
         return None
-    return Wanted(path=group.config_path, username=access.account.username or "", database=access.account.database or "", extensions=access.extensions)
+    return Wanted(
+        path=group.config_path,
+        username=access.account.username or "",
+        database=access.account.database or "",
+        extensions=access.extensions,
+    )
 
 
 def _existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
     """The addresses of a server on which the account exists."""
     access = group.server_access
-    if access.external_server_name is not None or access.backend is None or isinstance(access.password_source, GeneratedPassword):
+    if (
+        access.external_server_name is not None
+        or access.backend is None
+        or isinstance(access.password_source, GeneratedPassword)
+    ):
         return
-    credential = {group.engine.credential_key: access.password_source.get_secret_value()} if access.password_source and group.engine.credential_key else {}
+    credential = (
+        {group.engine.credential_key: access.password_source.get_secret_value()}
+        if access.password_source and group.engine.credential_key
+        else {}
+    )
     for host in access.backend.hosts:
         yield Endpoint(
             path=f"{group.config_path}.server",
@@ -92,14 +117,20 @@ def main(arguments: list[str]) -> int:
     try:
         configuration = _run_pulumi_json("config", "--json", "--show-secrets", "--stack", arguments[0])
         values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
-        stack = parse_pulumi_config(values, encrypted={key for key, entry in configuration.items() if entry.get("secret")})
+        stack = parse_pulumi_config(
+            values, encrypted={key for key, entry in configuration.items() if entry.get("secret")}
+        )
         state = _run_pulumi_json("stack", "export", "--stack", arguments[0])["deployment"] or {}
         found = list(list_endpoints(stack, collect_component_outputs(state.get("resources", []))))
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     failures = check(found, TOTAL_TIMEOUT_SECONDS)
-    print(report(failures) if failures else f"addresses of external servers that were checked: {len(found)}; each can be used")
+    print(
+        report(failures)
+        if failures
+        else f"addresses of external servers that were checked: {len(found)}; each can be used"
+    )
     return 1 if failures else 0
 
 

@@ -19,7 +19,9 @@ __all__ = ["resolve_workloads"]
 WorkloadReader = Callable[[Collection[Place], ClusterKeys], Mapping[Place, Found | None]]
 
 
-def resolve_workloads(stack: Stack, keys: ClusterKeys | None, previous: PreviousState, reader: WorkloadReader = look) -> Stack:
+def resolve_workloads(
+    stack: Stack, keys: ClusterKeys | None, previous: PreviousState, reader: WorkloadReader = look
+) -> Stack:
     """The stack with those of its workloads that the cluster has, a warning for each of the others, and those that are gone.
 
     `previous` is what the stack was at its last update.
@@ -32,10 +34,16 @@ def resolve_workloads(stack: Stack, keys: ClusterKeys | None, previous: Previous
         for number, spec in enumerate(application.spec.workloads)
     ]
     patched = list(_previously_patched(previous))
-    places = dict.fromkeys([*(entry.place for entry in wanted), *((old.namespace, old.kind, old.name) for old in patched)])
+    places = dict.fromkeys(
+        [*(entry.place for entry in wanted), *((old.namespace, old.kind, old.name) for old in patched)]
+    )
     if not places:
         return stack
-    found = _read_workloads(places, keys, reader) if keys else {entry.place: _assume_workload(entry.spec) for entry in wanted}
+    found = (
+        _read_workloads(places, keys, reader)
+        if keys
+        else {entry.place: _assume_workload(entry.spec) for entry in wanted}
+    )
     workloads: dict[str, list[WorkloadPatch]] = {}
     notes: list[ConfigIssue] = []
     for entry in wanted:
@@ -45,9 +53,16 @@ def resolve_workloads(stack: Stack, keys: ClusterKeys | None, previous: Previous
             workloads.setdefault(entry.application.name, []).append(_workload_patch(entry, there, containers))
     return dataclasses.replace(
         stack,
-        applications=tuple(dataclasses.replace(application, workloads=tuple(workloads.get(application.name, ()))) for application in stack.applications),
+        applications=tuple(
+            dataclasses.replace(application, workloads=tuple(workloads.get(application.name, ())))
+            for application in stack.applications
+        ),
         warnings=(*stack.warnings, *map(str, notes)),
-        removed_workloads=tuple(old for old in patched if keys and not found[old.namespace, old.kind, old.name] and not _is_still_patched(workloads, old)),
+        removed_workloads=tuple(
+            old
+            for old in patched
+            if keys and not found[old.namespace, old.kind, old.name] and not _is_still_patched(workloads, old)
+        ),
     )
 
 
@@ -62,7 +77,9 @@ def _previously_patched(previous: PreviousState) -> Iterator[PatchedWorkload]:
 
 def _is_still_patched(workloads: Mapping[str, Collection[WorkloadPatch]], old: PatchedWorkload) -> bool:
     """Whether a workload of that name, in another namespace, is given its variables now."""
-    return any((old.kind, old.name) == (workload.kind, workload.name) for workload in workloads.get(old.application, ()))
+    return any(
+        (old.kind, old.name) == (workload.kind, workload.name) for workload in workloads.get(old.application, ())
+    )
 
 
 @dataclass(frozen=True)
@@ -81,16 +98,24 @@ class _WorkloadEntry:
         return f"the {self.spec.kind} {self.spec.name!r}"
 
 
-def _read_workloads(places: Collection[Place], keys: ClusterKeys, read_workloads: WorkloadReader) -> Mapping[Place, Found | None]:
+def _read_workloads(
+    places: Collection[Place], keys: ClusterKeys, read_workloads: WorkloadReader
+) -> Mapping[Place, Found | None]:
     try:
         return read_workloads(places, keys)
     except ClusterError as error:
-        raise pulumi.RunError(f"the workloads of the stack cannot be looked for, and nothing was changed: {error}") from None
+        raise pulumi.RunError(
+            f"the workloads of the stack cannot be looked for, and nothing was changed: {error}"
+        ) from None
 
 
 def _assume_workload(spec: WorkloadSpec) -> Found | None:
     """A workload as it would be where there is no cluster to ask."""
-    return Found(revision="", annotations={}, containers={name: FoundContainer() for name in spec.containers}) if spec.containers else None
+    return (
+        Found(revision="", annotations={}, containers={name: FoundContainer() for name in spec.containers})
+        if spec.containers
+        else None
+    )
 
 
 def _warnings(entry: _WorkloadEntry, found: Found | None) -> Iterator[ConfigIssue]:
@@ -104,10 +129,15 @@ def _warnings(entry: _WorkloadEntry, found: Found | None) -> Iterator[ConfigIssu
         return
     for name in entry.spec.containers or ():
         if name not in found.containers:
-            yield ConfigIssue(f"{entry.path}.container", f"{entry} has no container {name!r}; it has {', '.join(sorted(found.containers))}")
+            yield ConfigIssue(
+                f"{entry.path}.container",
+                f"{entry} has no container {name!r}; it has {', '.join(sorted(found.containers))}",
+            )
     for container in _container_patches(entry, found):
         conflicting = sorted({*entry.application.variable_names()} - {*container.variables})
-        conflicting += sorted(mount.path for mount in entry.application.volume_mounts() if mount not in container.mounts)
+        conflicting += sorted(
+            mount.path for mount in entry.application.volume_mounts() if mount not in container.mounts
+        )
         if conflicting:
             yield ConfigIssue(
                 entry.path,
@@ -121,9 +151,15 @@ def _container_patches(entry: _WorkloadEntry, found: Found) -> Iterator[Containe
     for name, observed in found.containers.items():
         if entry.spec.containers is None or name in entry.spec.containers:
             variables = tuple(
-                variable for variable in entry.application.variable_names() if observed.variables.get(variable, ()) in ((), _secret_key_ref(entry, variable))
+                variable
+                for variable in entry.application.variable_names()
+                if observed.variables.get(variable, ()) in ((), _secret_key_ref(entry, variable))
             )
-            mounts = tuple(mount for mount in entry.application.volume_mounts() if observed.mounts.get(mount.path, mount.volume) == mount.volume)
+            mounts = tuple(
+                mount
+                for mount in entry.application.volume_mounts()
+                if observed.mounts.get(mount.path, mount.volume) == mount.volume
+            )
             yield ContainerPatch(name=name, variables=variables, mounts=mounts)
 
 
@@ -134,16 +170,20 @@ def _secret_key_ref(entry: _WorkloadEntry, variable: str) -> tuple[str, str]:
 
 def _workload_patch(entry: _WorkloadEntry, found: Found, containers: tuple[ContainerPatch, ...]) -> WorkloadPatch:
     """What is put into a workload, and whether it is there already: as the annotation has it, and none of it taken out since."""
-    workload = WorkloadPatch(kind=entry.spec.kind, name=entry.spec.name, containers=containers, rollout_seconds=entry.spec.rollout_seconds)
+    workload = WorkloadPatch(
+        kind=entry.spec.kind, name=entry.spec.name, containers=containers, rollout_seconds=entry.spec.rollout_seconds
+    )
     digest, _, revision = found.annotations.get(APPLIED_ANNOTATION, "").partition("-")
     same = (digest, revision.partition(".")[0]) == (workload.digest, found.revision.partition(".")[0])
     if same and all(_is_up_to_date(entry, found.containers[container.name], container) for container in containers):
         return dataclasses.replace(workload, applied_digest=found.annotations[APPLIED_ANNOTATION], up_to_date=True)
-    return dataclasses.replace(workload, applied_digest=f"{workload.digest}-{found.revision}" if found.revision else None)
+    return dataclasses.replace(
+        workload, applied_digest=f"{workload.digest}-{found.revision}" if found.revision else None
+    )
 
 
 def _is_up_to_date(entry: _WorkloadEntry, there: FoundContainer, container: ContainerPatch) -> bool:
     """Whether a container has everything that is put into it."""
-    return all(there.variables.get(variable) == _secret_key_ref(entry, variable) for variable in container.variables) and all(
-        there.mounts.get(mount.path) == mount.volume for mount in container.mounts
-    )
+    return all(
+        there.variables.get(variable) == _secret_key_ref(entry, variable) for variable in container.variables
+    ) and all(there.mounts.get(mount.path) == mount.volume for mount in container.mounts)

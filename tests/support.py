@@ -29,7 +29,13 @@ NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 STATEFUL_SET = "kubernetes:apps/v1:StatefulSet"
 PROVIDERS = "pulumi:providers:"
 
-EXISTING_SERVER = {"kind": "external", "host": "db.example.org", "database": "shop", "username": "shop", "password": CANARY}
+EXISTING_SERVER = {
+    "kind": "external",
+    "host": "db.example.org",
+    "database": "shop",
+    "username": "shop",
+    "password": CANARY,
+}
 """A server with an account that is there already."""
 
 ENGINES_WITH_SERVER = [name for name, engine in ENGINES.items() if engine.build_runtime]
@@ -47,21 +53,30 @@ def release(variant: Variant, series: str) -> str:
 
 def managed_server(engine: str, kind: str = "local", *, variant: str | None = None, **keys: Any) -> dict[str, Any]:
     """A server that the program runs, with what must be said of it."""
-    needed = {"image": IMAGE} if engine in ENGINES_WITH_SERVER and ENGINES[engine].get_variant(variant).image is None else {}
+    needed = (
+        {"image": IMAGE} if engine in ENGINES_WITH_SERVER and ENGINES[engine].get_variant(variant).image is None else {}
+    )
     return {"kind": kind, **needed, **keys}
 
 
 def existing_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[str, Any]:
     """A server with an account that is there already: with all that can be said of it, or what must be."""
     account = {
-        key: CANARY if key in ("password", "token") else f"its-{key}" for key, necessary in ENGINES[engine].existing_account_keys.items() if whole or necessary
+        key: CANARY if key in ("password", "token") else f"its-{key}"
+        for key, necessary in ENGINES[engine].existing_account_keys.items()
+        if whole or necessary
     }
     return {"kind": "external", "host": f"{engine}.example.org", **account, **keys}
 
 
 def external_server(engine: str, **changes: Any) -> dict[str, Any]:
     """An entry of `servers`."""
-    return {"engine": engine, "host": f"{engine}.example.org", "administrator": {"username": "provisioner", "password": CANARY}, **changes}
+    return {
+        "engine": engine,
+        "host": f"{engine}.example.org",
+        "administrator": {"username": "provisioner", "password": CANARY},
+        **changes,
+    }
 
 
 def provisioned_on(name: str) -> dict[str, Any]:
@@ -103,7 +118,9 @@ def record_stack(raw: Mapping[str, Any]) -> Recorder:
 def get_resource(recorder: Recorder, token: str, name: str) -> Registration:
     """The one registration of a type and a name."""
     found = [registration for registration in recorder.resources_of_type(token) if registration.name == name]
-    assert len(found) == 1, f"{len(found)} of {token} {name}; there are {[registration.name for registration in recorder.resources_of_type(token)]}"
+    assert len(found) == 1, (
+        f"{len(found)} of {token} {name}; there are {[registration.name for registration in recorder.resources_of_type(token)]}"
+    )
     return found[0]
 
 
@@ -127,12 +144,25 @@ def urns(*registrations: Registration) -> set[str]:
 
 def inputs_by_urn(recorder: Recorder, without: Collection[str] = ()) -> dict[str, Mapping[str, Any]]:
     """Every registration's inputs, but for those of some types."""
-    return {urn: registration.inputs for urn, registration in recorder.registrations.items() if registration.type not in without}
+    return {
+        urn: registration.inputs
+        for urn, registration in recorder.registrations.items()
+        if registration.type not in without
+    }
 
 
 def pod_security_violations(pod: dict[str, Any]) -> Iterator[str]:
     """What a Pod's specification has against Pod Security `restricted` (Kubernetes' documentation, "Pod Security Standards")."""
-    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    allowed = {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
     whole = pod.get("securityContext", {})
     if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
         yield "shares a namespace of its node"
@@ -156,6 +186,7 @@ def _restricted_container(container: dict[str, Any], context: dict[str, Any]) ->
         "runAsNonRoot": context.get("runAsNonRoot") is True,
         "runAsUser": context.get("runAsUser") != 0,
         "seccompProfile": context.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
-        "capabilities": "ALL" in capabilities.get("drop", []) and set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
+        "capabilities": "ALL" in capabilities.get("drop", [])
+        and set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
     }
     yield from (rule for rule, held in kept.items() if not held)

@@ -55,7 +55,11 @@ def test_every_engine_has_a_page_and_no_other_page_is_there() -> None:
 
 
 def test_the_readmes_table_is_that_of_the_engines() -> None:
-    found = re.findall(r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    found = re.findall(
+        r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \|",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE,
+    )
     assert [name for name, *_ in found] == sorted(ENGINES)
     for name, target, variants, port in found:
         assert target == name
@@ -84,7 +88,11 @@ def test_a_page_has_the_uri_and_the_port(engine: str) -> None:
 
 @engines
 def test_a_page_has_every_variant_with_its_image_series_and_default(engine: str) -> None:
-    found = {re.sub(r"^variant `(.*)`$", r"\1", name): value for name, value in rows(page(engine)).items() if name.startswith("variant ")}
+    found = {
+        re.sub(r"^variant `(.*)`$", r"\1", name): value
+        for name, value in rows(page(engine)).items()
+        if name.startswith("variant ")
+    }
     assert list(found) == [variant.name for variant in ENGINES[engine].variants]
     for variant in ENGINES[engine].variants:
         said = found[variant.name]
@@ -99,7 +107,11 @@ def test_a_page_has_every_variant_with_its_image_series_and_default(engine: str)
 
 @engines
 def test_a_page_has_the_kinds_that_fit(engine: str) -> None:
-    kinds = ["local", *(["dedicated"] if ENGINES[engine].build_runtime else []), *(["external"] if ENGINES[engine].port else [])]
+    kinds = [
+        "local",
+        *(["dedicated"] if ENGINES[engine].build_runtime else []),
+        *(["external"] if ENGINES[engine].port else []),
+    ]
     assert quoted(rows(page(engine))["kinds"]) == kinds
 
 
@@ -110,7 +122,9 @@ def test_a_page_says_what_must_and_what_may_be_said_of_an_account(engine: str) -
     if record.provisioner or record.port is None:
         return
     must, _, may = rows(page(engine))["on external servers"].partition("; if there are any:")
-    assert {key for key in quoted(must) if key in record.existing_account_keys} == {key for key, necessary in record.existing_account_keys.items() if necessary}
+    assert {key for key in quoted(must) if key in record.existing_account_keys} == {
+        key for key, necessary in record.existing_account_keys.items() if necessary
+    }
     assert {key for key in quoted(may) if key in record.existing_account_keys} == {
         key for key, necessary in record.existing_account_keys.items() if not necessary
     }
@@ -152,19 +166,26 @@ def test_the_example_of_a_page_is_one_that_the_program_takes(engine: str) -> Non
             for spec in groups.values()
             if spec and isinstance(spec.get("server"), dict) and "on" in spec["server"]
         }
-        raw = {"externalServers": {name: external_server(of) for name, of in names.items()}, "applications": {"shop": example}}
+        raw = {
+            "externalServers": {name: external_server(of) for name, of in names.items()},
+            "applications": {"shop": example},
+        }
         assert config_issues(raw) == []
 
 
 def test_the_example_of_the_readme_is_one_that_the_program_takes() -> None:
     (content,) = [_opened(yaml.load(block, Loader)) for block in blocks((ROOT / "README.md").read_text(), "yaml")]  # noqa: S506 (a SafeLoader)
-    assert config_issues({key.removeprefix("database-groups:"): value for key, value in content["config"].items()}) == []
+    assert (
+        config_issues({key.removeprefix("database-groups:"): value for key, value in content["config"].items()}) == []
+    )
 
 
 @cache
 def anchors(path: Path) -> set[str]:
     """The headings of a page as links name them."""
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -186,7 +207,12 @@ def test_the_program_is_not_said_to_take_keys_that_it_does_not(path: Path) -> No
     for block in blocks(path.read_text(), "yaml"):
         content = yaml.load(block, Loader)  # noqa: S506 (a SafeLoader)
         if isinstance(content, dict) and "database-groups:applications" in content.get("config", {}):
-            assert config_issues({key.removeprefix("database-groups:"): value for key, value in _opened(content["config"]).items()}) == []
+            assert (
+                config_issues(
+                    {key.removeprefix("database-groups:"): value for key, value in _opened(content["config"]).items()}
+                )
+                == []
+            )
 
 
 def test_the_way_to_a_newer_version_is_told_of_every_engine() -> None:
@@ -240,7 +266,11 @@ def test_a_page_says_what_an_application_is_told_of_tls(engine: str) -> None:
 
 def uri_with(engine: str, tls: str) -> str:
     """The URI of an account with the parts that the engine's accounts have."""
-    parts = {key: "0" if (engine, key) == ("redis", "database") else key for key in ("password", "database") if key in KEYS[engine]}
+    parts = {
+        key: "0" if (engine, key) == ("redis", "database") else key
+        for key in ("password", "database")
+        if key in KEYS[engine]
+    }
     username = "user" if "username" in KEYS[engine] else None
     host = "server" if tls == "verify-full" else None
     connection = Connection(

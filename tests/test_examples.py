@@ -46,12 +46,16 @@ def of(stack: str, kind: str) -> list[dict[str, Any]]:
 
 @stacks
 def test_an_example_registers_the_resources_that_are_stored(stack: str) -> None:
-    lines = sorted(f"{registration.type} {registration.name}" for registration in recorded(stack).registrations.values())
+    lines = sorted(
+        f"{registration.type} {registration.name}" for registration in recorded(stack).registrations.values()
+    )
     text = "\n".join([*lines, ""])
     path = FOLDER / f"{stack}.txt"
     if os.environ.get(UPDATE):
         path.write_text(text)
-    assert path.read_text() == text, f"if that is meant, write tests/examples/ anew: {UPDATE}=1 .venv/bin/python -m pytest tests/test_examples.py"
+    assert path.read_text() == text, (
+        f"if that is meant, write tests/examples/ anew: {UPDATE}=1 .venv/bin/python -m pytest tests/test_examples.py"
+    )
 
 
 def test_no_list_is_stored_for_a_stack_that_is_none() -> None:
@@ -70,7 +74,12 @@ def test_rendering_a_second_time_gives_the_same(stack: str) -> None:
 def test_no_credential_is_in_what_is_rendered(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offline.recorder, "PASSWORD", CANARY)
     recorder = render_stack(stack)
-    texts = [*render_manifests(recorder).values(), render_summary(recorder), render_diagram(recorder), to_json_text(recorder.stack_outputs())]
+    texts = [
+        *render_manifests(recorder).values(),
+        render_summary(recorder),
+        render_diagram(recorder),
+        to_json_text(recorder.stack_outputs()),
+    ]
     hidden = {word for secret in (CANARY, GIVEN) for word in (secret, *_encoded(secret))}
     assert [word for word in hidden for text in texts if word in text] == []
 
@@ -97,7 +106,9 @@ def test_stack_outputs_are_names_only(stack: str) -> None:
     for application in outputs["applications"].values():
         assert set(application) == {"namespace", "secret", "protected", "workloads", "databases"}
         for groups in application["databases"].values():
-            assert all(set(group) <= keys and keys - set(group) <= {"version", "series", "server"} for group in groups.values())
+            assert all(
+                set(group) <= keys and keys - set(group) <= {"version", "series", "server"} for group in groups.values()
+            )
 
 
 @stacks
@@ -110,7 +121,13 @@ def test_the_summary_and_the_diagram_tell_every_group(stack: str) -> None:
         for engine, groups in application["databases"].items():
             for group, said in groups.items():
                 line = next(line for line in told.splitlines() if line.split()[:1] == [f"{engine}.{group}"])
-                assert line.split()[1:] == [said["variant"], said.get("version") or "-", said["kind"], said["service"], said["secret"]]
+                assert line.split()[1:] == [
+                    said["variant"],
+                    said.get("version") or "-",
+                    said["kind"],
+                    said["service"],
+                    said["secret"],
+                ]
                 assert f"{{{{{said['service']}}}}}" in drawn
 
 
@@ -126,9 +143,11 @@ def test_every_object_of_the_cluster_is_rendered_once(stack: str) -> None:
     registered = [found for found in recorded(stack).registrations.values() if found.type.startswith("kubernetes:")]
     names = [(found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]) for found in objects(stack)]
     assert len(names) == len(set(names)) == len(registered)
-    assert [found["kind"] for text in render_manifests(recorded(stack)).values() for found in list(yaml.safe_load_all(text))[:1]] == ["Namespace"] * len(
-        render_manifests(recorded(stack))
-    )
+    assert [
+        found["kind"]
+        for text in render_manifests(recorded(stack)).values()
+        for found in list(yaml.safe_load_all(text))[:1]
+    ] == ["Namespace"] * len(render_manifests(recorded(stack)))
 
 
 @stacks
@@ -184,7 +203,11 @@ def test_a_pod_is_given_no_account_of_the_cluster_and_writes_only_where_it_must(
 
 def test_the_examples_show_all_that_there_is() -> None:
     """Every engine, every kind, both forms of an external Service, a provisioned group and two applications."""
-    applications = {name: application for stack in STACKS for name, application in recorded(stack).stack_outputs()["applications"].items()}
+    applications = {
+        name: application
+        for stack in STACKS
+        for name, application in recorded(stack).stack_outputs()["applications"].items()
+    }
     shown = [
         (engine, group["kind"])
         for stack in STACKS

@@ -17,5 +17,8 @@ from components.engines.sqlite import SQLITE
 __all__ = ["ENGINES"]
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
-    {engine.name: engine for engine in (ELASTICSEARCH, GLUSTERFS, INFLUXDB, MONGODB, MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)}
+    {
+        engine.name: engine
+        for engine in (ELASTICSEARCH, GLUSTERFS, INFLUXDB, MONGODB, MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)
+    }
 )

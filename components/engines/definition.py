@@ -10,7 +10,15 @@ import pulumi
 from components.connection import Connection
 from components.engines.settings_file import SettingsFile
 
-__all__ = ["Account", "AdministratorConnection", "Engine", "Provisioner", "ProvisioningRequest", "ServerRuntime", "Variant"]
+__all__ = [
+    "Account",
+    "AdministratorConnection",
+    "Engine",
+    "Provisioner",
+    "ProvisioningRequest",
+    "ServerRuntime",
+    "Variant",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +129,13 @@ class ProvisionFunction(Protocol):
     """
 
     def __call__(
-        self, name: str, request: ProvisioningRequest, *, data_opts: pulumi.ResourceOptions, opts: pulumi.ResourceOptions, depends_on: Sequence[pulumi.Resource]
+        self,
+        name: str,
+        request: ProvisioningRequest,
+        *,
+        data_opts: pulumi.ResourceOptions,
+        opts: pulumi.ResourceOptions,
+        depends_on: Sequence[pulumi.Resource],
     ) -> pulumi.Resource: ...
 
 

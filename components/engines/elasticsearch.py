@@ -6,11 +6,11 @@ who may do what. The superuser `elastic` is switched off with the rest of the re
 
 from collections.abc import Mapping
 
-from components.arguments import SettingValue
 from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ServerRuntime, Variant
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
 from components.names import database_account_name
+from components.spec import SettingValue
 
 __all__ = ["ELASTICSEARCH"]
 
@@ -41,7 +41,11 @@ def _build_uri(connection: Connection) -> str:
 
 def _reject_environment_reference(name: str, values: Mapping[str, SettingValue]) -> str | None:
     """Why a value cannot be one that Elasticsearch fills in from the environment, where the password is."""
-    return "holds '${', which Elasticsearch would replace from the server's environment" if "${" in str(values[name]) else None
+    return (
+        "holds '${', which Elasticsearch would replace from the server's environment"
+        if "${" in str(values[name])
+        else None
+    )
 
 
 START = """\

@@ -33,7 +33,11 @@ CAPABILITIES = (
 
 
 def _build_uri(connection: Connection) -> str:
-    return build_uri("glusterfs", Connection(engine=connection.engine, provider=connection.provider, host=connection.host), connection.engine_keys["volume"])
+    return build_uri(
+        "glusterfs",
+        Connection(engine=connection.engine, provider=connection.provider, host=connection.host),
+        connection.engine_keys["volume"],
+    )
 
 
 START = """\
@@ -112,12 +116,15 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
 GLUSTERFS = Engine(
     name="glusterfs",
     port=24007,
-    variants=(Variant(name="glusterfs", image=None, supported_series=("10", "11"), default_version="11", run_as_user=0),),
+    variants=(
+        Variant(name="glusterfs", image=None, supported_series=("10", "11"), default_version="11", run_as_user=0),
+    ),
     build_uri=_build_uri,
     build_account=lambda application, group: Account(engine_keys={"volume": database_account_name(application, group)}),
     build_runtime=_build_runtime,
     settings_file=SettingsFile(
-        render=lambda values: render_assignments(values, sign=" = ", true="on", false="off"), reserved_names=frozenset(RESERVED_SETTINGS)
+        render=lambda values: render_assignments(values, sign=" = ", true="on", false="off"),
+        reserved_names=frozenset(RESERVED_SETTINGS),
     ),
     credential_key=None,
     existing_account_keys={"volume": True},

@@ -169,12 +169,21 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
 INFLUXDB = Engine(
     name="influxdb",
     port=8086,
-    variants=(Variant(name="influxdb", image="docker.io/library/influxdb", supported_series=("2.7", "2.8"), default_version="2.7", run_as_user=1000),),
+    variants=(
+        Variant(
+            name="influxdb",
+            image="docker.io/library/influxdb",
+            supported_series=("2.7", "2.8"),
+            default_version="2.7",
+            run_as_user=1000,
+        ),
+    ),
     build_uri=_build_uri,
     build_account=_build_account,
     build_runtime=_build_runtime,
     settings_file=SettingsFile(
-        render=lambda values: render_assignments(values, sign=": ", true="true", false="false", quote=quote_json), reserved_names=frozenset(RESERVED_SETTINGS)
+        render=lambda values: render_assignments(values, sign=": ", true="true", false="false", quote=quote_json),
+        reserved_names=frozenset(RESERVED_SETTINGS),
     ),
     credential_key="token",
     supports_tls_in_uri=True,

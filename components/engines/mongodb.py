@@ -45,7 +45,12 @@ RESERVED_SETTINGS = {
 def _build_uri(connection: Connection) -> str:
     # A user is kept in the database that it was made in, and is looked up in `admin` unless the URI says where.
     query = {"authSource": connection.database} if connection.username and connection.database else {}
-    return build_uri("mongodb", connection, connection.database or "", {**query, **URI_OPTIONS_BY_TLS_MODE.get(connection.tls or "", {})})
+    return build_uri(
+        "mongodb",
+        connection,
+        connection.database or "",
+        {**query, **URI_OPTIONS_BY_TLS_MODE.get(connection.tls or "", {})},
+    )
 
 
 START = """\
@@ -90,12 +95,24 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
 MONGODB = Engine(
     name="mongodb",
     port=27017,
-    variants=(Variant(name="mongodb", image="docker.io/library/mongo", supported_series=("7.0", "8.0"), default_version="8.0", run_as_user=999),),
+    variants=(
+        Variant(
+            name="mongodb",
+            image="docker.io/library/mongo",
+            supported_series=("7.0", "8.0"),
+            default_version="8.0",
+            run_as_user=999,
+        ),
+    ),
     build_uri=_build_uri,
-    build_account=lambda application, group: Account(username=database_account_name(application, group), database=database_account_name(application, group)),
+    build_account=lambda application, group: Account(
+        username=database_account_name(application, group), database=database_account_name(application, group)
+    ),
     build_runtime=_build_runtime,
     max_database_name_length=63,
-    settings_file=SettingsFile(render=render_nested_json, reserved_names=frozenset(RESERVED_SETTINGS), rejection_reason=reject_value_and_map),
+    settings_file=SettingsFile(
+        render=render_nested_json, reserved_names=frozenset(RESERVED_SETTINGS), rejection_reason=reject_value_and_map
+    ),
     supports_tls_in_uri=True,
     existing_account_keys={"database": True, "username": False, "password": False},
 )

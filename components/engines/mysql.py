@@ -10,7 +10,15 @@ import pulumi
 import pulumi_mysql as mysql
 
 from components.connection import Connection, build_uri
-from components.engines.definition import Account, AdministratorConnection, Engine, Provisioner, ProvisioningRequest, ServerRuntime, Variant
+from components.engines.definition import (
+    Account,
+    AdministratorConnection,
+    Engine,
+    Provisioner,
+    ProvisioningRequest,
+    ServerRuntime,
+    Variant,
+)
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
 from components.names import database_account_name
 
@@ -25,7 +33,12 @@ MAX_CONNECTION_LIFETIME_SECONDS = 1
 
 
 def _build_uri(connection: Connection) -> str:
-    return build_uri("mysql", connection, connection.database or "", {"ssl-mode": SSL_MODE_BY_TLS_MODE[connection.tls]} if connection.tls else None)
+    return build_uri(
+        "mysql",
+        connection,
+        connection.database or "",
+        {"ssl-mode": SSL_MODE_BY_TLS_MODE[connection.tls]} if connection.tls else None,
+    )
 
 
 def _build_runtime(variant: Variant, _version: str) -> ServerRuntime:
@@ -79,9 +92,16 @@ def _create_provider(name: str, administrator: AdministratorConnection) -> pulum
 
 
 def _provision_database(
-    name: str, request: ProvisioningRequest, *, data_opts: pulumi.ResourceOptions, opts: pulumi.ResourceOptions, depends_on: Sequence[pulumi.Resource]
+    name: str,
+    request: ProvisioningRequest,
+    *,
+    data_opts: pulumi.ResourceOptions,
+    opts: pulumi.ResourceOptions,
+    depends_on: Sequence[pulumi.Resource],
 ) -> pulumi.Resource:
-    user = mysql.User(f"{name}-user", user=request.username, host=ANY_HOST, plaintext_password=request.password, opts=data_opts)
+    user = mysql.User(
+        f"{name}-user", user=request.username, host=ANY_HOST, plaintext_password=request.password, opts=data_opts
+    )
     # MySQL refuses to drop a user whom a view or a routine still names, so the database, which waits for the user, goes first.
     database = mysql.Database(
         f"{name}-database",
@@ -89,7 +109,10 @@ def _provision_database(
         default_character_set="utf8mb4",
         default_collation="utf8mb4_0900_ai_ci",
         opts=pulumi.ResourceOptions.merge(
-            data_opts, pulumi.ResourceOptions(depends_on=[user, *depends_on], ignore_changes=["defaultCharacterSet", "defaultCollation"])
+            data_opts,
+            pulumi.ResourceOptions(
+                depends_on=[user, *depends_on], ignore_changes=["defaultCharacterSet", "defaultCollation"]
+            ),
         ),
     )
     # In a grant `_` stands for any character unless it is escaped. The provider cannot revoke a grant; it ends with its user.
@@ -126,7 +149,9 @@ MYSQL = Engine(
         ),
     ),
     build_uri=_build_uri,
-    build_account=lambda application, group: Account(username=database_account_name(application, group), database=database_account_name(application, group)),
+    build_account=lambda application, group: Account(
+        username=database_account_name(application, group), database=database_account_name(application, group)
+    ),
     build_runtime=_build_runtime,
     max_username_length=32,
     max_database_name_length=64,
@@ -139,7 +164,9 @@ MYSQL = Engine(
     ),
     supports_database_url=True,
     settings_file=SettingsFile(
-        render=lambda values: "[mysqld]\n" + render_assignments(values, sign=" = ", true="ON", false="OFF", quote=quote_json),
+        render=lambda values: (
+            "[mysqld]\n" + render_assignments(values, sign=" = ", true="ON", false="OFF", quote=quote_json)
+        ),
         reserved_names=frozenset(
             {
                 "admin_address",

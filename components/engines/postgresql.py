@@ -11,7 +11,15 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from components.connection import Connection, build_uri
-from components.engines.definition import Account, AdministratorConnection, Engine, Provisioner, ProvisioningRequest, ServerRuntime, Variant
+from components.engines.definition import (
+    Account,
+    AdministratorConnection,
+    Engine,
+    Provisioner,
+    ProvisioningRequest,
+    ServerRuntime,
+    Variant,
+)
 from components.engines.settings_file import SettingsFile, render_assignments
 from components.names import database_account_name
 
@@ -28,7 +36,9 @@ def _quote_setting(value: str) -> str:
 
 
 def _build_uri(connection: Connection) -> str:
-    return build_uri("postgresql", connection, connection.database or "", {"sslmode": connection.tls} if connection.tls else None)
+    return build_uri(
+        "postgresql", connection, connection.database or "", {"sslmode": connection.tls} if connection.tls else None
+    )
 
 
 def _build_runtime(variant: Variant, version: str) -> ServerRuntime:
@@ -92,7 +102,12 @@ def _create_provider(name: str, administrator: AdministratorConnection) -> pulum
 
 
 def _provision_database(
-    name: str, request: ProvisioningRequest, *, data_opts: pulumi.ResourceOptions, opts: pulumi.ResourceOptions, depends_on: Sequence[pulumi.Resource]
+    name: str,
+    request: ProvisioningRequest,
+    *,
+    data_opts: pulumi.ResourceOptions,
+    opts: pulumi.ResourceOptions,
+    depends_on: Sequence[pulumi.Resource],
 ) -> pulumi.Resource:
     role = postgresql.Role(f"{name}-role", name=request.username, login=True, password=request.password, opts=data_opts)
     membership = postgresql.GrantRole(
@@ -110,7 +125,10 @@ def _provision_database(
         # holds a lock in one connection while it waits for another, and many at once wait for ever.
         opts=pulumi.ResourceOptions.merge(
             data_opts,
-            pulumi.ResourceOptions(depends_on=[membership, *depends_on], ignore_changes=["encoding", "lcCollate", "lcCtype", "template", "tablespaceName"]),
+            pulumi.ResourceOptions(
+                depends_on=[membership, *depends_on],
+                ignore_changes=["encoding", "lcCollate", "lcCtype", "template", "tablespaceName"],
+            ),
         ),
     )
     public_revoked = postgresql.Grant(
@@ -146,7 +164,9 @@ POSTGRESQL = Engine(
         ),
     ),
     build_uri=_build_uri,
-    build_account=lambda application, group: Account(username=database_account_name(application, group), database=database_account_name(application, group)),
+    build_account=lambda application, group: Account(
+        username=database_account_name(application, group), database=database_account_name(application, group)
+    ),
     build_runtime=_build_runtime,
     max_username_length=63,
     max_database_name_length=63,

@@ -6,11 +6,11 @@ every start, before the server listens, and where there are definitions no defau
 
 from collections.abc import Mapping
 
-from components.arguments import SettingValue
 from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ServerRuntime, Variant
 from components.engines.settings_file import SettingsFile, render_assignments
 from components.names import database_account_name
+from components.spec import SettingValue
 
 __all__ = ["RABBITMQ"]
 
@@ -158,7 +158,15 @@ RABBITMQ = Engine(
     name="rabbitmq",
     port=5672,
     # The store of 4.2 is another one than that of 4.0 and 4.1, so the series have two numbers.
-    variants=(Variant(name="rabbitmq", image="docker.io/library/rabbitmq", supported_series=("4.0", "4.1", "4.2"), default_version="4.2", run_as_user=999),),
+    variants=(
+        Variant(
+            name="rabbitmq",
+            image="docker.io/library/rabbitmq",
+            supported_series=("4.0", "4.1", "4.2"),
+            default_version="4.2",
+            run_as_user=999,
+        ),
+    ),
     build_uri=_build_uri,
     build_account=_build_account,
     build_runtime=_build_runtime,

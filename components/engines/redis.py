@@ -46,10 +46,20 @@ REDIS = Engine(
     port=6379,
     variants=(
         Variant(
-            name="redis", image="docker.io/library/redis", supported_series=("7", "8"), default_version="8", run_as_user=999, server_command="redis-server"
+            name="redis",
+            image="docker.io/library/redis",
+            supported_series=("7", "8"),
+            default_version="8",
+            run_as_user=999,
+            server_command="redis-server",
         ),
         Variant(
-            name="valkey", image="docker.io/valkey/valkey", supported_series=("8", "9"), default_version="8", run_as_user=999, server_command="valkey-server"
+            name="valkey",
+            image="docker.io/valkey/valkey",
+            supported_series=("8", "9"),
+            default_version="8",
+            run_as_user=999,
+            server_command="valkey-server",
         ),
     ),
     build_uri=_build_uri,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from components.arguments import SettingValue
+from components.spec import SettingValue
 
 __all__ = ["SettingsFile", "quote_json", "reject_value_and_map", "render_assignments", "render_nested_json"]
 
@@ -27,7 +27,11 @@ class SettingsFile:
     def validate(self, values: Mapping[str, SettingValue]) -> Iterator[tuple[str, str]]:
         """The settings that cannot be set, and why."""
         for name in values:
-            reason = "is given by the program and cannot be set" if self.is_reserved(name) else self.rejection_reason(name, values)
+            reason = (
+                "is given by the program and cannot be set"
+                if self.is_reserved(name)
+                else self.rejection_reason(name, values)
+            )
             if reason:
                 yield name, reason
 
@@ -37,7 +41,9 @@ class SettingsFile:
         return any(".".join(parts[:count]) in self.reserved_names for count in range(1, len(parts) + 1))
 
 
-def render_assignments(values: Mapping[str, SettingValue], *, sign: str, true: str, false: str, quote: Callable[[str], str] = str) -> str:
+def render_assignments(
+    values: Mapping[str, SettingValue], *, sign: str, true: str, false: str, quote: Callable[[str], str] = str
+) -> str:
     """A line for each setting: name, sign, value."""
 
     def render_value(value: SettingValue) -> str:
@@ -56,7 +62,11 @@ def quote_json(value: str) -> str:
 
 def reject_value_and_map(name: str, values: Mapping[str, SettingValue]) -> str | None:
     """Why a setting cannot be one where names with dots are maps in maps."""
-    return "is a value here and a map in another setting" if any(other.startswith(f"{name}.") for other in values) else None
+    return (
+        "is a value here and a map in another setting"
+        if any(other.startswith(f"{name}.") for other in values)
+        else None
+    )
 
 
 def render_nested_json(values: Mapping[str, SettingValue]) -> str:

@@ -13,6 +13,8 @@ from components.servers.local import LOCAL, LocalKindSpec
 
 __all__ = ["SERVER_KINDS", "ServerSpec"]
 
-SERVER_KINDS: Mapping[str, ServerKind[Any]] = MappingProxyType({"local": LOCAL, "dedicated": DEDICATED, "external": EXTERNAL})
+SERVER_KINDS: Mapping[str, ServerKind[Any]] = MappingProxyType(
+    {"local": LOCAL, "dedicated": DEDICATED, "external": EXTERNAL}
+)
 
 ServerSpec = Annotated[LocalKindSpec | DedicatedKindSpec | ExternalKindSpec, Field(discriminator="kind")]

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import pulumi
 
-from components.arguments import StrictBool
 from components.servers.kind import (
     PodPlacement,
     ServerArgs,
@@ -16,6 +15,7 @@ from components.servers.kind import (
     resolve_stateful_set_access,
     validate_stateful_set_server,
 )
+from components.spec import StrictBool
 
 __all__ = ["DEDICATED", "DedicatedKindSpec"]
 
@@ -32,13 +32,20 @@ class DedicatedKindSpec(StatefulSetServerSpec):
     """Whether no other database server may share its node; where there is no free one, a cluster autoscaler adds it."""
 
 
-def _create_resources(args: ServerArgs, spec: DedicatedKindSpec, credentials: ServerCredentials, parent: pulumi.Resource) -> None:
+def _create_resources(
+    args: ServerArgs, spec: DedicatedKindSpec, credentials: ServerCredentials, parent: pulumi.Resource
+) -> None:
     """Runs a server with what it requests and no more, so that it is among the last that a full node gives up (class Guaranteed)."""
     resources = {"cpu": spec.resources.cpu or DEFAULT_CPU, "memory": spec.resources.memory or DEFAULT_MEMORY}
     database_pods: dict[str, Any] = {
         "topologyKey": "kubernetes.io/hostname",
         "namespaceSelector": {},
-        "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "database", "app.kubernetes.io/managed-by": "database-groups"}},
+        "labelSelector": {
+            "matchLabels": {
+                "app.kubernetes.io/component": "database",
+                "app.kubernetes.io/managed-by": "database-groups",
+            }
+        },
     }
     anti_affinity = (
         {"requiredDuringSchedulingIgnoredDuringExecution": [database_pods]}
@@ -65,4 +72,6 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
         yield from validate_stateful_set_server(args, spec)
 
 
-DEDICATED = ServerKind[DedicatedKindSpec](resolve_access=resolve_stateful_set_access, create_resources=_create_resources, validate=_validate)
+DEDICATED = ServerKind[DedicatedKindSpec](
+    resolve_access=resolve_stateful_set_access, create_resources=_create_resources, validate=_validate
+)

@@ -15,11 +15,12 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import Field, SecretStr
 
-from components.arguments import CaBundle, CpuQuantity, NonEmptyStr, Quantity, SettingName, SettingValue, SpecModel
 from components.engines.definition import Account, Engine, ServerRuntime, Variant
 from components.passwords import GeneratedPassword
 from components.platform import Platform, data_resource_options
 from components.service import ServiceBackend
+from components.spec import CpuQuantity, NonEmptyStr, Quantity, SettingName, SettingValue, SpecModel
+from components.tls import CaBundle
 
 __all__ = [
     "VERIFY_FULL",
@@ -154,7 +155,10 @@ class PodPlacement:
 
 def _selector_labels(args: ServerArgs) -> dict[str, str]:
     """The labels that tell a server's Pods from all others of their namespace. They must never change."""
-    return {key: args.labels[key] for key in ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/part-of")}
+    return {
+        key: args.labels[key]
+        for key in ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/part-of")
+    }
 
 
 def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -> ServerAccess:
@@ -162,7 +166,9 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
     return ServerAccess(
         account=args.engine.build_account(args.application, args.group_name),
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
-        backend=ServiceBackend(port=args.engine.port, pod_selector=_selector_labels(args)) if args.engine.port else None,
+        backend=ServiceBackend(port=args.engine.port, pod_selector=_selector_labels(args))
+        if args.engine.port
+        else None,
         version=spec.version or args.variant.default_version or None,
         mounted_by_application=args.engine.build_runtime is None,
     )
@@ -175,14 +181,25 @@ def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) 
         foreign = sorted(spec.model_fields_set - {"kind", "storage", "storage_class"})
         yield from ((key, f"has no effect: {engine.name} is a file and has no server") for key in foreign)
         return
-    if spec.version and not (re.fullmatch(r"[0-9]+(\.[0-9]+)*", spec.version) and args.variant.find_series(spec.version)):
-        yield "version", f"{spec.version!r} is of none of the series of {args.variant.name}: {', '.join(args.variant.supported_series)}"
+    if spec.version and not (
+        re.fullmatch(r"[0-9]+(\.[0-9]+)*", spec.version) and args.variant.find_series(spec.version)
+    ):
+        yield (
+            "version",
+            f"{spec.version!r} is of none of the series of {args.variant.name}: {', '.join(args.variant.supported_series)}",
+        )
         return
     if spec.version and spec.image is None and spec.version.count(".") + 1 < args.variant.min_version_parts:
-        yield "version", f"{spec.version!r} is no whole release, such as {args.variant.default_version}, and there are images of no others"
+        yield (
+            "version",
+            f"{spec.version!r} is no whole release, such as {args.variant.default_version}, and there are images of no others",
+        )
     if args.variant.image is None and spec.image is None:
         yield "image", f"is missing: there is no maintained image of {args.variant.name}; name one of yours"
-    if spec.init_script is not None and software(args.variant, spec.version or args.variant.default_version).init_file_path is None:
+    if (
+        spec.init_script is not None
+        and software(args.variant, spec.version or args.variant.default_version).init_file_path is None
+    ):
         yield "init", f"has no effect: the image of {args.variant.name} has no way to run anything once"
     if spec.settings and engine.settings_file is None:
         yield "settings", f"has no effect: the program gives {engine.name} all its settings"
@@ -191,7 +208,11 @@ def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) 
 
 
 def create_stateful_set_server(
-    args: ServerArgs, spec: StatefulSetServerSpec, credentials: ServerCredentials, scheduling: PodPlacement, parent: pulumi.Resource
+    args: ServerArgs,
+    spec: StatefulSetServerSpec,
+    credentials: ServerCredentials,
+    scheduling: PodPlacement,
+    parent: pulumi.Resource,
 ) -> None:
     """Runs the engine's image as one server, or makes the volume alone where the engine is a file.
 
@@ -209,18 +230,28 @@ def create_stateful_set_server(
     version = spec.version or args.variant.default_version
     software = args.engine.build_runtime(args.variant, version)
     files = _config_map_data(args, spec, software)
-    config = kubernetes.core.v1.ConfigMap(f"{args.resource_name}-scripts", metadata=metadata, data=files, opts=pulumi.ResourceOptions(parent=parent))
+    config = kubernetes.core.v1.ConfigMap(
+        f"{args.resource_name}-scripts", metadata=metadata, data=files, opts=pulumi.ResourceOptions(parent=parent)
+    )
     container = _container_spec(args, spec, software, credentials, scheduling)
     template = {
         "metadata": {
             "labels": {**args.labels, "app.kubernetes.io/version": version},
             # What a running server would not notice makes a new Pod: another password, other scripts.
-            "annotations": {"database-groups/rotation": str(args.password_version), "database-groups/scripts": _hash_files(files)},
+            "annotations": {
+                "database-groups/rotation": str(args.password_version),
+                "database-groups/scripts": _hash_files(files),
+            },
         },
         "spec": _pod_spec(args, container, software, scheduling),
     }
     # The name of its Service need not be one that exists, and could not change when the group's Service does.
-    stateful_set: Any = {"serviceName": args.object_name, "replicas": 1, "selector": {"matchLabels": _selector_labels(args)}, "template": template}
+    stateful_set: Any = {
+        "serviceName": args.object_name,
+        "replicas": 1,
+        "selector": {"matchLabels": _selector_labels(args)},
+        "template": template,
+    }
     kubernetes.apps.v1.StatefulSet(
         f"{args.resource_name}-server",
         metadata=metadata,
@@ -250,16 +281,27 @@ def _pvc_spec(spec: StatefulSetServerSpec, scheduling: PodPlacement) -> Any:
     }
 
 
-def _pod_spec(args: ServerArgs, container: Mapping[str, Any], software: ServerRuntime, scheduling: PodPlacement) -> dict[str, Any]:
+def _pod_spec(
+    args: ServerArgs, container: Mapping[str, Any], software: ServerRuntime, scheduling: PodPlacement
+) -> dict[str, Any]:
     """The Pod's specification (core/v1 PodSpec)."""
     runs_as_root = bool(software.capabilities)
     user = args.variant.run_as_user
-    non_root_context = {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user, "fsGroupChangePolicy": "OnRootMismatch"}
+    non_root_context = {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "fsGroup": user,
+        "fsGroupChangePolicy": "OnRootMismatch",
+    }
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": TERMINATION_GRACE_PERIOD_SECONDS,
-        "securityContext": {**({"runAsUser": 0, "runAsGroup": 0} if runs_as_root else non_root_context), "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            **({"runAsUser": 0, "runAsGroup": 0} if runs_as_root else non_root_context),
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "affinity": scheduling.affinity,
         **({"nodeSelector": scheduling.node_selector} if scheduling.node_selector else {}),
         **({"tolerations": scheduling.tolerations} if scheduling.tolerations else {}),
@@ -273,12 +315,18 @@ def _pod_spec(args: ServerArgs, container: Mapping[str, Any], software: ServerRu
 
 
 def _container_spec(
-    args: ServerArgs, spec: StatefulSetServerSpec, software: ServerRuntime, credentials: ServerCredentials, scheduling: PodPlacement
+    args: ServerArgs,
+    spec: StatefulSetServerSpec,
+    software: ServerRuntime,
+    credentials: ServerCredentials,
+    scheduling: PodPlacement,
 ) -> dict[str, Any]:
     """The server's container (core/v1 Container)."""
     added = {"add": list(software.capabilities)} if software.capabilities else {}
     init = (
-        [{"name": "scripts", "mountPath": software.init_file_path, "subPath": "init", "readOnly": True}] if spec.init_script and software.init_file_path else []
+        [{"name": "scripts", "mountPath": software.init_file_path, "subPath": "init", "readOnly": True}]
+        if spec.init_script and software.init_file_path
+        else []
     )
     started = {"lifecycle": {"postStart": {"exec": {"command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/started"]}}}}
     return {
@@ -287,11 +335,24 @@ def _container_spec(
         "command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/start"],
         "env": _container_env(args, software, credentials),
         "ports": [{"name": args.engine.name, "containerPort": args.engine.port, "protocol": "TCP"}],
-        "readinessProbe": {"exec": {"command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/ready"]}, "periodSeconds": 5, "timeoutSeconds": 10, "failureThreshold": 3},
+        "readinessProbe": {
+            "exec": {"command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/ready"]},
+            "periodSeconds": 5,
+            "timeoutSeconds": 10,
+            "failureThreshold": 3,
+        },
         "resources": {"requests": scheduling.requests, "limits": scheduling.limits},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"], **added}, "readOnlyRootFilesystem": True},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"], **added},
+            "readOnlyRootFilesystem": True,
+        },
         "volumeMounts": [
-            {"name": "data", "mountPath": software.data_path, **({"subPath": software.data_sub_path} if software.data_sub_path else {})},
+            {
+                "name": "data",
+                "mountPath": software.data_path,
+                **({"subPath": software.data_sub_path} if software.data_sub_path else {}),
+            },
             {"name": "scripts", "mountPath": SCRIPTS_MOUNT_PATH, "readOnly": True},
             *init,
             *({"name": name, "mountPath": path} for name, path in _empty_dir_paths(software).items()),
@@ -302,9 +363,18 @@ def _container_spec(
 
 def _container_env(args: ServerArgs, software: ServerRuntime, credentials: ServerCredentials) -> list[dict[str, Any]]:
     """The container's variables: the account from the connection Secret, the Pod's address, and the image's own."""
-    keys = [*credentials.account.secret_entries(), *([args.engine.credential_key] if args.engine.credential_key else [])]
+    keys = [
+        *credentials.account.secret_entries(),
+        *([args.engine.credential_key] if args.engine.credential_key else []),
+    ]
     return [
-        *({"name": f"APPLICATION_{key.upper()}", "valueFrom": {"secretKeyRef": {"name": args.object_name, "key": key}}} for key in keys),
+        *(
+            {
+                "name": f"APPLICATION_{key.upper()}",
+                "valueFrom": {"secretKeyRef": {"name": args.object_name, "key": key}},
+            }
+            for key in keys
+        ),
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         *({"name": key, "value": value} for key, value in software.env.items()),
     ]

@@ -6,7 +6,6 @@ from typing import Literal
 import pulumi
 from pydantic import Field
 
-from components.arguments import Labels
 from components.servers.kind import (
     PodPlacement,
     ServerArgs,
@@ -17,6 +16,7 @@ from components.servers.kind import (
     resolve_stateful_set_access,
     validate_stateful_set_server,
 )
+from components.spec import Labels
 
 __all__ = ["LOCAL", "LocalKindSpec"]
 
@@ -32,9 +32,15 @@ class LocalKindSpec(StatefulSetServerSpec):
     """Labels of the Pods to be near; those of the application's Pods by default."""
 
 
-def _create_resources(args: ServerArgs, spec: LocalKindSpec, credentials: ServerCredentials, parent: pulumi.Resource) -> None:
+def _create_resources(
+    args: ServerArgs, spec: LocalKindSpec, credentials: ServerCredentials, parent: pulumi.Resource
+) -> None:
     """Runs a small server. A limit on memory alone: a server that waits for a processor is slow, one without memory takes the node's."""
-    software = args.engine.build_runtime(args.variant, spec.version or args.variant.default_version) if args.engine.build_runtime else None
+    software = (
+        args.engine.build_runtime(args.variant, spec.version or args.variant.default_version)
+        if args.engine.build_runtime
+        else None
+    )
     memory = spec.resources.memory or (software.min_memory if software else "")
     near = spec.near or args.pod_labels
     scheduling = PodPlacement(
@@ -44,7 +50,13 @@ def _create_resources(args: ServerArgs, spec: LocalKindSpec, credentials: Server
         affinity={
             "podAffinity": {
                 "preferredDuringSchedulingIgnoredDuringExecution": [
-                    {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": near}}}
+                    {
+                        "weight": 100,
+                        "podAffinityTerm": {
+                            "topologyKey": "kubernetes.io/hostname",
+                            "labelSelector": {"matchLabels": near},
+                        },
+                    }
                 ]
             }
         },
@@ -55,7 +67,10 @@ def _create_resources(args: ServerArgs, spec: LocalKindSpec, credentials: Server
 def _validate(args: ServerArgs, spec: LocalKindSpec) -> Iterator[tuple[str, str]]:
     """Those of every server of ours, and a file in production."""
     if args.engine.build_runtime is None and args.platform.production:
-        yield "", f"is a file beside one Pod: {args.engine.name} is for development only; in production use an engine with a server"
+        yield (
+            "",
+            f"is a file beside one Pod: {args.engine.name} is for development only; in production use an engine with a server",
+        )
     yield from validate_stateful_set_server(args, spec)
 
 

@@ -18,12 +18,20 @@ from components.engines import ENGINES
 from tests.support import NETWORK_ENGINES
 
 HOSTILE = "%@:/?#[]&=+ '\"\\%2F%00é€💥{}$;`"
-WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=60) | st.text("%@:/?#[]&=+ '\"\\", min_size=1, max_size=20)
+WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=60) | st.text(
+    "%@:/?#[]&=+ '\"\\", min_size=1, max_size=20
+)
 
 
 def connection(engine: str, username: str | None, password: str, database: str) -> Connection:
     return Connection(
-        engine=engine, provider="variant", host=f"{engine}-main", port=ENGINES[engine].port, username=username, password=password, database=database
+        engine=engine,
+        provider="variant",
+        host=f"{engine}-main",
+        port=ENGINES[engine].port,
+        username=username,
+        password=password,
+        database=database,
     )
 
 
@@ -40,13 +48,17 @@ def connection(engine: str, username: str | None, password: str, database: str) 
     ],
     ids=["whole", "no user", "nobody", "no password", "delimiters", "query", "no ASCII"],
 )
-def test_every_part_of_a_uri_is_percent_encoded(username: str | None, password: str | None, path: str, query: dict[str, str] | None, expected: str) -> None:
+def test_every_part_of_a_uri_is_percent_encoded(
+    username: str | None, password: str | None, path: str, query: dict[str, str] | None, expected: str
+) -> None:
     told = Connection(engine="engine", provider="variant", host="host", port=1, username=username, password=password)
     assert build_uri("scheme", told, path, query) == expected
 
 
 def test_a_uri_without_a_port_has_no_colon() -> None:
-    assert build_uri("glusterfs", Connection(engine="e", provider="f", host="host"), "volume") == "glusterfs://host/volume"
+    assert (
+        build_uri("glusterfs", Connection(engine="e", provider="f", host="host"), "volume") == "glusterfs://host/volume"
+    )
 
 
 @given(username=WORDS, password=WORDS, path=WORDS, value=WORDS)
@@ -57,7 +69,11 @@ def test_any_part_of_a_uri_is_read_back_by_urllib(username: str, password: str, 
     assert re.fullmatch(r"[A-Za-z0-9:/?@%=&._~-]+", uri)
     parts = urlsplit(uri)
     assert (parts.scheme, parts.hostname, parts.port, parts.fragment) == ("scheme", "host", 17, "")
-    assert (unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.path[1:])) == (username, password, path)
+    assert (unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.path[1:])) == (
+        username,
+        password,
+        path,
+    )
     assert parse_qs(parts.query, keep_blank_values=True) == {"key": [value]}
 
 
@@ -65,7 +81,13 @@ def test_any_part_of_a_uri_is_read_back_by_urllib(username: str, password: str, 
 @example(username=HOSTILE, password=HOSTILE, database=HOSTILE)
 def test_psycopg_reads_back_what_the_uri_of_postgresql_was_made_of(username: str, password: str, database: str) -> None:
     uri = ENGINES["postgresql"].build_uri(connection("postgresql", username, password, database))
-    assert conninfo_to_dict(uri) == {"user": username, "password": password, "host": "postgresql-main", "port": "5432", "dbname": database}
+    assert conninfo_to_dict(uri) == {
+        "user": username,
+        "password": password,
+        "host": "postgresql-main",
+        "port": "5432",
+        "dbname": database,
+    }
 
 
 @given(username=WORDS, password=WORDS, database=WORDS)
@@ -97,7 +119,12 @@ def test_the_client_of_redis_reads_back_what_its_uri_was_made_of(password: str) 
     uri = ENGINES["redis"].build_uri(connection("redis", None, password, "3"))
     assert parse_url(uri) == {"host": "redis-main", "port": 6379, "password": password, "db": 3}  # type: ignore[no-untyped-call]
     settings = Redis.from_url(uri).connection_pool.connection_kwargs
-    assert (settings["host"], settings["port"], settings["password"], settings["db"]) == ("redis-main", 6379, password, 3)
+    assert (settings["host"], settings["port"], settings["password"], settings["db"]) == (
+        "redis-main",
+        6379,
+        password,
+        3,
+    )
 
 
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
@@ -137,11 +164,18 @@ def test_any_account_makes_a_uri_that_leads_to_its_host(engine: str, data: st.Da
     parts = urlsplit(uri)
     assert (parts.hostname, parts.port or 17, parts.fragment) == ("service", 17, "")
     if parts.username is not None:
-        assert (unquote(parts.username), unquote(parts.password or "")) == (told.get("username", ""), told.get("password", ""))
+        assert (unquote(parts.username), unquote(parts.password or "")) == (
+            told.get("username", ""),
+            told.get("password", ""),
+        )
     places = {told[key] for key in ("database", "vhost", "volume") if key in told}
     assert {unquote(parts.path[1:])} <= places | {""}
     if parts.query:
-        assert all(value in told.values() for values in parse_qs(parts.query, keep_blank_values=True).values() for value in values)
+        assert all(
+            value in told.values()
+            for values in parse_qs(parts.query, keep_blank_values=True).values()
+            for value in values
+        )
 
 
 @given(username=WORDS, password=WORDS, vhost=WORDS | st.just("/"))
@@ -158,7 +192,11 @@ def test_a_client_of_rabbitmq_gets_from_its_uri_what_it_was_made_of(username: st
     )
     parts = urlsplit(ENGINES["rabbitmq"].build_uri(made))
     assert (parts.scheme, parts.hostname, parts.port) == ("amqp", "rabbitmq-main", 5672)
-    assert (unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.path[1:])) == (username, password, vhost)
+    assert (unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.path[1:])) == (
+        username,
+        password,
+        vhost,
+    )
 
 
 def test_a_part_that_an_engine_does_not_have_is_left_out_and_not_empty() -> None:
@@ -173,8 +211,18 @@ def test_a_part_that_an_engine_does_not_have_is_left_out_and_not_empty() -> None
 
 
 def test_an_engines_own_keys_are_told_beside_the_common_ones() -> None:
-    told = Connection(engine="e", provider="f", host="h", port=1, engine_keys=MappingProxyType({"token": "t", "org": "o"}))
-    assert connection_secret_data(told, "u") == {"type": "e", "provider": "f", "host": "h", "port": "1", "uri": "u", "token": "t", "org": "o"}
+    told = Connection(
+        engine="e", provider="f", host="h", port=1, engine_keys=MappingProxyType({"token": "t", "org": "o"})
+    )
+    assert connection_secret_data(told, "u") == {
+        "type": "e",
+        "provider": "f",
+        "host": "h",
+        "port": "1",
+        "uri": "u",
+        "token": "t",
+        "org": "o",
+    }
 
 
 def test_a_connection_does_not_show_its_password_or_token() -> None:
@@ -182,7 +230,16 @@ def test_a_connection_does_not_show_its_password_or_token() -> None:
     assert "c4narY" not in repr(told)
 
 
-KEYS = {"type": "mysql", "provider": "mysql", "host": "mysql", "port": "3306", "username": "u", "password": "p", "database": "d", "uri": "mysql://…"}
+KEYS = {
+    "type": "mysql",
+    "provider": "mysql",
+    "host": "mysql",
+    "port": "3306",
+    "username": "u",
+    "password": "p",
+    "database": "d",
+    "uri": "mysql://…",
+}
 LONG = {
     "MYSQL_MAIN_ADDRESS": "mysql",
     "MYSQL_MAIN_PORT": "3306",
@@ -203,4 +260,6 @@ def test_a_group_with_the_default_names_has_short_variables_too() -> None:
 
 
 def test_an_engines_own_keys_become_variables() -> None:
-    assert build_environment_variables("influxdb", "main", {"type": "influxdb", "token": "t"}, is_primary=False) == {"INFLUXDB_MAIN_TOKEN": "t"}
+    assert build_environment_variables("influxdb", "main", {"type": "influxdb", "token": "t"}, is_primary=False) == {
+        "INFLUXDB_MAIN_TOKEN": "t"
+    }

@@ -16,7 +16,11 @@ class Parent(pulumi.ComponentResource):
         super().__init__("test:index:Component", "parent")
 
 
-@pytest.mark.parametrize(("wanted", "value"), [(SecretStr(CANARY), CANARY), (GeneratedPassword(version=0), "hidden")], ids=["given", "generated"])
+@pytest.mark.parametrize(
+    ("wanted", "value"),
+    [(SecretStr(CANARY), CANARY), (GeneratedPassword(version=0), "hidden")],
+    ids=["given", "generated"],
+)
 def test_a_password_is_a_secret_output(wanted: GeneratedPassword | SecretStr, value: str) -> None:
     seen: list[object] = []
 
@@ -36,6 +40,8 @@ def test_where_none_is_wanted_none_is_made() -> None:
 
 
 def test_a_generated_password_is_a_child_of_its_group() -> None:
-    recorder = run_program(lambda: pulumi.export("seen", create_password("p", GeneratedPassword(version=0), parent=Parent())))
+    recorder = run_program(
+        lambda: pulumi.export("seen", create_password("p", GeneratedPassword(version=0), parent=Parent()))
+    )
     (password,) = recorder.resources_of_type(PASSWORD)
     assert password.parent.endswith("test:index:Component::parent")

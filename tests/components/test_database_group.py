@@ -51,23 +51,46 @@ ADDRESSES = {"kind": "external", "host": ["10.0.0.1", "10.0.0.2"]}
 
 WAYS: list[Any] = [
     *(pytest.param(stack_with_group(engine, managed_server(engine)), id=f"local {engine}") for engine in ENGINES),
-    *(pytest.param(stack_with_group(engine, managed_server(engine, "dedicated")), id=f"dedicated {engine}") for engine in ENGINES_WITH_SERVER),
     *(
-        pytest.param({"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": provisioned_on("hq")}})}, id=f"provisioned {engine}")
+        pytest.param(stack_with_group(engine, managed_server(engine, "dedicated")), id=f"dedicated {engine}")
+        for engine in ENGINES_WITH_SERVER
+    ),
+    *(
+        pytest.param(
+            {"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": provisioned_on("hq")}})},
+            id=f"provisioned {engine}",
+        )
         for engine in PROVISIONED
     ),
     *(
         pytest.param(
-            {"externalServers": {"hq": external_server(engine, host=["10.0.0.1"])}, **groups(**{engine: {"main": provisioned_on("hq")}})},
+            {
+                "externalServers": {"hq": external_server(engine, host=["10.0.0.1"])},
+                **groups(**{engine: {"main": provisioned_on("hq")}}),
+            },
             id=f"provisioned {engine} by address",
         )
         for engine in PROVISIONED
     ),
-    *(pytest.param(stack_with_group(engine, existing_account(engine)), id=f"given {engine}") for engine in NETWORK_ENGINES),
-    *(pytest.param(stack_with_group(engine, existing_account(engine, host=["10.0.0.1"])), id=f"given {engine} by address") for engine in NETWORK_ENGINES),
-    *(pytest.param(stack_with_group(engine, existing_account(engine, whole=False)), id=f"barely given {engine}") for engine in NETWORK_ENGINES),
     *(
-        pytest.param(stack_with_group(engine, existing_account(engine, storageClass="shared", storage="1Gi")), id=f"given {engine} with a volume")
+        pytest.param(stack_with_group(engine, existing_account(engine)), id=f"given {engine}")
+        for engine in NETWORK_ENGINES
+    ),
+    *(
+        pytest.param(
+            stack_with_group(engine, existing_account(engine, host=["10.0.0.1"])), id=f"given {engine} by address"
+        )
+        for engine in NETWORK_ENGINES
+    ),
+    *(
+        pytest.param(stack_with_group(engine, existing_account(engine, whole=False)), id=f"barely given {engine}")
+        for engine in NETWORK_ENGINES
+    ),
+    *(
+        pytest.param(
+            stack_with_group(engine, existing_account(engine, storageClass="shared", storage="1Gi")),
+            id=f"given {engine} with a volume",
+        )
         for engine in NETWORK_ENGINES
         if ENGINES[engine].supports_external_volume
     ),
@@ -86,7 +109,12 @@ FULL: dict[str, Any] = {
     "applications": {
         "shop": {
             "databases": {
-                "mysql": {"a": {"primary": True}, "b": {"server": {"kind": "dedicated"}}, "c": provisioned_on("my"), "d": {"server": EXISTING_SERVER}},
+                "mysql": {
+                    "a": {"primary": True},
+                    "b": {"server": {"kind": "dedicated"}},
+                    "c": provisioned_on("my"),
+                    "d": {"server": EXISTING_SERVER},
+                },
                 "postgresql": {"main": provisioned_on("pg")},
                 "redis": {"main": {"server": {**ADDRESSES, "password": CANARY}}},
             }
@@ -122,14 +150,18 @@ def test_a_group_is_few_resources(raw: dict[str, Any]) -> None:
     """Each costs time in every preview, so that ten is the most that a group may be of, the component among them; one is left for an extension."""
     recorder = record_stack(raw)
     group = group_of(recorder)
-    found = [registration for registration in recorder.registrations.values() if group in ancestors(recorder, registration)]
+    found = [
+        registration for registration in recorder.registrations.values() if group in ancestors(recorder, registration)
+    ]
     assert 1 < len(found) <= 9, [registration.urn for registration in found]
 
 
 @ways
 @pytest.mark.parametrize("protect", [True, False])
 @pytest.mark.parametrize("where", ["group", "application"])
-def test_the_word_of_a_group_or_its_application_stands_over_the_environment(raw: dict[str, Any], protect: bool, where: str) -> None:
+def test_the_word_of_a_group_or_its_application_stands_over_the_environment(
+    raw: dict[str, Any], protect: bool, where: str
+) -> None:
     (engine,) = raw["applications"]["shop"]["databases"]
     environment = "development" if protect or engine not in ENGINES_WITH_SERVER else "production"
     said = copy.deepcopy({**raw, "environment": environment})
@@ -137,7 +169,11 @@ def test_the_word_of_a_group_or_its_application_stands_over_the_environment(raw:
     (application if where == "application" else application["databases"][engine]["main"])["protect"] = protect
     recorder = record_stack(said)
     group = group_of(recorder)
-    mine = [found for found in recorder.registrations.values() if group in ancestors(recorder, found) and found.type in DURABLE]
+    mine = [
+        found
+        for found in recorder.registrations.values()
+        if group in ancestors(recorder, found) and found.type in DURABLE
+    ]
     assert {(found.protect, found.retain_on_delete) for found in mine} <= {(protect, protect)}
     (namespace,) = recorder.resources_of_type(NAMESPACE)
     assert namespace.protect == (protect if where == "application" else environment == "production")
@@ -166,8 +202,14 @@ def test_names_in_the_cluster_are_those_of_the_group_and_its_service(raw: dict[s
         for registration in recorder.resources_of_type(token):
             expected = "shop-databases" if registration.name == "shop-environment" else f"{engine}-main"
             assert registration.inputs["metadata"]["name"] == expected
-    assert [service.inputs["metadata"]["name"] for service in recorder.resources_of_type(SERVICE)] == ([engine] if engine in NETWORK_ENGINES else [])
-    assert {registration.inputs["metadata"]["namespace"] for registration in recorder.registrations.values() if _namespaced(registration)} == {"shop"}
+    assert [service.inputs["metadata"]["name"] for service in recorder.resources_of_type(SERVICE)] == (
+        [engine] if engine in NETWORK_ENGINES else []
+    )
+    assert {
+        registration.inputs["metadata"]["namespace"]
+        for registration in recorder.registrations.values()
+        if _namespaced(registration)
+    } == {"shop"}
 
 
 def _namespaced(registration: Registration) -> bool:
@@ -210,7 +252,9 @@ def test_a_namespace_that_is_there_already_is_not_made() -> None:
     raw["applications"]["shop"] |= {"namespace": "web", "createNamespace": False}
     recorder = record_stack(raw)
     assert recorder.resources_of_type(NAMESPACE) == []
-    assert {found.inputs["metadata"]["namespace"] for found in recorder.registrations.values() if _namespaced(found)} == {"web"}
+    assert {
+        found.inputs["metadata"]["namespace"] for found in recorder.registrations.values() if _namespaced(found)
+    } == {"web"}
 
 
 @ways
@@ -225,7 +269,10 @@ def test_the_connection_secret_is_a_service_binding(raw: dict[str, Any]) -> None
     assert [keys[key] for key in ("host", "port") if key in keys] == [
         value
         for service in recorder.resources_of_type(SERVICE)
-        for value in (service.inputs["metadata"]["name"], *(str(int(port["port"])) for port in service.inputs["spec"]["ports"]))
+        for value in (
+            service.inputs["metadata"]["name"],
+            *(str(int(port["port"])) for port in service.inputs["spec"]["ports"]),
+        )
     ]
     assert ("host" in keys) == (engine in NETWORK_ENGINES)
 
@@ -238,7 +285,10 @@ def test_keys_and_variables_are_the_documented_ones_and_no_other(raw: dict[str, 
     expected = set(KEYS[engine])
     spec = found["main"]["server"]
     if "host" in spec:
-        said = {*ENGINES[engine].existing_account_defaults, *(key for key in ENGINES[engine].existing_account_keys if key in spec)}
+        said = {
+            *ENGINES[engine].existing_account_defaults,
+            *(key for key in ENGINES[engine].existing_account_keys if key in spec),
+        }
         expected = (expected - set(ENGINES[engine].existing_account_keys)) | said
     assert keys == expected
     variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in parts(keys)}
@@ -253,7 +303,9 @@ def test_a_credential_is_in_secret_inputs_alone(raw: dict[str, Any], monkeypatch
     texts = [CANARY, base64.b64encode(CANARY.encode()).decode().rstrip("=")[:-1]]
     for registration in recorder.registrations.values():
         for key, value in registration.inputs.items():
-            assert key in registration.secret_inputs or not any(text in to_json_text(value) for text in texts), f"{key} of {registration.urn}"
+            assert key in registration.secret_inputs or not any(text in to_json_text(value) for text in texts), (
+                f"{key} of {registration.urn}"
+            )
     assert not any(text in to_json_text(recorder.outputs) for text in texts)
 
 
@@ -307,7 +359,10 @@ def test_an_administrator_never_reaches_the_cluster() -> None:
     }
     for registration in record_stack(raw).registrations.values():
         if registration.type.startswith("kubernetes:"):
-            texts = [to_json_text(registration.inputs), *(decoded(registration).values() if registration.type == SECRET else ())]
+            texts = [
+                to_json_text(registration.inputs),
+                *(decoded(registration).values() if registration.type == SECRET else ()),
+            ]
             assert not any("the-boss" in text or CANARY in text for text in texts), registration.urn
 
 
@@ -317,12 +372,22 @@ def test_the_outputs_of_components_are_names(raw: dict[str, Any]) -> None:
     (engine,) = raw["applications"]["shop"]["databases"]
     group = recorder.outputs[group_of(recorder).urn]
     told = parse_stack(raw).outputs()["shop"]["databases"][engine]["main"]
-    assert group == {"application": "shop", "group": "main", **{key: value for key, value in told.items() if value is not None}}
+    assert group == {
+        "application": "shop",
+        "group": "main",
+        **{key: value for key, value in told.items() if value is not None},
+    }
     assert group.get("service") == (engine if engine in NETWORK_ENGINES else None)
     assert CANARY not in to_json_text(group)
     assert PASSWORD_STAND_IN not in group.values()
     (application,) = recorder.resources_of_type(APPLICATION)
-    assert recorder.outputs[application.urn] == {"name": "shop", "namespace": "shop", "secret": "shop-databases", "protected": False, "workloads": {}}
+    assert recorder.outputs[application.urn] == {
+        "name": "shop",
+        "namespace": "shop",
+        "secret": "shop-databases",
+        "protected": False,
+        "workloads": {},
+    }
 
 
 def test_a_password_is_long_safe_and_changes_by_rotation_alone() -> None:
@@ -334,7 +399,9 @@ def test_a_password_is_long_safe_and_changes_by_rotation_alone() -> None:
     assert {"length", "special", "upper", "lower", "numeric", "overrideSpecial"} <= set(password.ignore_changes)
 
 
-@pytest.mark.parametrize("raw", [stack_with_group("mysql", EXISTING_SERVER), stack_with_group("redis", ADDRESSES)], ids=["given", "none"])
+@pytest.mark.parametrize(
+    "raw", [stack_with_group("mysql", EXISTING_SERVER), stack_with_group("redis", ADDRESSES)], ids=["given", "none"]
+)
 def test_no_password_is_made_for_a_server_that_has_its_own(raw: dict[str, Any]) -> None:
     assert record_stack(raw).resources_of_type(PASSWORD) == []
 
@@ -342,7 +409,11 @@ def test_no_password_is_made_for_a_server_that_has_its_own(raw: dict[str, Any]) 
 def test_a_given_account_is_told_as_it_was_given() -> None:
     password = "p%@:/ü'\"\\ &"
     keys = decoded(
-        get_resource(record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "password": password, "port": 3307})), SECRET, "shop-mysql-main-connection")
+        get_resource(
+            record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "password": password, "port": 3307})),
+            SECRET,
+            "shop-mysql-main-connection",
+        )
     )
     assert keys["password"] == password
     assert (keys["username"], keys["database"], keys["port"]) == ("shop", "shop", "3307")
@@ -353,7 +424,13 @@ def test_a_given_account_is_told_as_it_was_given() -> None:
 def test_whatever_is_given_of_an_account_is_told_as_it_was_given(engine: str) -> None:
     hostile = "p%@:/ü'\"\\ &?#"
     said: dict[str, Any] = {key: f"{hostile}{key}" for key in ENGINES[engine].existing_account_keys}
-    keys = decoded(get_resource(record_stack(stack_with_group(engine, existing_account(engine, port=1234, **said))), SECRET, f"shop-{engine}-main-connection"))
+    keys = decoded(
+        get_resource(
+            record_stack(stack_with_group(engine, existing_account(engine, port=1234, **said))),
+            SECRET,
+            f"shop-{engine}-main-connection",
+        )
+    )
     assert said.items() <= keys.items()
     assert keys["port"] == "1234"
     assert re.fullmatch(r"[-A-Za-z0-9:/?@%=&._~]+", keys["uri"])
@@ -364,17 +441,31 @@ def test_whatever_is_given_of_an_account_is_told_as_it_was_given(engine: str) ->
 def test_a_volume_on_an_external_server_is_claimed_of_its_class_for_many_pods(engine: str) -> None:
     recorder = record_stack(stack_with_group(engine, existing_account(engine, storageClass="shared", storage="5Gi")))
     claim = get_resource(recorder, PERSISTENT_VOLUME_CLAIM, f"shop-{engine}-main-volume")
-    assert claim.inputs["spec"] == {"accessModes": ["ReadWriteMany"], "storageClassName": "shared", "resources": {"requests": {"storage": "5Gi"}}}
-    assert record_stack(stack_with_group(engine, existing_account(engine))).resources_of_type(PERSISTENT_VOLUME_CLAIM) == []
+    assert claim.inputs["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "shared",
+        "resources": {"requests": {"storage": "5Gi"}},
+    }
+    assert (
+        record_stack(stack_with_group(engine, existing_account(engine))).resources_of_type(PERSISTENT_VOLUME_CLAIM)
+        == []
+    )
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name not in ENGINES_WITH_SERVER])
 def test_a_file_is_a_claim_and_what_tells_where_it_is(engine: str) -> None:
     recorder = record_stack(stack_with_group(engine, {"kind": "local", "storage": "2Gi", "storageClass": "fast"}))
     (group,) = recorder.resources_of_type(GROUP)
-    assert sorted(found.type for found in recorder.registrations.values() if found.parent == group.urn) == [PERSISTENT_VOLUME_CLAIM, SECRET]
+    assert sorted(found.type for found in recorder.registrations.values() if found.parent == group.urn) == [
+        PERSISTENT_VOLUME_CLAIM,
+        SECRET,
+    ]
     claim = get_resource(recorder, PERSISTENT_VOLUME_CLAIM, f"shop-{engine}-main-volume")
-    assert claim.inputs["spec"] == {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "2Gi"}}}
+    assert claim.inputs["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "2Gi"}},
+    }
     assert recorder.resources_of_type(PASSWORD) == []
 
 
@@ -385,15 +476,27 @@ def test_groups_of_files_have_a_path_each() -> None:
 
 
 def test_a_server_without_an_account_has_neither_user_nor_password() -> None:
-    keys = decoded(get_resource(record_stack(stack_with_group("redis", ADDRESSES)), SECRET, "shop-redis-main-connection"))
-    assert keys == {"type": "redis", "provider": "redis", "host": "redis", "port": "6379", "database": "0", "uri": "redis://redis:6379/0"}
+    keys = decoded(
+        get_resource(record_stack(stack_with_group("redis", ADDRESSES)), SECRET, "shop-redis-main-connection")
+    )
+    assert keys == {
+        "type": "redis",
+        "provider": "redis",
+        "host": "redis",
+        "port": "6379",
+        "database": "0",
+        "uri": "redis://redis:6379/0",
+    }
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if ENGINES[name].credential_key])
 def test_a_rotation_changes_the_passwords_keepers_and_the_pods_annotation_and_nothing_else(engine: str) -> None:
-    before, after = (record_stack(stack_with_group(engine, managed_server(engine), passwordVersion=rotation)) for rotation in (0, 1))
+    before, after = (
+        record_stack(stack_with_group(engine, managed_server(engine), passwordVersion=rotation)) for rotation in (0, 1)
+    )
     password, stateful_set = (
-        get_resource(before, token, name).urn for token, name in ((PASSWORD, f"shop-{engine}-main-password"), (STATEFUL_SET, f"shop-{engine}-main-server"))
+        get_resource(before, token, name).urn
+        for token, name in ((PASSWORD, f"shop-{engine}-main-password"), (STATEFUL_SET, f"shop-{engine}-main-server"))
     )
     old, new = inputs_by_urn(before), inputs_by_urn(after)
     assert set(old) == set(new)
@@ -415,25 +518,47 @@ def test_another_primary_changes_services_and_what_tells_their_names_and_nothing
             "addresses": {"server": {**EXISTING_SERVER, "host": ["10.0.0.1"]}},
         }
         return record_stack(
-            {"externalServers": {"hq": external_server("mysql")}, **groups(mysql={name: {**spec[name], "primary": name == primary} for name in names})}
+            {
+                "externalServers": {"hq": external_server("mysql")},
+                **groups(mysql={name: {**spec[name], "primary": name == primary} for name in names}),
+            }
         )
 
     before, after = stack("local"), stack("addresses")
     old, new = inputs_by_urn(before, {SERVICE}), inputs_by_urn(after, {SERVICE})
     assert set(old) == set(new)
     changed = {before.registrations[urn].name for urn in old if old[urn] != new[urn]}
-    assert changed == {"shop-environment", "shop-mysql-local-connection", "shop-mysql-addresses-connection", "shop-mysql-addresses-endpoints"}
+    assert changed == {
+        "shop-environment",
+        "shop-mysql-local-connection",
+        "shop-mysql-addresses-connection",
+        "shop-mysql-addresses-endpoints",
+    }
     for group, service in (("local", "mysql-local"), ("addresses", "mysql")):
-        one, other = (decoded(get_resource(recorder, SECRET, f"shop-mysql-{group}-connection")) for recorder in (before, after))
+        one, other = (
+            decoded(get_resource(recorder, SECRET, f"shop-mysql-{group}-connection")) for recorder in (before, after)
+        )
         assert {key for key in one if one[key] != other[key]} == {"host", "uri"}
         assert other["host"] == service
-    slices = [json.loads(json.dumps(get_resource(recorder, ENDPOINT_SLICE, "shop-mysql-addresses-endpoints").inputs)) for recorder in (before, after)]
-    assert [found["metadata"]["labels"].pop("kubernetes.io/service-name") for found in slices] == ["mysql-addresses", "mysql"]
+    slices = [
+        json.loads(json.dumps(get_resource(recorder, ENDPOINT_SLICE, "shop-mysql-addresses-endpoints").inputs))
+        for recorder in (before, after)
+    ]
+    assert [found["metadata"]["labels"].pop("kubernetes.io/service-name") for found in slices] == [
+        "mysql-addresses",
+        "mysql",
+    ]
     assert slices[0] == slices[1]
     # Service names stay taken by one resource each, so that none is deleted while another is created in its place.
-    names = [{found.name: found.inputs["metadata"]["name"] for found in recorder.resources_of_type(SERVICE)} for recorder in (before, after)]
+    names = [
+        {found.name: found.inputs["metadata"]["name"] for found in recorder.resources_of_type(SERVICE)}
+        for recorder in (before, after)
+    ]
     assert all(name == f"shop-{service}" for services in names for name, service in services.items())
-    assert get_resource(before, SERVICE, "shop-mysql").inputs["spec"]["selector"]["app.kubernetes.io/instance"] == "mysql-local"
+    assert (
+        get_resource(before, SERVICE, "shop-mysql").inputs["spec"]["selector"]["app.kubernetes.io/instance"]
+        == "mysql-local"
+    )
 
 
 def test_a_service_of_pods_selects_the_pods_of_its_server_alone() -> None:
@@ -441,7 +566,10 @@ def test_a_service_of_pods_selects_the_pods_of_its_server_alone() -> None:
     for group in ("a", "b"):
         spec = get_resource(recorder, SERVICE, f"shop-mysql-{group}").inputs["spec"]
         labels = {
-            name: get_resource(recorder, STATEFUL_SET, f"shop-mysql-{name}-server").inputs["spec"]["template"]["metadata"]["labels"] for name in ("a", "b")
+            name: get_resource(recorder, STATEFUL_SET, f"shop-mysql-{name}-server").inputs["spec"]["template"][
+                "metadata"
+            ]["labels"]
+            for name in ("a", "b")
         }
         assert spec["type"] == "ClusterIP"
         assert [name for name, found in labels.items() if spec["selector"].items() <= found.items()] == [group]
@@ -451,7 +579,11 @@ def test_a_service_of_pods_selects_the_pods_of_its_server_alone() -> None:
 def test_a_host_name_is_an_external_name() -> None:
     recorder = record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "port": 3307}))
     spec = get_resource(recorder, SERVICE, "shop-mysql").inputs["spec"]
-    assert spec == {"type": "ExternalName", "externalName": "db.example.org", "ports": [{"name": "mysql", "port": 3307, "protocol": "TCP"}]}
+    assert spec == {
+        "type": "ExternalName",
+        "externalName": "db.example.org",
+        "ports": [{"name": "mysql", "port": 3307, "protocol": "TCP"}],
+    }
     assert recorder.resources_of_type(ENDPOINT_SLICE) == []
 
 
@@ -465,7 +597,9 @@ def test_a_host_name_is_an_external_name() -> None:
     ],
     ids=["IPv4", "list of IPv4", "IPv6", "list of IPv6"],
 )
-def test_addresses_are_a_service_without_a_selector_and_an_endpoint_slice(host: Any, family: str, addresses: list[str]) -> None:
+def test_addresses_are_a_service_without_a_selector_and_an_endpoint_slice(
+    host: Any, family: str, addresses: list[str]
+) -> None:
     recorder = record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "host": host}))
     service = get_resource(recorder, SERVICE, "shop-mysql")
     endpoints = get_resource(recorder, ENDPOINT_SLICE, "shop-mysql-main-endpoints")
@@ -481,7 +615,9 @@ def test_addresses_are_a_service_without_a_selector_and_an_endpoint_slice(host: 
 
 
 @pytest.mark.parametrize(
-    "raw", [stack_with_group("mysql", EXISTING_SERVER), stack_with_group("redis", ADDRESSES), stack_with_group("mysql")], ids=["given", "none", "generated"]
+    "raw",
+    [stack_with_group("mysql", EXISTING_SERVER), stack_with_group("redis", ADDRESSES), stack_with_group("mysql")],
+    ids=["given", "none", "generated"],
 )
 def test_the_connection_of_a_group_is_a_secret_output(raw: dict[str, Any]) -> None:
     """Whoever takes it from the component cannot export it in plain text by mistake."""

@@ -15,7 +15,8 @@ from tests.support import ENGINES_WITH_SERVER, release
 
 engines = pytest.mark.parametrize("engine", ENGINES.values(), ids=list(ENGINES))
 variants = pytest.mark.parametrize(
-    ("engine", "variant"), [pytest.param(engine, variant, id=variant.name) for engine in ENGINES.values() for variant in engine.variants]
+    ("engine", "variant"),
+    [pytest.param(engine, variant, id=variant.name) for engine in ENGINES.values() for variant in engine.variants],
 )
 releases = pytest.mark.parametrize(
     ("engine", "variant", "version"),
@@ -91,7 +92,9 @@ def test_the_connection_secret_has_the_documented_keys_and_no_empty_one(engine: 
     assert all(keys.values())
     assert keys["type"] == engine.name
     assert keys.get("port") == (str(engine.port) if engine.port else None)
-    assert {key for key, value in keys.items() if value == "word"} == ({engine.credential_key} if engine.credential_key else set())
+    assert {key for key, value in keys.items() if value == "word"} == (
+        {engine.credential_key} if engine.credential_key else set()
+    )
 
 
 @engines
@@ -118,10 +121,18 @@ def test_the_uri_leads_back_to_the_other_keys(engine: Engine) -> None:
 def test_what_is_given_of_an_account_is_what_its_secret_tells(engine: Engine) -> None:
     """Whoever brings an account can say every part of it; what need not be said is assumed, or there is none."""
     own = set(engine.existing_account_keys)
-    assert own == set() if engine.port is None else own - {"username"} == KEYS[engine.name] - {"type", "provider", "host", "port", "uri", "username"}
-    assert set(engine.existing_account_defaults) <= {key for key, necessary in engine.existing_account_keys.items() if not necessary}
+    assert (
+        own == set()
+        if engine.port is None
+        else own - {"username"} == KEYS[engine.name] - {"type", "provider", "host", "port", "uri", "username"}
+    )
+    assert set(engine.existing_account_defaults) <= {
+        key for key, necessary in engine.existing_account_keys.items() if not necessary
+    }
     assert engine.credential_key is None or engine.credential_key in engine.existing_account_keys
-    assert own <= set(ExternalKindSpec.model_fields), "what no engine had before is a key that an external server does not know"
+    assert own <= set(ExternalKindSpec.model_fields), (
+        "what no engine had before is a key that an external server does not know"
+    )
 
 
 @engines
@@ -137,10 +148,14 @@ def test_a_provisioned_account_is_of_letters_that_every_server_takes_unquoted(en
 @variants
 def test_the_default_version_is_one_of_the_series(engine: Engine, variant: Variant) -> None:
     assert bool(variant.supported_series) == bool(engine.build_runtime)
-    assert (variant.find_series(variant.default_version) in variant.supported_series) if variant.supported_series else variant.default_version == "", (
-        engine.name
+    assert (
+        (variant.find_series(variant.default_version) in variant.supported_series)
+        if variant.supported_series
+        else variant.default_version == ""
+    ), engine.name
+    assert list(variant.supported_series) == sorted(
+        variant.supported_series, key=lambda series: [int(number) for number in series.split(".")]
     )
-    assert list(variant.supported_series) == sorted(variant.supported_series, key=lambda series: [int(number) for number in series.split(".")])
 
 
 @variants
@@ -184,9 +199,14 @@ def test_scripts_read_the_account_from_the_environment_alone(engine: Engine, var
     software = software_of(engine, variant, version)
     account = engine.build_account("shop", "main")
     given = {"POD_IP", *software.env, *IMAGES_OWN.get(engine.name, ())}
-    given |= {f"APPLICATION_{key.upper()}" for key in [*account.secret_entries(), *([engine.credential_key] if engine.credential_key else [])]}
+    given |= {
+        f"APPLICATION_{key.upper()}"
+        for key in [*account.secret_entries(), *([engine.credential_key] if engine.credential_key else [])]
+    }
     for name, script in scripts(software).items():
-        read = set(re.findall(r"\$\{?#?([A-Za-z_]+)(?!\w*:?[-+])", script)) | set(re.findall(r"\\getenv \w+ (\w+)", script))
+        read = set(re.findall(r"\$\{?#?([A-Za-z_]+)(?!\w*:?[-+])", script)) | set(
+            re.findall(r"\\getenv \w+ (\w+)", script)
+        )
         own = set(re.findall(r"(?:^|[\s;({])([A-Za-z_]+)\+?=", script))
         own |= set(re.findall(r"\b(?:for|printf -v|local (?:\w+=\S+ )*) ?([A-Za-z_]+)", script))
         own |= {word for words in re.findall(r"\bread -r((?: [A-Za-z_]+)+)", script) for word in words.split()}
@@ -194,16 +214,22 @@ def test_scripts_read_the_account_from_the_environment_alone(engine: Engine, var
         assert "shop" not in script, name
 
 
-ARGUMENT = re.compile(r"(?<!\S)(-[aHpu]|--(password|user|header|token|requirepass)\b)[ =]?[\"']?[^\"'\s]*\s?[^\"'\s]*\$\{?APPLICATION_(PASSWORD|TOKEN)")
+ARGUMENT = re.compile(
+    r"(?<!\S)(-[aHpu]|--(password|user|header|token|requirepass)\b)[ =]?[\"']?[^\"'\s]*\s?[^\"'\s]*\$\{?APPLICATION_(PASSWORD|TOKEN)"
+)
 
 
 @releases
-def test_the_server_is_ready_when_the_application_can_log_in_over_tcp(engine: Engine, variant: Variant, version: str) -> None:
+def test_the_server_is_ready_when_the_application_can_log_in_over_tcp(
+    engine: Engine, variant: Variant, version: str
+) -> None:
     software = software_of(engine, variant, version)
     assert "$POD_IP" in software.readiness_script
     if engine.credential_key:
         secret = f"$APPLICATION_{engine.credential_key.upper()}"
-        written = [line.rpartition("> ")[2] for line in software.start_script.splitlines() if secret in line and "> " in line]
+        written = [
+            line.rpartition("> ")[2] for line in software.start_script.splitlines() if secret in line and "> " in line
+        ]
         assert secret in software.readiness_script or any(path in software.readiness_script for path in written)
     for name, script in scripts(software).items():
         assert not ARGUMENT.search(script), f"{name}: a password is no argument of a process"
@@ -211,7 +237,11 @@ def test_the_server_is_ready_when_the_application_can_log_in_over_tcp(engine: En
 
 @pytest.mark.parametrize(
     "line",
-    ['redis-cli -a "$APPLICATION_PASSWORD"', "mysql --password=$APPLICATION_PASSWORD", 'curl -u "$APPLICATION_USERNAME:${APPLICATION_PASSWORD}"'],
+    [
+        'redis-cli -a "$APPLICATION_PASSWORD"',
+        "mysql --password=$APPLICATION_PASSWORD",
+        'curl -u "$APPLICATION_USERNAME:${APPLICATION_PASSWORD}"',
+    ],
 )
 def test_a_password_as_an_argument_would_be_seen(line: str) -> None:
     assert ARGUMENT.search(line)
@@ -230,7 +260,9 @@ def test_only_the_servers_that_must_run_as_root(engine: Engine, variant: Variant
 
 
 @releases
-def test_what_a_server_writes_to_is_writable_and_no_folder_hides_another(engine: Engine, variant: Variant, version: str) -> None:
+def test_what_a_server_writes_to_is_writable_and_no_folder_hides_another(
+    engine: Engine, variant: Variant, version: str
+) -> None:
     software = software_of(engine, variant, version)
     mounts = [software.data_path, *software.empty_dirs]
     assert "/tmp" in mounts, engine.name
@@ -255,7 +287,9 @@ def test_the_least_memory_is_a_quantity(engine: Engine, variant: Variant, versio
         ("18.1", "/var/lib/postgresql", "/var/lib/postgresql/18/docker"),
     ],
 )
-def test_the_volume_of_postgresql_is_where_the_images_major_version_wants_it(version: str, mount: str, data: str) -> None:
+def test_the_volume_of_postgresql_is_where_the_images_major_version_wants_it(
+    version: str, mount: str, data: str
+) -> None:
     engine = ENGINES["postgresql"]
     software = software_of(engine, engine.get_variant(None), version)
     assert software.data_path == mount

@@ -33,7 +33,9 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     """Whether a label selector takes a Pod (meta/v1 LabelSelector)."""
     expressions = selector.get("matchExpressions", [])
     assert all(expression["operator"] == "In" for expression in expressions)
-    return selector.get("matchLabels", {}).items() <= labels.items() and all(labels.get(found["key"]) in found["values"] for found in expressions)
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(found["key"]) in found["values"] for found in expressions
+    )
 
 
 def admitted(raw: dict[str, Any], labels: dict[str, str]) -> bool:
@@ -46,7 +48,9 @@ def admitted(raw: dict[str, Any], labels: dict[str, str]) -> bool:
 @pytest.mark.parametrize("engine", ENGINES_WITH_SERVER)
 def test_the_policy_is_for_the_pods_of_the_server(engine: str, kind: str) -> None:
     raw = stack_with_group(engine, managed_server(engine, kind))
-    pod = get_resource(record_stack(raw), STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["metadata"]["labels"]
+    pod = get_resource(record_stack(raw), STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"][
+        "metadata"
+    ]["labels"]
     assert selects(policy(raw)["podSelector"], pod)
     assert not selects(policy(raw)["podSelector"], {"app.kubernetes.io/name": "shop"})
     assert not selects(policy(raw)["podSelector"], {**pod, "app.kubernetes.io/part-of": "other"})
@@ -74,13 +78,18 @@ def test_the_user_may_say_how_its_pods_are_labelled() -> None:
     raw["applications"]["shop"]["pods"] = {"app": "web"}
     assert admitted(raw, {"app": "web", "x": "y"})
     assert not admitted(raw, {"app.kubernetes.io/name": "shop"})
-    near = get_resource(record_stack(raw), STATEFUL_SET, "shop-mysql-main-server").inputs["spec"]["template"]["spec"]["affinity"]["podAffinity"]
+    near = get_resource(record_stack(raw), STATEFUL_SET, "shop-mysql-main-server").inputs["spec"]["template"]["spec"][
+        "affinity"
+    ]["podAffinity"]
     term = near["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"]
     assert term["labelSelector"]["matchLabels"] == {"app": "web"}
 
 
 def test_one_policy_is_for_all_servers_of_an_application_that_do_not_stay_out() -> None:
-    raw = groups(mysql={"main": None, "open": {"networkPolicy": False}}, redis={"main": {"server": managed_server("redis", "dedicated")}})
+    raw = groups(
+        mysql={"main": None, "open": {"networkPolicy": False}},
+        redis={"main": {"server": managed_server("redis", "dedicated")}},
+    )
     (expression,) = policy(raw)["podSelector"]["matchExpressions"]
     assert expression["values"] == ["mysql-main", "redis-main"]
 
@@ -96,9 +105,12 @@ def test_there_is_none_where_no_server_runs(engine: str) -> None:
     assert record_stack(stack_with_group(engine, existing_account(engine))).resources_of_type(NETWORK_POLICY) == []
     if ENGINES[engine].provisioner:
         assert (
-            record_stack({"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": provisioned_on("hq")}})}).resources_of_type(
-                NETWORK_POLICY
-            )
+            record_stack(
+                {
+                    "externalServers": {"hq": external_server(engine)},
+                    **groups(**{engine: {"main": provisioned_on("hq")}}),
+                }
+            ).resources_of_type(NETWORK_POLICY)
             == []
         )
 
@@ -110,7 +122,10 @@ def test_a_file_has_none() -> None:
 def test_every_application_has_its_own() -> None:
     databases = {"databases": {"redis": {"main": None}}}
     recorder = record_stack({"applications": {"a": databases, "b": databases}})
-    assert {(found.inputs["metadata"]["namespace"], found.inputs["metadata"]["name"]) for found in recorder.resources_of_type(NETWORK_POLICY)} == {
+    assert {
+        (found.inputs["metadata"]["namespace"], found.inputs["metadata"]["name"])
+        for found in recorder.resources_of_type(NETWORK_POLICY)
+    } == {
         ("a", "a-databases"),
         ("b", "b-databases"),
     }

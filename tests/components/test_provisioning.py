@@ -36,7 +36,12 @@ engines = pytest.mark.parametrize("engine", PROVISIONED)
 
 
 def provisioned(engine: str, **server_keys: Any) -> Recorder:
-    return record_stack({"externalServers": {"hq": external_server(engine, **server_keys)}, **groups(**{engine: {"main": provisioned_on("hq")}})})
+    return record_stack(
+        {
+            "externalServers": {"hq": external_server(engine, **server_keys)},
+            **groups(**{engine: {"main": provisioned_on("hq")}}),
+        }
+    )
 
 
 def provider(recorder: Recorder, engine: str) -> Registration:
@@ -51,7 +56,10 @@ def test_every_engine_with_provisioning_is_held_to_the_tables_of_this_module(eng
 
 @engines
 def test_one_server_has_one_provider_however_many_applications_use_it(engine: str) -> None:
-    applications = {f"app{number}": {"databases": {engine: {"a": provisioned_on("hq"), "b": provisioned_on("hq")}}} for number in range(3)}
+    applications = {
+        f"app{number}": {"databases": {engine: {"a": provisioned_on("hq"), "b": provisioned_on("hq")}}}
+        for number in range(3)
+    }
     recorder = record_stack({"externalServers": {"hq": external_server(engine)}, "applications": applications})
     only = provider(recorder, engine)
     made = [found for found in recorder.registrations.values() if found.type.startswith(f"{engine}:")]
@@ -79,7 +87,12 @@ def test_the_databases_of_a_server_are_made_one_after_the_other(engine: str) -> 
     raw = {
         "externalServers": {"one": external_server(engine, host="one"), "two": external_server(engine, host="two")},
         "applications": {
-            f"app{number}": {"databases": {engine: {"a": provisioned_on("one"), "b": provisioned_on("two"), "c": provisioned_on("one")}}} for number in range(3)
+            f"app{number}": {
+                "databases": {
+                    engine: {"a": provisioned_on("one"), "b": provisioned_on("two"), "c": provisioned_on("one")}
+                }
+            }
+            for number in range(3)
         },
     }
     recorder = record_stack(raw)
@@ -95,7 +108,9 @@ def test_the_databases_of_a_server_are_made_one_after_the_other(engine: str) -> 
 
 @engines
 def test_a_provider_gets_the_administrators_own_way_in(engine: str) -> None:
-    recorder = provisioned(engine, administrator={"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 11111})
+    recorder = provisioned(
+        engine, administrator={"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 11111}
+    )
     inputs = provider(recorder, engine).inputs
     assert inputs["username"] == "provisioner"
     assert provider(recorder, engine).secret_inputs == {"password"}
@@ -137,7 +152,10 @@ def test_the_provider_of_mysql_does_not_keep_the_connections_that_it_opens() -> 
 @engines
 def test_account_and_database_are_named_after_application_and_group(engine: str) -> None:
     recorder = provisioned(engine)
-    user, database = get_resource(recorder, USER[engine], _user_name(engine)), get_resource(recorder, DATABASE[engine], f"shop-{engine}-main-database")
+    user, database = (
+        get_resource(recorder, USER[engine], _user_name(engine)),
+        get_resource(recorder, DATABASE[engine], f"shop-{engine}-main-database"),
+    )
     assert (user.inputs["user"] if engine == "mysql" else user.inputs["name"]) == "shop_main"
     assert database.inputs["name"] == "shop_main"
 
@@ -165,7 +183,10 @@ def test_the_password_of_a_user_is_secret_and_the_generated_one(engine: str) -> 
     ids=["mysql", "postgresql"],
 )
 def test_a_database_is_not_replaced_for_what_cannot_be_changed_in_place(engine: str, ignored: set[str]) -> None:
-    assert set(get_resource(provisioned(engine), DATABASE[engine], f"shop-{engine}-main-database").ignore_changes) == ignored
+    assert (
+        set(get_resource(provisioned(engine), DATABASE[engine], f"shop-{engine}-main-database").ignore_changes)
+        == ignored
+    )
 
 
 def test_an_application_owns_its_database_of_postgresql_and_may_do_no_more() -> None:
@@ -173,7 +194,9 @@ def test_an_application_owns_its_database_of_postgresql_and_may_do_no_more() -> 
     role = get_resource(recorder, USER["postgresql"], "shop-postgresql-main-role")
     assert role.inputs["login"] is True
     assert not {"superuser", "createDatabase", "createRole", "bypassRowLevelSecurity", "replication"} & set(role.inputs)
-    assert get_resource(recorder, DATABASE["postgresql"], "shop-postgresql-main-database").inputs["owner"] == "shop_main"
+    assert (
+        get_resource(recorder, DATABASE["postgresql"], "shop-postgresql-main-database").inputs["owner"] == "shop_main"
+    )
 
 
 def test_the_administrator_is_a_member_of_the_role_before_public_loses_its_right() -> None:
@@ -196,7 +219,12 @@ def test_a_grant_of_mysql_is_for_one_database_and_ends_with_its_user() -> None:
     grant = get_resource(recorder, GRANT["mysql"], "shop-mysql-main-grant")
     user = get_resource(recorder, USER["mysql"], "shop-mysql-main-user")
     database = get_resource(recorder, DATABASE["mysql"], "shop-mysql-main-database")
-    assert grant.inputs == {"database": r"`shop\_main`", "user": "shop_main", "host": "%", "privileges": ["ALL PRIVILEGES"]}
+    assert grant.inputs == {
+        "database": r"`shop\_main`",
+        "user": "shop_main",
+        "host": "%",
+        "privileges": ["ALL PRIVILEGES"],
+    }
     assert grant.deleted_with == user.urn
     assert {user.urn, database.urn} <= grant.depends_on
     assert user.inputs["host"] == "%"
@@ -218,12 +246,23 @@ def chosen(**keys: Any) -> dict[str, Any]:
 
 @engines
 def test_the_user_may_choose_the_names_of_database_and_user(engine: str) -> None:
-    recorder = record_stack({"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": chosen(database="store", username="keeper")}})})
-    user, database = get_resource(recorder, USER[engine], _user_name(engine)), get_resource(recorder, DATABASE[engine], f"shop-{engine}-main-database")
+    recorder = record_stack(
+        {
+            "externalServers": {"hq": external_server(engine)},
+            **groups(**{engine: {"main": chosen(database="store", username="keeper")}}),
+        }
+    )
+    user, database = (
+        get_resource(recorder, USER[engine], _user_name(engine)),
+        get_resource(recorder, DATABASE[engine], f"shop-{engine}-main-database"),
+    )
     assert (user.inputs["user"] if engine == "mysql" else user.inputs["name"]) == "keeper"
     assert database.inputs["name"] == "store"
     data = get_resource(recorder, SECRET, f"shop-{engine}-main-connection").inputs["data"]
-    assert {key: b64decode(data[key]).decode() for key in ("username", "database")} == {"username": "keeper", "database": "store"}
+    assert {key: b64decode(data[key]).decode() for key in ("username", "database")} == {
+        "username": "keeper",
+        "database": "store",
+    }
     assert b64decode(data["uri"]).decode().endswith("/store")
 
 
@@ -239,33 +278,54 @@ UNSAFE = ["Shop", "1shop", "shop-main", "shop main", "shop`", "shop'", "_shop", 
 def test_a_name_that_is_the_servers_own_or_not_safe_is_refused(engine: str, key: str) -> None:
     path = f"applications.shop.databases.{engine}.main.server.{key}"
     for name in RESERVED[engine]:
-        raw = {"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": chosen(**{key: name})}})}
+        raw = {
+            "externalServers": {"hq": external_server(engine)},
+            **groups(**{engine: {"main": chosen(**{key: name})}}),
+        }
         assert config_issues(raw) == [f"{path}: {name!r} is the server's own; choose another name"]
     for name in UNSAFE:
-        (line,) = config_issues({"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": chosen(**{key: name})}})})
+        (line,) = config_issues(
+            {"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": chosen(**{key: name})}})}
+        )
         assert line.startswith(f"{path}: {name!r} is no name that is safe on every server")
 
 
 @engines
 def test_the_administrator_is_no_applications_user(engine: str) -> None:
-    raw = {"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": chosen(username="provisioner")}})}
-    assert config_issues(raw) == [f"applications.shop.databases.{engine}.main.server.username: 'provisioner' is the administrator of 'hq'; choose another name"]
+    raw = {
+        "externalServers": {"hq": external_server(engine)},
+        **groups(**{engine: {"main": chosen(username="provisioner")}}),
+    }
+    assert config_issues(raw) == [
+        f"applications.shop.databases.{engine}.main.server.username: 'provisioner' is the administrator of 'hq'; choose another name"
+    ]
 
 
 @engines
 @pytest.mark.parametrize("key", ["database", "username"])
 def test_two_groups_do_not_choose_one_name(engine: str, key: str) -> None:
-    raw = {"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"a": chosen(**{key: "shop_b"}), "b": provisioned_on("hq")}})}
+    raw = {
+        "externalServers": {"hq": external_server(engine)},
+        **groups(**{engine: {"a": chosen(**{key: "shop_b"}), "b": provisioned_on("hq")}}),
+    }
     (line,) = config_issues(raw)
     what = "user" if key == "username" else "database"
     assert line.startswith(f"applications.shop.databases.{engine}.b: takes the {what} 'shop_b' on that server")
 
 
 def test_extensions_are_added_one_after_the_other_in_their_order() -> None:
-    raw = {"externalServers": {"hq": external_server("postgresql")}, **groups(postgresql={"main": chosen(extensions=["pg_trgm", "uuid-ossp"])})}
+    raw = {
+        "externalServers": {"hq": external_server("postgresql")},
+        **groups(postgresql={"main": chosen(extensions=["pg_trgm", "uuid-ossp"])}),
+    }
     recorder = record_stack(raw)
-    first, second = (get_resource(recorder, EXTENSION, f"shop-postgresql-main-extension-{name}") for name in ("pg_trgm", "uuid-ossp"))
-    assert [(found.inputs["name"], found.inputs["database"]) for found in (first, second)] == [("pg_trgm", "shop_main"), ("uuid-ossp", "shop_main")]
+    first, second = (
+        get_resource(recorder, EXTENSION, f"shop-postgresql-main-extension-{name}") for name in ("pg_trgm", "uuid-ossp")
+    )
+    assert [(found.inputs["name"], found.inputs["database"]) for found in (first, second)] == [
+        ("pg_trgm", "shop_main"),
+        ("uuid-ossp", "shop_main"),
+    ]
     assert get_resource(recorder, GRANT["postgresql"], "shop-postgresql-main-closed").urn in first.depends_on
     assert first.urn in second.depends_on
 
@@ -274,11 +334,17 @@ def test_extensions_are_added_one_after_the_other_in_their_order() -> None:
     ("raw", "said"),
     [
         (
-            {"externalServers": {"hq": external_server("mysql")}, **groups(mysql={"main": chosen(extensions=["pg_trgm"])})},
+            {
+                "externalServers": {"hq": external_server("mysql")},
+                **groups(mysql={"main": chosen(extensions=["pg_trgm"])}),
+            },
             "mysql.main.server.extensions: have no meaning for mysql",
         ),
         (
-            {"externalServers": {"hq": external_server("postgresql")}, **groups(postgresql={"main": chosen(extensions=["a", "a"])})},
+            {
+                "externalServers": {"hq": external_server("postgresql")},
+                **groups(postgresql={"main": chosen(extensions=["a", "a"])}),
+            },
             "postgresql.main.server.extensions: name one twice",
         ),
         (
@@ -286,7 +352,10 @@ def test_extensions_are_added_one_after_the_other_in_their_order() -> None:
             "postgresql.main.server.extensions: are made on one of the stack's servers only; name one with 'on'",
         ),
         (
-            {"externalServers": {"hq": external_server("postgresql")}, **groups(postgresql={"main": chosen(extensions=['x"; DROP'])})},
+            {
+                "externalServers": {"hq": external_server("postgresql")},
+                **groups(postgresql={"main": chosen(extensions=['x"; DROP'])}),
+            },
             "postgresql.main.server.extensions[0]: is no name of an extension, such as pg_trgm",
         ),
     ],
@@ -300,7 +369,11 @@ def test_extensions_that_cannot_be_are_told(raw: dict[str, Any], said: str) -> N
 def test_no_server_is_run_for_a_provisioned_group(engine: str) -> None:
     recorder = provisioned(engine)
     (group,) = recorder.resources_of_type(GROUP)
-    kinds = {found.inputs["kind"] for found in recorder.registrations.values() if found.parent == group.urn and "kind" in found.inputs}
+    kinds = {
+        found.inputs["kind"]
+        for found in recorder.registrations.values()
+        if found.parent == group.urn and "kind" in found.inputs
+    }
     assert kinds == {"Secret", "Service"}
 
 
@@ -311,6 +384,8 @@ def test_an_account_without_a_part_is_not_made(engine: str) -> None:
     def program() -> None:
         options = pulumi.ResourceOptions()
         with pytest.raises(ValueError, match="a user, a database and a password"):
-            ExternalServer("hq", spec).provision("x", Account(username="u"), pulumi.Output.secret("p"), data_opts=options, opts=options)
+            ExternalServer("hq", spec).provision(
+                "x", Account(username="u"), pulumi.Output.secret("p"), data_opts=options, opts=options
+            )
 
     run_program(program)

@@ -48,7 +48,9 @@ def image_of(variant: Variant, version: str) -> str:
 
 
 def pod_of(recorder: Recorder, engine: str = "mysql") -> dict[str, Any]:
-    spec: dict[str, Any] = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["spec"]
+    spec: dict[str, Any] = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"][
+        "template"
+    ]["spec"]
     return spec
 
 
@@ -59,11 +61,17 @@ def pod(engine: str, server: Mapping[str, Any], **stack: Any) -> dict[str, Any]:
 
 @kinds
 @pytest.mark.parametrize(("engine", "variant", "version"), RELEASES)
-def test_an_image_is_the_variants_official_one_of_the_version(kind: str, engine: str, variant: str, version: str) -> None:
-    recorder = record_stack(stack_with_group(engine, managed_server(engine, kind, variant=variant, version=version), variant=variant))
+def test_an_image_is_the_variants_official_one_of_the_version(
+    kind: str, engine: str, variant: str, version: str
+) -> None:
+    recorder = record_stack(
+        stack_with_group(engine, managed_server(engine, kind, variant=variant, version=version), variant=variant)
+    )
     (container,) = pod_of(recorder, engine)["containers"]
     assert container["image"] == image_of(ENGINES[engine].get_variant(variant), version)
-    labels = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["metadata"]["labels"]
+    labels = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["metadata"][
+        "labels"
+    ]
     assert labels["app.kubernetes.io/version"] == version
 
 
@@ -71,13 +79,18 @@ def test_an_image_is_the_variants_official_one_of_the_version(kind: str, engine:
 @kinds
 def test_the_default_version_and_variant_are_the_engines_first_ones(engine: str, kind: str) -> None:
     variant = ENGINES[engine].variants[0]
-    assert pod(engine, managed_server(engine, kind))["containers"][0]["image"] == image_of(variant, variant.default_version)
+    assert pod(engine, managed_server(engine, kind))["containers"][0]["image"] == image_of(
+        variant, variant.default_version
+    )
 
 
 @engines
 @kinds
 def test_an_image_of_the_users_takes_the_official_ones_place(engine: str, kind: str) -> None:
-    assert pod(engine, managed_server(engine, kind, image="mirror.example.org/server:1"))["containers"][0]["image"] == "mirror.example.org/server:1"
+    assert (
+        pod(engine, managed_server(engine, kind, image="mirror.example.org/server:1"))["containers"][0]["image"]
+        == "mirror.example.org/server:1"
+    )
 
 
 @engines
@@ -90,7 +103,10 @@ def test_a_server_keeps_pod_security_restricted_unless_it_must_run_as_root(engin
     context = container["securityContext"]
     assert context["readOnlyRootFilesystem"] is True
     assert context["allowPrivilegeEscalation"] is False
-    assert context["capabilities"] == {"drop": ["ALL"], **({"add": list(software_of(engine).capabilities)} if engine in ROOT else {})}
+    assert context["capabilities"] == {
+        "drop": ["ALL"],
+        **({"add": list(software_of(engine).capabilities)} if engine in ROOT else {}),
+    }
 
 
 @engines
@@ -120,7 +136,9 @@ def test_a_server_is_one_pod_on_a_claim_of_its_own(engine: str, kind: str) -> No
     assert set(mounts) == set(volumes)
     software = software_of(engine)
     assert mounts["data"]["mountPath"] == software.data_path
-    assert {mount["mountPath"] for name, mount in mounts.items() if name.startswith("scratch")} == set(software.empty_dirs)
+    assert {mount["mountPath"] for name, mount in mounts.items() if name.startswith("scratch")} == set(
+        software.empty_dirs
+    )
     assert all(volumes[name] == {"name": name, "emptyDir": {}} for name in volumes if name.startswith("scratch"))
 
 
@@ -133,7 +151,11 @@ def test_the_selector_has_no_label_that_another_version_or_variant_would_change(
         for raw in (
             stack_with_group(engine, managed_server(engine)),
             stack_with_group(
-                engine, managed_server(engine, "dedicated", variant=variant.name, version=release(variant, variant.supported_series[0])), variant=variant.name
+                engine,
+                managed_server(
+                    engine, "dedicated", variant=variant.name, version=release(variant, variant.supported_series[0])
+                ),
+                variant=variant.name,
             ),
         )
     )
@@ -163,7 +185,11 @@ def test_the_readiness_probe_runs_the_script_that_logs_in(engine: str, kind: str
 def test_credentials_reach_the_server_by_its_secret_alone(engine: str, kind: str) -> None:
     recorder = record_stack(stack_with_group(engine, managed_server(engine, kind)))
     (container,) = pod_of(recorder, engine)["containers"]
-    account = {entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if entry["name"].startswith("APPLICATION_")}
+    account = {
+        entry["name"]: entry["valueFrom"]["secretKeyRef"]
+        for entry in container["env"]
+        if entry["name"].startswith("APPLICATION_")
+    }
     keys = get_resource(recorder, SECRET, f"shop-{engine}-main-connection").inputs["data"]
     expected = set(keys) - {"type", "provider", "host", "port", "uri"}
     assert account == {f"APPLICATION_{key.upper()}": {"name": f"{engine}-main", "key": key} for key in expected}
@@ -201,7 +227,10 @@ def test_a_dedicated_server_gets_what_it_asks_for_and_no_more(engine: str) -> No
 
 @pytest.mark.parametrize(
     ("exclusive", "rule"),
-    [(False, "preferredDuringSchedulingIgnoredDuringExecution"), (True, "requiredDuringSchedulingIgnoredDuringExecution")],
+    [
+        (False, "preferredDuringSchedulingIgnoredDuringExecution"),
+        (True, "requiredDuringSchedulingIgnoredDuringExecution"),
+    ],
     ids=["where possible", "exclusive"],
 )
 def test_dedicated_servers_keep_away_from_each_other_in_all_namespaces(exclusive: bool, rule: str) -> None:
@@ -212,17 +241,24 @@ def test_dedicated_servers_keep_away_from_each_other_in_all_namespaces(exclusive
     term = entry if exclusive else entry["podAffinityTerm"]
     assert term["namespaceSelector"] == {}
     assert term["topologyKey"] == "kubernetes.io/hostname"
-    labels = get_resource(record_stack(stack_with_group("redis")), STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"]["metadata"]["labels"]
+    labels = get_resource(record_stack(stack_with_group("redis")), STATEFUL_SET, "shop-redis-main-server").inputs[
+        "spec"
+    ]["template"]["metadata"]["labels"]
     assert term["labelSelector"]["matchLabels"].items() <= labels.items()
 
 
-NODES = {"nodeSelector": {"node-role": "database"}, "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}]}
+NODES = {
+    "nodeSelector": {"node-role": "database"},
+    "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}],
+}
 
 
 def test_dedicated_servers_alone_are_on_the_nodes_for_databases() -> None:
     dedicated = pod("mysql", {"kind": "dedicated"}, databaseNodes=NODES)
     assert dedicated["nodeSelector"] == {"node-role": "database"}
-    assert dedicated["tolerations"] == [{"key": "node-role", "operator": "Equal", "value": "database", "effect": "NoSchedule"}]
+    assert dedicated["tolerations"] == [
+        {"key": "node-role", "operator": "Equal", "value": "database", "effect": "NoSchedule"}
+    ]
     assert not {"nodeSelector", "tolerations"} & set(pod("mysql", {"kind": "local"}, databaseNodes=NODES))
     assert not {"nodeSelector", "tolerations"} & set(pod("mysql", {"kind": "dedicated"}))
 
@@ -238,7 +274,9 @@ def test_dedicated_servers_alone_are_on_the_nodes_for_databases() -> None:
     ids=["local", "dedicated", "size", "class"],
 )
 def test_a_volume_is_as_large_as_was_said(server: dict[str, str], size: str, storage_class: str | None) -> None:
-    spec = get_resource(record_stack(stack_with_group("mysql", server)), PERSISTENT_VOLUME_CLAIM, "shop-mysql-main-volume").inputs["spec"]
+    spec = get_resource(
+        record_stack(stack_with_group("mysql", server)), PERSISTENT_VOLUME_CLAIM, "shop-mysql-main-volume"
+    ).inputs["spec"]
     assert spec["resources"] == {"requests": {"storage": size}}
     assert spec.get("storageClassName") == storage_class
     assert spec["accessModes"] == ["ReadWriteOnce"]
@@ -256,7 +294,10 @@ def test_other_scripts_make_a_new_pod(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("components.application.ENGINES", {"redis": replace(redis, build_runtime=software)})
     after = record_stack(stack_with_group("redis"))
-    templates = [get_resource(recorder, STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"] for recorder in (before, after)]
+    templates = [
+        get_resource(recorder, STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"]
+        for recorder in (before, after)
+    ]
     assert templates[0]["spec"] == templates[1]["spec"]
     assert templates[0]["metadata"]["annotations"] != templates[1]["metadata"]["annotations"]
 

@@ -15,17 +15,27 @@ from hypothesis import strategies as st
 
 from components.engines import ENGINES
 from components.engines.definition import Engine
-from components.arguments import SettingValue
 from components.engines.settings_file import SettingsFile
+from components.spec import SettingValue
 from offline.recorder import Recorder
-from tests.support import CONFIG_MAP, ENGINES_WITH_SERVER, STATEFUL_SET, config_issues, get_resource, managed_server, record_stack, stack_with_group
+from tests.support import (
+    CONFIG_MAP,
+    ENGINES_WITH_SERVER,
+    STATEFUL_SET,
+    config_issues,
+    get_resource,
+    managed_server,
+    record_stack,
+    stack_with_group,
+)
 
 SET = [name for name in ENGINES_WITH_SERVER if ENGINES[name].settings_file]
 """The engines with settings of the user's."""
 INIT = [
     name
     for name in ENGINES_WITH_SERVER
-    if (make := ENGINES[name].build_runtime) and make(ENGINES[name].variants[0], ENGINES[name].variants[0].default_version).init_file_path
+    if (make := ENGINES[name].build_runtime)
+    and make(ENGINES[name].variants[0], ENGINES[name].variants[0].default_version).init_file_path
 ]
 """The engines whose images run something once."""
 UNQUOTED = re.compile(r"-?[0-9]+(\.[0-9]+)?|[a-zA-Z]+")
@@ -185,7 +195,9 @@ HOSTILE += [
     "C:\\new",
     "\xa0",
 ]
-WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\ufeff\ufffe\uffff"), max_size=40) | st.sampled_from(HOSTILE)
+WORDS = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\ufeff\ufffe\uffff"), max_size=40
+) | st.sampled_from(HOSTILE)
 WORDS |= st.text("'\"\\#; a=$", max_size=12)
 NUMBERS = st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
 
@@ -201,7 +213,11 @@ def test_every_engine_with_settings_is_held_to_the_tables_of_this_module() -> No
 
 
 @engines
-@given(values=st.dictionaries(st.from_regex(r"set_[a-z0-9]{0,4}(\.[a-z][a-z0-9_]{0,8})?", fullmatch=True), WORDS, min_size=1, max_size=4))
+@given(
+    values=st.dictionaries(
+        st.from_regex(r"set_[a-z0-9]{0,4}(\.[a-z][a-z0-9_]{0,8})?", fullmatch=True), WORDS, min_size=1, max_size=4
+    )
+)
 @example(values={f"a{number}": value for number, value in enumerate(HOSTILE)})
 def test_a_word_is_read_by_the_server_as_it_was_written_or_refused(engine: str, values: dict[str, str]) -> None:
     settings = settings_of(engine)
@@ -230,7 +246,9 @@ def test_a_truth_is_written_in_the_engines_own_words(engine: str) -> None:
 def test_no_settings_are_a_file_that_sets_nothing(engine: str) -> None:
     text = settings_of(engine).render({})
     assert text in ("", "[mysqld]\n", "{}\n")
-    data = get_resource(record_stack(stack_with_group(engine, managed_server(engine))), CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
+    data = get_resource(
+        record_stack(stack_with_group(engine, managed_server(engine))), CONFIG_MAP, f"shop-{engine}-main-scripts"
+    ).inputs["data"]
     assert data["settings"] == text
 
 
@@ -242,7 +260,9 @@ def test_settings_are_in_one_order_however_they_are_written(engine: str) -> None
 
 
 @engines
-@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "a\u2029b", "\ufeffa", "\n"], ids=ascii)
+@pytest.mark.parametrize(
+    "value", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "a\u2029b", "\ufeffa", "\n"], ids=ascii
+)
 def test_a_value_that_does_not_end_where_its_line_does_is_refused(engine: str, value: str) -> None:
     path = f"applications.shop.databases.{engine}.main.server.settings.a"
     assert config_issues(stack_with_group(engine, managed_server(engine, settings={"a": value}))) == [
@@ -250,7 +270,10 @@ def test_a_value_that_does_not_end_where_its_line_does_is_refused(engine: str, v
     ]
 
 
-@pytest.mark.skipif(shutil.which("my_print_defaults") is None, reason="there is no my_print_defaults, MySQL's own reader of option files")
+@pytest.mark.skipif(
+    shutil.which("my_print_defaults") is None,
+    reason="there is no my_print_defaults, MySQL's own reader of option files",
+)
 @given(value=WORDS)
 @example(value="".join(HOSTILE))
 def test_mysqls_own_reader_reads_what_is_rendered(value: str, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -264,7 +287,13 @@ def variants(engine: Engine, name: str) -> set[str]:
     """The ways to write a setting that its server takes for one."""
     ways = {name, name.upper(), name.title()}
     if engine.name == "mysql":
-        ways |= {name.replace("_", "-"), f"loose_{name}", f"loose-{name}", f"LOOSE_{name.upper()}", name.replace("_", "-", 1)}
+        ways |= {
+            name.replace("_", "-"),
+            f"loose_{name}",
+            f"loose-{name}",
+            f"LOOSE_{name.upper()}",
+            name.replace("_", "-", 1),
+        }
     return ways
 
 
@@ -296,8 +325,27 @@ def test_every_owned_setting_is_refused_at_its_place(engine: str) -> None:
         ("mysql", {"port", "bind_address", "datadir", "socket", "init_file", "user"}),
         ("postgresql", {"port", "listen_addresses", "data_directory", "hba_file", "unix_socket_directories"}),
         ("redis", {"port", "bind", "requirepass", "dir", "aclfile", "user", "include"}),
-        ("rabbitmq", {"listeners.tcp.default", "default_user", "default_pass", "load_definitions", "loopback_users.guest", "auth_backends.1"}),
-        ("mongodb", {"net.port", "net.bindIp", "security.authorization", "storage.dbPath", "setParameter.enableLocalhostAuthBypass"}),
+        (
+            "rabbitmq",
+            {
+                "listeners.tcp.default",
+                "default_user",
+                "default_pass",
+                "load_definitions",
+                "loopback_users.guest",
+                "auth_backends.1",
+            },
+        ),
+        (
+            "mongodb",
+            {
+                "net.port",
+                "net.bindIp",
+                "security.authorization",
+                "storage.dbPath",
+                "setParameter.enableLocalhostAuthBypass",
+            },
+        ),
         ("elasticsearch", {"http.port", "network.host", "discovery.type", "path.data", "xpack.security.enabled"}),
         ("influxdb", {"http-bind-address", "bolt-path", "engine-path", "sqlite-path"}),
     ],
@@ -314,7 +362,14 @@ def test_a_setting_cannot_be_a_value_and_a_map_at_once() -> None:
     assert config_issues(stack_with_group("mongodb", managed_server("mongodb", settings=values))) == [
         f"{path}.storage.engine: is a value here and a map in another setting"
     ]
-    assert config_issues(stack_with_group("rabbitmq", managed_server("rabbitmq", settings={"log.console": True, "log.console.level": "info"}))) == []
+    assert (
+        config_issues(
+            stack_with_group(
+                "rabbitmq", managed_server("rabbitmq", settings={"log.console": True, "log.console.level": "info"})
+            )
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("value", ["it's #1", "'a' b", "' a", "it's "])
@@ -334,7 +389,10 @@ def test_a_changed_setting_changes_its_own_server_alone(engine: str, kind: str) 
 
     def stack(value: int) -> Recorder:
         databases = {name: {"main": {"server": managed_server(name)}} for name in ENGINES_WITH_SERVER}
-        databases[engine] = {"main": {"server": managed_server(engine, kind, settings={FIRST[engine]: value})}, "other": {"server": managed_server(engine)}}
+        databases[engine] = {
+            "main": {"server": managed_server(engine, kind, settings={FIRST[engine]: value})},
+            "other": {"server": managed_server(engine)},
+        }
         return record_stack({"applications": {"shop": {"databases": databases}}})
 
     before, after = stack(1), stack(2)
@@ -346,7 +404,9 @@ def test_a_changed_setting_changes_its_own_server_alone(engine: str, kind: str) 
     assert {key for key in one if one[key] != other[key]} == {"settings"}
     old, new = templates(before)[server], templates(after)[server]
     assert old["spec"] == new["spec"]
-    assert {key for key, value in old["metadata"]["annotations"].items() if new["metadata"]["annotations"][key] != value} == {"database-groups/scripts"}
+    assert {
+        key for key, value in old["metadata"]["annotations"].items() if new["metadata"]["annotations"][key] != value
+    } == {"database-groups/scripts"}
 
 
 @engines
@@ -362,11 +422,18 @@ def test_what_runs_once_is_where_the_image_looks(engine: str, kind: str) -> None
     text = "SELECT 'it''s';\n-- # \\\n"
     recorder = record_stack(stack_with_group(engine, managed_server(engine, kind, init=text)))
     assert get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]["init"] == text
-    (container,) = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["spec"]["containers"]
+    (container,) = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"][
+        "spec"
+    ]["containers"]
     (mount,) = [mount for mount in container["volumeMounts"] if mount.get("subPath") == "init"]
     software = ENGINES[engine].build_runtime
     assert software
-    assert mount == {"name": "scripts", "mountPath": software(ENGINES[engine].variants[0], "1").init_file_path, "subPath": "init", "readOnly": True}
+    assert mount == {
+        "name": "scripts",
+        "mountPath": software(ENGINES[engine].variants[0], "1").init_file_path,
+        "subPath": "init",
+        "readOnly": True,
+    }
     assert mount["mountPath"].startswith(ENTRYPOINT)
     paths = [mount["mountPath"] for mount in container["volumeMounts"]]
     assert len(set(paths)) == len(paths)
@@ -376,7 +443,9 @@ def test_what_runs_once_is_where_the_image_looks(engine: str, kind: str) -> None
 def test_without_init_nothing_is_where_the_image_looks(engine: str) -> None:
     recorder = record_stack(stack_with_group(engine, managed_server(engine)))
     assert "init" not in get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
-    (container,) = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["spec"]["containers"]
+    (container,) = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"][
+        "spec"
+    ]["containers"]
     assert not any(mount["mountPath"].startswith(ENTRYPOINT) for mount in container["volumeMounts"])
 
 

@@ -44,14 +44,27 @@ TENTH = Engine(
     name="tenth",
     port=7010,
     variants=(
-        Variant(name="tenth", image="docker.io/library/tenth", supported_series=("1", "2"), default_version="2", run_as_user=70, server_command="tenthd"),
+        Variant(
+            name="tenth",
+            image="docker.io/library/tenth",
+            supported_series=("1", "2"),
+            default_version="2",
+            run_as_user=70,
+            server_command="tenthd",
+        ),
     ),
-    build_uri=lambda connection: build_uri("tenth", connection, connection.engine_keys.get("area", connection.database or "")),
+    build_uri=lambda connection: build_uri(
+        "tenth", connection, connection.engine_keys.get("area", connection.database or "")
+    ),
     build_account=lambda application, group: Account(
-        username=database_account_name(application, group), engine_keys={"area": database_account_name(application, group)}
+        username=database_account_name(application, group),
+        engine_keys={"area": database_account_name(application, group)},
     ),
     build_runtime=_software,
-    settings_file=SettingsFile(render=lambda values: render_assignments(values, sign=":", true="1", false="0"), reserved_names=frozenset({"listen"})),
+    settings_file=SettingsFile(
+        render=lambda values: render_assignments(values, sign=":", true="1", false="0"),
+        reserved_names=frozenset({"listen"}),
+    ),
     max_username_length=12,
     existing_account_keys={"username": True, "password": True, "database": False},
 )
@@ -64,31 +77,56 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decoded(recorder: Any, name: str) -> dict[str, str]:
-    return {key: base64.b64decode(value).decode() for key, value in get_resource(recorder, SECRET, name).inputs["data"].items()}
+    return {
+        key: base64.b64decode(value).decode()
+        for key, value in get_resource(recorder, SECRET, name).inputs["data"].items()
+    }
 
 
 @pytest.mark.parametrize("kind", ["local", "dedicated"])
 def test_a_server_of_it_runs(kind: str) -> None:
-    recorder = record_stack(stack_with_group("tenth", {"kind": kind, "version": "1", "settings": {"a": True}, "initScript": "x"}))
+    recorder = record_stack(
+        stack_with_group("tenth", {"kind": kind, "version": "1", "settings": {"a": True}, "initScript": "x"})
+    )
     keys = decoded(recorder, "shop-tenth-main-connection")
     assert set(keys) == {"type", "provider", "host", "port", "username", "password", "area", "uri"}
     assert keys["uri"] == "tenth://shop_main:hidden@tenth:7010/shop_main"
     parts = ("ADDRESS", "PORT", "USERNAME", "PASSWORD", "AREA", "URL")
-    assert set(decoded(recorder, "shop-environment")) == {f"TENTH{group}_{part}" for group in ("", "_MAIN") for part in parts}
+    assert set(decoded(recorder, "shop-environment")) == {
+        f"TENTH{group}_{part}" for group in ("", "_MAIN") for part in parts
+    }
     pod = get_resource(recorder, STATEFUL_SET, "shop-tenth-main-server").inputs["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["image"] == "docker.io/library/tenth:1"
-    assert {entry["name"] for entry in container["env"]} == {"APPLICATION_USERNAME", "APPLICATION_PASSWORD", "APPLICATION_AREA", "POD_IP"}
-    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/data", "/tmp", "/etc/database-groups", "/init.d/init.tenth"}
+    assert {entry["name"] for entry in container["env"]} == {
+        "APPLICATION_USERNAME",
+        "APPLICATION_PASSWORD",
+        "APPLICATION_AREA",
+        "POD_IP",
+    }
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {
+        "/data",
+        "/tmp",
+        "/etc/database-groups",
+        "/init.d/init.tenth",
+    }
     assert list(pod_security_violations(pod)) == []
     files = get_resource(recorder, CONFIG_MAP, "shop-tenth-main-scripts").inputs["data"]
     assert (files["settings"], files["init"]) == ("a:1\n", "x")
-    assert [len(recorder.resources_of_type(token)) for token in (PERSISTENT_VOLUME_CLAIM, PASSWORD, SERVICE)] == [1, 1, 1]
+    assert [len(recorder.resources_of_type(token)) for token in (PERSISTENT_VOLUME_CLAIM, PASSWORD, SERVICE)] == [
+        1,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("host", ["tenth.example.org", ["10.0.0.1", "10.0.0.2"]], ids=["name", "addresses"])
 def test_a_server_of_it_is_reached(host: Any) -> None:
-    recorder = record_stack(stack_with_group("tenth", {"kind": "external", "host": host, "username": "u", "password": CANARY, "database": "d"}))
+    recorder = record_stack(
+        stack_with_group(
+            "tenth", {"kind": "external", "host": host, "username": "u", "password": CANARY, "database": "d"}
+        )
+    )
     assert decoded(recorder, "shop-tenth-main-connection")["uri"] == f"tenth://u:{CANARY}@tenth:7010/d"
     assert len(recorder.resources_of_type(ENDPOINT_SLICE)) == isinstance(host, list)
     assert recorder.resources_of_type(STATEFUL_SET) == []
@@ -105,9 +143,9 @@ def test_mistakes_with_it_are_told_in_its_own_words() -> None:
     assert config_issues(stack_with_group("tenth", {"kind": "external", "host": "db"})) == [
         f"{path}.server: lacks 'password', 'username', without which tenth cannot be used"
     ]
-    assert config_issues(stack_with_group("tenth", {"kind": "external", "host": "db", "username": "u", "password": CANARY, "vhost": "v"})) == [
-        f"{path}.server.vhost: has no meaning for tenth; it takes database, password, username"
-    ]
+    assert config_issues(
+        stack_with_group("tenth", {"kind": "external", "host": "db", "username": "u", "password": CANARY, "vhost": "v"})
+    ) == [f"{path}.server.vhost: has no meaning for tenth; it takes database, password, username"]
     assert config_issues(stack_with_group("tenth", group="too-long")) == [
         "applications.shop.databases.tenth.too-long: is too long a name by 1: its user would be named 'shop_too_long', and tenth allows 12 characters"
     ]
@@ -121,7 +159,12 @@ def test_an_engine_may_have_no_settings_no_init_no_image_and_no_password(monkeyp
 
     variant = replace(TENTH.variants[0], image=None)
     bare = replace(
-        TENTH, settings_file=None, build_runtime=software, variants=(variant,), credential_key=None, build_account=lambda _application, _group: Account()
+        TENTH,
+        settings_file=None,
+        build_runtime=software,
+        variants=(variant,),
+        credential_key=None,
+        build_account=lambda _application, _group: Account(),
     )
     monkeypatch.setattr("components.application.ENGINES", {"tenth": bare})
     path = "applications.shop.databases.tenth.main.server"

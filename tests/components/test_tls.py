@@ -38,10 +38,26 @@ SAID: dict[str, dict[str, tuple[str, str]]] = {
         "require": ("mongodb://{service}", "&tls=true&tlsInsecure=true"),
         "verify-full": ("mongodb://{server}", "&tls=true"),
     },
-    "redis": {"disable": ("redis://{service}", ""), "require": ("rediss://{service}", ""), "verify-full": ("rediss://{server}", "")},
-    "elasticsearch": {"disable": ("http://{service}", ""), "require": ("https://{service}", ""), "verify-full": ("https://{server}", "")},
-    "rabbitmq": {"disable": ("amqp://{service}", ""), "require": ("amqps://{service}", ""), "verify-full": ("amqps://{server}", "")},
-    "influxdb": {"disable": ("http://{service}", ""), "require": ("https://{service}", ""), "verify-full": ("https://{server}", "")},
+    "redis": {
+        "disable": ("redis://{service}", ""),
+        "require": ("rediss://{service}", ""),
+        "verify-full": ("rediss://{server}", ""),
+    },
+    "elasticsearch": {
+        "disable": ("http://{service}", ""),
+        "require": ("https://{service}", ""),
+        "verify-full": ("https://{server}", ""),
+    },
+    "rabbitmq": {
+        "disable": ("amqp://{service}", ""),
+        "require": ("amqps://{service}", ""),
+        "verify-full": ("amqps://{server}", ""),
+    },
+    "influxdb": {
+        "disable": ("http://{service}", ""),
+        "require": ("https://{service}", ""),
+        "verify-full": ("https://{server}", ""),
+    },
 }
 """Scheme and host, and the end, of each engine's URI."""
 TOLD = [pytest.param(engine, tls, id=f"{engine} {tls}") for engine, modes in SAID.items() for tls in modes]
@@ -95,21 +111,36 @@ def test_nothing_is_said_unless_it_is_asked_for(engine: str) -> None:
 @pytest.mark.parametrize("engine", ["mysql", "postgresql"])
 def test_the_administrators_tls_is_not_the_applications(engine: str) -> None:
     for tls in ("disable", "require", "verify-full"):
-        found = keys({"externalServers": {"hq": external_server(engine, tls=tls)}, **groups(**{engine: {"main": provisioned_on("hq")}})}, engine)
+        found = keys(
+            {
+                "externalServers": {"hq": external_server(engine, tls=tls)},
+                **groups(**{engine: {"main": provisioned_on("hq")}}),
+            },
+            engine,
+        )
         assert found["uri"] == f"{engine}://shop_main:hidden@{engine}:{found['port']}/shop_main"
 
 
 @pytest.mark.parametrize("engine", ["mysql", "postgresql"])
 def test_a_database_that_is_made_is_told_of_tls_by_its_group(engine: str) -> None:
     group = {"server": {"kind": "external", "provisionOn": "hq", "tls": "verify-full"}}
-    found = keys({"externalServers": {"hq": external_server(engine, host="DB.example.org".lower())}, **groups(**{engine: {"main": group}})}, engine)
-    assert found["uri"] == f"{engine}://shop_main:hidden@db.example.org:{found['port']}/shop_main{SAID[engine]['verify-full'][1]}"
+    found = keys(
+        {
+            "externalServers": {"hq": external_server(engine, host="DB.example.org".lower())},
+            **groups(**{engine: {"main": group}}),
+        },
+        engine,
+    )
+    assert (
+        found["uri"]
+        == f"{engine}://shop_main:hidden@db.example.org:{found['port']}/shop_main{SAID[engine]['verify-full'][1]}"
+    )
 
 
 def test_an_ipv6_address_to_be_checked_is_in_brackets() -> None:
-    assert without_account(keys(stack_with_group("redis", existing_account("redis", host="fd00::1", tls="verify-full")), "redis")["uri"]).startswith(
-        "rediss://[fd00::1]:6379/"
-    )
+    assert without_account(
+        keys(stack_with_group("redis", existing_account("redis", host="fd00::1", tls="verify-full")), "redis")["uri"]
+    ).startswith("rediss://[fd00::1]:6379/")
 
 
 @pytest.mark.parametrize("engine", list(SAID))
@@ -119,13 +150,25 @@ def test_the_authorities_are_in_the_secret_where_they_are_given(engine: str, cer
 
 
 def test_those_of_a_server_of_the_stack_reach_its_groups_and_the_variables(certificate: str) -> None:
-    recorder = record_stack({"externalServers": {"hq": external_server("postgresql", ca=certificate)}, **groups(postgresql={"main": provisioned_on("hq")})})
+    recorder = record_stack(
+        {
+            "externalServers": {"hq": external_server("postgresql", ca=certificate)},
+            **groups(postgresql={"main": provisioned_on("hq")}),
+        }
+    )
     assert "ca.crt" in get_resource(recorder, SECRET, "shop-postgresql-main-connection").inputs["data"]
-    assert {"POSTGRESQL_CA_CRT", "POSTGRESQL_MAIN_CA_CRT"} <= set(get_resource(recorder, SECRET, "shop-environment").inputs["data"])
+    assert {"POSTGRESQL_CA_CRT", "POSTGRESQL_MAIN_CA_CRT"} <= set(
+        get_resource(recorder, SECRET, "shop-environment").inputs["data"]
+    )
 
 
 def test_the_provider_of_postgresql_checks_by_the_file(certificate: str) -> None:
-    recorder = record_stack({"externalServers": {"hq": external_server("postgresql", ca=certificate)}, **groups(postgresql={"main": provisioned_on("hq")})})
+    recorder = record_stack(
+        {
+            "externalServers": {"hq": external_server("postgresql", ca=certificate)},
+            **groups(postgresql={"main": provisioned_on("hq")}),
+        }
+    )
     (provider,) = recorder.resources_of_type(f"{PROVIDERS}postgresql")
     assert provider.inputs["sslrootcert"] == certificate
 
@@ -136,7 +179,10 @@ MAIN = "applications.shop.databases.{engine}.main.server"
 @pytest.mark.parametrize("engine", UNTOLD)
 def test_an_engine_without_tls_takes_none(engine: str, certificate: str) -> None:
     found = config_issues(stack_with_group(engine, existing_account(engine, tls="require", ca=certificate)))
-    assert found == [f"{MAIN.format(engine=engine)}.{key}: has no meaning for {engine}, whose clients are told of no TLS" for key in ("ca", "tls")]
+    assert found == [
+        f"{MAIN.format(engine=engine)}.{key}: has no meaning for {engine}, whose clients are told of no TLS"
+        for key in ("ca", "tls")
+    ]
 
 
 @pytest.mark.parametrize("way", ["given", "made"])
@@ -150,7 +196,9 @@ def test_a_name_to_be_checked_is_one(way: str) -> None:
             **stack_with_group("mysql", {"kind": "external", "provisionOn": "hq", "tls": "verify-full"}),
         }
     )
-    assert config_issues(raw) == [f"{MAIN.format(engine='mysql')}.tls: 'verify-full' needs one host, whose name is in the certificate, and there are 2"]
+    assert config_issues(raw) == [
+        f"{MAIN.format(engine='mysql')}.tls: 'verify-full' needs one host, whose name is in the certificate, and there are 2"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +207,10 @@ def test_a_name_to_be_checked_is_one(way: str) -> None:
         (None, "is no file that can be read; its path begins in the folder of the project"),
         ("", "holds no certificate (-----BEGIN CERTIFICATE-----)"),
         ("-----BEGIN CERTIFICATE-----", "holds no certificate (-----BEGIN CERTIFICATE-----)"),
-        (CERTIFICATE + "-----BEGIN PRIVATE KEY-----\nc4narY\n", "holds a private key, which applications would be given; name a file with certificates alone"),
+        (
+            CERTIFICATE + "-----BEGIN PRIVATE KEY-----\nc4narY\n",
+            "holds a private key, which applications would be given; name a file with certificates alone",
+        ),
     ],
     ids=["no file", "empty", "cut", "private key"],
 )
@@ -167,7 +218,13 @@ def test_a_file_that_is_none_of_authorities_is_told(content: str | None, said: s
     path = tmp_path / "ca.crt"
     if content is not None:
         path.write_text(content)
-    assert [line.partition(": ")[2] for line in config_issues(stack_with_group("mysql", existing_account("mysql", ca=str(path))))] == [said]
     assert [
-        line.partition(": ")[2] for line in config_issues({"externalServers": {"hq": external_server("mysql", ca=str(path))}, **stack_with_group("mysql")})
+        line.partition(": ")[2]
+        for line in config_issues(stack_with_group("mysql", existing_account("mysql", ca=str(path))))
+    ] == [said]
+    assert [
+        line.partition(": ")[2]
+        for line in config_issues(
+            {"externalServers": {"hq": external_server("mysql", ca=str(path))}, **stack_with_group("mysql")}
+        )
     ] == [said]

@@ -51,8 +51,14 @@ def stack(*workloads: dict[str, Any], databases: dict[str, Any] | None = None, *
     return {"applications": {"shop": {"workloads": list(workloads), "databases": databases or DATABASES, **keys}}}
 
 
-def found(*containers: str, annotations: dict[str, str] | None = None, revision: str = "uid.1", **known: FoundContainer) -> Found:
-    return Found(revision=revision, annotations=annotations or {}, containers={**{name: FoundContainer() for name in containers}, **known})
+def found(
+    *containers: str, annotations: dict[str, str] | None = None, revision: str = "uid.1", **known: FoundContainer
+) -> Found:
+    return Found(
+        revision=revision,
+        annotations=annotations or {},
+        containers={**{name: FoundContainer() for name in containers}, **known},
+    )
 
 
 def placed(raw: dict[str, Any], there: dict[Place, Found | None], before: dict[str, Any] | None = None) -> Stack:
@@ -81,7 +87,9 @@ PLACE = ("shop", "Deployment", "web")
 def both(recorder: Recorder, kind: str = "Deployment", name: str = "web") -> tuple[Registration, Registration]:
     """The patch with the variables and the one on which Pods roll."""
     full = f"shop-{kind.lower()}-{name}"
-    return get_resource(recorder, patch_type(kind), full), get_resource(recorder, patch_type(kind), f"{full}/connections")
+    return get_resource(recorder, patch_type(kind), full), get_resource(
+        recorder, patch_type(kind), f"{full}/connections"
+    )
 
 
 def pod(patch: Registration) -> dict[str, Any]:
@@ -91,20 +99,27 @@ def pod(patch: Registration) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", PATCH_RESOURCE_BY_KIND)
 def test_every_variable_is_an_entry_that_leads_to_the_environment_secret(kind: str) -> None:
-    recorder = registered(placed(stack({"kind": kind, "name": "web", "containers": "web"}), {("shop", kind, "web"): found("web", "proxy")}))
+    recorder = registered(
+        placed(
+            stack({"kind": kind, "name": "web", "containers": "web"}), {("shop", kind, "web"): found("web", "proxy")}
+        )
+    )
     content, connections = both(recorder, kind)
     secret = get_resource(recorder, SECRET, "shop-environment")
     (container,) = pod(content)["containers"]
     assert set(container) == {"name", "env"}
     assert sorted(container["env"], key=itemgetter("name")) == [
-        {"name": variable, "valueFrom": {"secretKeyRef": {"name": "shop-databases", "key": variable}}} for variable in sorted(secret.inputs["data"])
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": "shop-databases", "key": variable}}}
+        for variable in sorted(secret.inputs["data"])
     ]
     assert connections.inputs["spec"] == {
         "template": {
             "metadata": {
                 "labels": {"database-groups/application": "shop"},
                 "annotations": {
-                    "database-groups/connections": connections.inputs["spec"]["template"]["metadata"]["annotations"]["database-groups/connections"]
+                    "database-groups/connections": connections.inputs["spec"]["template"]["metadata"]["annotations"][
+                        "database-groups/connections"
+                    ]
                 },
             }
         }
@@ -119,23 +134,33 @@ def test_all_containers_get_them_where_none_is_named() -> None:
 
 
 def test_patches_wait_for_the_secret_and_for_every_server_and_pods_roll_last() -> None:
-    recorder = registered(placed(stack(WEB, databases={"redis": {"a": None, "b": None}, "mysql": {"main": None}}), {PLACE: found("web")}))
+    recorder = registered(
+        placed(stack(WEB, databases={"redis": {"a": None, "b": None}, "mysql": {"main": None}}), {PLACE: found("web")})
+    )
     content, connections = both(recorder)
     servers = {found.urn for found in recorder.registrations.values() if found.type.endswith(":StatefulSet")}
     assert len(servers) == 3
     assert content.depends_on >= servers | {get_resource(recorder, SECRET, "shop-environment").urn}
     assert content.urn in connections.depends_on
     (application,) = recorder.resources_of_type(APPLICATION)
-    assert {content.parent, connections.parent, get_resource(recorder, RANDOM_ID, "shop-connections").parent} == {application.urn}
+    assert {content.parent, connections.parent, get_resource(recorder, RANDOM_ID, "shop-connections").parent} == {
+        application.urn
+    }
     assert len(recorder.resources_of_type(GROUP)) == 3
 
 
 @pytest.mark.parametrize(
     ("seconds", "waiting"),
-    [({}, {}), ({"rolloutSeconds": 0}, {"pulumi.com/skipAwait": "true"}), ({"rolloutSeconds": 90}, {"pulumi.com/timeoutSeconds": "90"})],
+    [
+        ({}, {}),
+        ({"rolloutSeconds": 0}, {"pulumi.com/skipAwait": "true"}),
+        ({"rolloutSeconds": 90}, {"pulumi.com/timeoutSeconds": "90"}),
+    ],
     ids=["default", "none", "bounded"],
 )
-def test_only_the_last_patch_waits_for_pods_and_as_long_as_is_said(seconds: dict[str, int], waiting: dict[str, str]) -> None:
+def test_only_the_last_patch_waits_for_pods_and_as_long_as_is_said(
+    seconds: dict[str, int], waiting: dict[str, str]
+) -> None:
     content, connections = both(registered(placed(stack({**WEB, **seconds}), {PLACE: found("web")})))
     assert content.inputs["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
     assert connections.inputs["metadata"]["annotations"] == {"pulumi.com/patchForce": "true", **waiting}
@@ -163,7 +188,9 @@ def test_an_application_without_workloads_has_nothing_of_this() -> None:
     [({}, "development", True), ({"createNamespace": False}, "development", False), ({}, "production", False)],
     ids=["own namespace", "given namespace", "namespace that is kept"],
 )
-def test_patches_go_with_a_namespace_that_takes_the_workloads_with_it(keys: dict[str, Any], environment: str, expected: bool) -> None:
+def test_patches_go_with_a_namespace_that_takes_the_workloads_with_it(
+    keys: dict[str, Any], environment: str, expected: bool
+) -> None:
     recorder = registered(placed({"environment": environment, **stack(WEB, **keys)}, {PLACE: found("web")}))
     spaces = [space.urn for space in recorder.resources_of_type(NAMESPACE)]
     for patch in both(recorder):
@@ -175,7 +202,14 @@ def settled(**changes: Any) -> Found:
     content, _ = both(registered(placed(stack(WEB), {PLACE: found("web")})))
     variables = {entry["name"]: ("shop-databases", entry["name"]) for entry in pod(content)["containers"][0]["env"]}
     annotations = {"database-groups/applied": content.inputs["metadata"]["annotations"]["database-groups/applied"]}
-    return found(**{"annotations": annotations, "revision": "uid.7", "web": FoundContainer(variables={**variables, "OWN": None}), **changes})
+    return found(
+        **{
+            "annotations": annotations,
+            "revision": "uid.7",
+            "web": FoundContainer(variables={**variables, "OWN": None}),
+            **changes,
+        }
+    )
 
 
 def applied(patch: Registration) -> str:
@@ -215,7 +249,10 @@ def test_a_group_more_is_put_in() -> None:
 
 def test_the_order_of_containers_is_no_reason_to_roll() -> None:
     one, two = ContainerPatch(name="a", variables=("X",)), ContainerPatch(name="b", variables=("X",))
-    digests = {WorkloadPatch(kind="Deployment", name="web", containers=containers).digest for containers in ((one, two), (two, one))}
+    digests = {
+        WorkloadPatch(kind="Deployment", name="web", containers=containers).digest
+        for containers in ((one, two), (two, one))
+    }
     assert len(digests) == 1
     assert WorkloadPatch(kind="Deployment", name="web", containers=(one,)).digest not in digests
 
@@ -224,7 +261,10 @@ def test_what_a_container_sets_itself_is_left_to_it_and_told() -> None:
     own_variable = FoundContainer(variables={"REDIS_URL": None, "REDIS_PORT": ("other", "REDIS_PORT")})
     where = placed(stack(WEB), {PLACE: found("proxy", web=own_variable)})
     (proxy, web) = pod(both(registered(where))[0])["containers"]
-    assert {entry["name"] for entry in proxy["env"]} - {entry["name"] for entry in web["env"]} == {"REDIS_URL", "REDIS_PORT"}
+    assert {entry["name"] for entry in proxy["env"]} - {entry["name"] for entry in web["env"]} == {
+        "REDIS_URL",
+        "REDIS_PORT",
+    }
     assert [warning for warning in where.warnings if "of its own" in warning] == [
         "applications.shop.workloads[0]: the container 'web' of the Deployment 'web' has REDIS_PORT, REDIS_URL of its own, and keeps that;"
         " take it out of the manifest to have the application's, then run pulumi up again"
@@ -237,12 +277,16 @@ def test_a_workload_that_is_not_there_is_a_warning_and_nothing_else() -> None:
         "applications.shop.workloads[0]: there is no Deployment 'web' in the namespace 'shop', so nothing gets variables; deploy it, then run pulumi up again",
     )
     assert where.outputs()["shop"]["workloads"] == {"Deployment/web": False}
-    assert not [registration for registration in registered(where).registrations.values() if registration.type.endswith("Patch")]
+    assert not [
+        registration for registration in registered(where).registrations.values() if registration.type.endswith("Patch")
+    ]
 
 
 def test_a_container_that_is_not_there_is_a_warning_with_those_that_are() -> None:
     where = placed(stack({**WEB, "containers": ["web", "x"]}), {PLACE: found("web", "proxy")})
-    assert where.warnings == ("applications.shop.workloads[0].container: the Deployment 'web' has no container 'x'; it has proxy, web",)
+    assert where.warnings == (
+        "applications.shop.workloads[0].container: the Deployment 'web' has no container 'x'; it has proxy, web",
+    )
     assert [container["name"] for container in pod(both(registered(where))[0])["containers"]] == ["web"]
 
 
@@ -256,7 +300,9 @@ def test_a_workload_that_is_gone_is_kept_once_more_without_a_look_and_then_forgo
         PatchedWorkload(application="shop", namespace="shop", kind="Deployment", name="web"),
         PatchedWorkload(application="old", namespace="o", kind="StatefulSet", name="db"),
     )
-    patches = [registration for registration in registered(where).registrations.values() if registration.type.endswith("Patch")]
+    patches = [
+        registration for registration in registered(where).registrations.values() if registration.type.endswith("Patch")
+    ]
     assert {patch.name for patch in patches} == {
         "shop-deployment-web",
         "shop-deployment-web/connections",
@@ -300,18 +346,30 @@ WAYS: list[Any] = [
         for kind in SERVER_KINDS
         if kind == "local" or (kind == "dedicated" and ENGINES[engine].build_runtime)
     ),
-    *(pytest.param(groups(**{engine: {"main": {"server": existing_account(engine)}}}), id=f"given {engine}") for engine in ENGINES if ENGINES[engine].port),
     *(
-        pytest.param(groups(**{engine: {"main": {"server": existing_account(engine, whole=False)}}}), id=f"barely given {engine}")
+        pytest.param(groups(**{engine: {"main": {"server": existing_account(engine)}}}), id=f"given {engine}")
         for engine in ENGINES
         if ENGINES[engine].port
     ),
     *(
-        pytest.param({"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": provisioned_on("hq")}})}, id=f"provisioned {engine}")
+        pytest.param(
+            groups(**{engine: {"main": {"server": existing_account(engine, whole=False)}}}), id=f"barely given {engine}"
+        )
+        for engine in ENGINES
+        if ENGINES[engine].port
+    ),
+    *(
+        pytest.param(
+            {"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": provisioned_on("hq")}})},
+            id=f"provisioned {engine}",
+        )
         for engine in ENGINES
         if ENGINES[engine].provisioner
     ),
-    pytest.param(groups(mysql={"a": {"primary": True}, "b": None}, postgresql={"x": None, "y": None}, sqlite={"main": None}), id="several"),
+    pytest.param(
+        groups(mysql={"a": {"primary": True}, "b": None}, postgresql={"x": None, "y": None}, sqlite={"main": None}),
+        id="several",
+    ),
 ]
 
 
@@ -319,7 +377,9 @@ WAYS: list[Any] = [
 def test_the_names_of_variables_are_known_without_their_values(raw: dict[str, Any]) -> None:
     where = parse_stack(raw)
     (application,) = where.applications
-    assert sorted(application.variable_names()) == sorted(get_resource(registered(where), SECRET, "shop-environment").inputs["data"])
+    assert sorted(application.variable_names()) == sorted(
+        get_resource(registered(where), SECRET, "shop-environment").inputs["data"]
+    )
 
 
 CLAIMED = {
@@ -332,11 +392,15 @@ CLAIMED = {
 
 
 @pytest.mark.parametrize(("databases", "mount"), CLAIMED.values(), ids=list(CLAIMED))
-def test_a_claim_of_the_applications_is_mounted_in_each_container(databases: dict[str, Any], mount: VolumeMount) -> None:
+def test_a_claim_of_the_applications_is_mounted_in_each_container(
+    databases: dict[str, Any], mount: VolumeMount
+) -> None:
     recorder = registered(placed(stack(WEB, databases=databases), {PLACE: found("a", "b")}))
     content, _ = both(recorder)
     assert pod(content)["volumes"] == [{"name": mount.volume, "persistentVolumeClaim": {"claimName": mount.claim}}]
-    assert [container["volumeMounts"] for container in pod(content)["containers"]] == [[{"name": mount.volume, "mountPath": mount.path}]] * 2
+    assert [container["volumeMounts"] for container in pod(content)["containers"]] == [
+        [{"name": mount.volume, "mountPath": mount.path}]
+    ] * 2
     (claim,) = recorder.resources_of_type("kubernetes:core/v1:PersistentVolumeClaim")
     assert claim.inputs["metadata"]["name"] == mount.claim
 
@@ -350,7 +414,9 @@ def test_the_claim_of_a_server_is_mounted_by_that_server_alone(engine: str) -> N
 def test_where_a_file_is_mounted_is_where_its_path_leads() -> None:
     (application,) = parse_stack(groups(sqlite={"a-b": None})).applications
     (mount,) = application.volume_mounts()
-    variables = get_resource(registered(parse_stack(groups(sqlite={"a-b": None}))), SECRET, "shop-environment").inputs["data"]
+    variables = get_resource(registered(parse_stack(groups(sqlite={"a-b": None}))), SECRET, "shop-environment").inputs[
+        "data"
+    ]
     assert base64.b64decode(variables["SQLITE_PATH"]).decode().startswith(f"{mount.path}/")
 
 
@@ -362,4 +428,6 @@ def test_a_mount_of_a_workloads_own_is_left_to_it() -> None:
 
 
 def test_a_container_may_be_one_name() -> None:
-    assert WorkloadSpec(kind="Deployment", name="web", containers="web") == WorkloadSpec(kind="Deployment", name="web", containers=("web",))
+    assert WorkloadSpec(kind="Deployment", name="web", containers="web") == WorkloadSpec(
+        kind="Deployment", name="web", containers=("web",)
+    )

@@ -33,17 +33,25 @@ def groups(engine: Engine) -> dict[str, dict[str, Any]]:
 def is_privileged(engine: Engine) -> bool:
     """Whether the engine's own server needs more than Pod Security `restricted` allows."""
     variant = engine.variants[0]
-    return engine.build_runtime is not None and bool(engine.build_runtime(variant, variant.default_version).capabilities)
+    return engine.build_runtime is not None and bool(
+        engine.build_runtime(variant, variant.default_version).capabilities
+    )
 
 
 def generations(cluster: Cluster) -> dict[str, int]:
     """The generation of each server's specification."""
     resource = cluster.dynamic.resources.get(api_version="apps/v1", kind="StatefulSet")
-    return {item.metadata.name: item.metadata.generation for namespace in (STACK, PRIVILEGED) for item in resource.get(namespace=namespace).items}
+    return {
+        item.metadata.name: item.metadata.generation
+        for namespace in (STACK, PRIVILEGED)
+        for item in resource.get(namespace=namespace).items
+    }
 
 
 @pytest.mark.timeout(600)
-def test_every_engine_on_every_kind_comes_up_settles_changes_alone_and_goes(project: Project, pretend_node: Cluster) -> None:
+def test_every_engine_on_every_kind_comes_up_settles_changes_alone_and_goes(
+    project: Project, pretend_node: Cluster
+) -> None:
     """In a namespace that enforces Pod Security `restricted`, but for the one engine that cannot; one setting changes one server."""
     databases = {name: groups(engine) for name, engine in ENGINES.items() if not is_privileged(engine)}
     privileged = {name: groups(engine) for name, engine in ENGINES.items() if is_privileged(engine)}

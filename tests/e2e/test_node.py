@@ -119,9 +119,16 @@ GROUPS: tuple[Group, ...] = (
         spec="""{server: {kind: local, version: "17", init: "CREATE EXTENSION pg_trgm",
             settings: {max_connections: 37, cluster_name: "it's; here # \\\\"}}}""",
     ),
-    Group(engine="redis", image="redis:7", spec="""{primary: true, server: {kind: local, version: "7", settings: {maxmemory-policy: allkeys-lru}}}"""),
     Group(
-        engine="redis", group="valkey", image="valkey/valkey:8", spec="""{variant: valkey, server: {kind: dedicated, resources: {cpu: 100m, memory: 128Mi}}}"""
+        engine="redis",
+        image="redis:7",
+        spec="""{primary: true, server: {kind: local, version: "7", settings: {maxmemory-policy: allkeys-lru}}}""",
+    ),
+    Group(
+        engine="redis",
+        group="valkey",
+        image="valkey/valkey:8",
+        spec="""{variant: valkey, server: {kind: dedicated, resources: {cpu: 100m, memory: 128Mi}}}""",
     ),
     Group(
         engine="mysql",
@@ -137,7 +144,13 @@ GROUPS: tuple[Group, ...] = (
 )
 
 if os.environ.get("IMAGE_PROGRAMS"):  # no Debian package has it
-    GROUPS += (Group(engine="influxdb", image="influxdb:2.7", spec="""{server: {kind: local, version: "2.7", settings: {query-concurrency: 8}}}"""),)
+    GROUPS += (
+        Group(
+            engine="influxdb",
+            image="influxdb:2.7",
+            spec="""{server: {kind: local, version: "2.7", settings: {query-concurrency: 8}}}""",
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +179,10 @@ class Running:
     def config(self) -> dict[str, object]:
         databases: dict[str, dict[str, object]] = {}
         for group in GROUPS:
-            databases.setdefault(group.engine, {})[group.group] = {"passwordVersion": self.rotation, **yaml.safe_load(group.spec)}
+            databases.setdefault(group.engine, {})[group.group] = {
+                "passwordVersion": self.rotation,
+                **yaml.safe_load(group.spec),
+            }
         return {"applications": {NAMESPACE: {"createNamespace": False, "databases": databases}}}
 
     def keys(self, group: Group) -> dict[str, str]:

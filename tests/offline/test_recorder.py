@@ -22,13 +22,20 @@ class Component(pulumi.ComponentResource):
 
 def program() -> None:
     parent = Component()
-    first = kubernetes.core.v1.Namespace("first", metadata={"name": "first"}, opts=pulumi.ResourceOptions(parent=parent))
+    first = kubernetes.core.v1.Namespace(
+        "first", metadata={"name": "first"}, opts=pulumi.ResourceOptions(parent=parent)
+    )
     kubernetes.core.v1.Secret(
         "second",
         metadata={"name": "second"},
         data={"key": pulumi.Output.secret("value")},
         opts=pulumi.ResourceOptions(
-            parent=parent, protect=True, retain_on_delete=True, depends_on=[first], ignore_changes=["metadata.labels"], deleted_with=first
+            parent=parent,
+            protect=True,
+            retain_on_delete=True,
+            depends_on=[first],
+            ignore_changes=["metadata.labels"],
+            deleted_with=first,
         ),
     )
     pulumi.export("secret", pulumi.Output.secret("exported"))
@@ -47,7 +54,12 @@ def test_every_option_of_a_resource_is_kept(recorder: Recorder) -> None:
     assert second.depends_on == {first.urn}
     assert second.ignore_changes == ("metadata.labels",)
     assert second.deleted_with == first.urn
-    assert (first.protect, first.retain_on_delete, first.depends_on, first.deleted_with) == (False, False, frozenset(), "")
+    assert (first.protect, first.retain_on_delete, first.depends_on, first.deleted_with) == (
+        False,
+        False,
+        frozenset(),
+        "",
+    )
     assert (parent.custom, first.custom) == (False, True)
 
 

@@ -20,7 +20,9 @@ def written(tmp_path: Path) -> Any:
 
 
 def test_words_are_words_and_everything_else_is_json(written: Any) -> None:
-    file = load_stack_file(written("config:\n  a:word: production\n  a:number: 5\n  a:map: {x: [1, true]}\n  a:truth: true\n"))
+    file = load_stack_file(
+        written("config:\n  a:word: production\n  a:number: 5\n  a:map: {x: [1, true]}\n  a:truth: true\n")
+    )
     assert file.config == {"a:word": "production", "a:number": "5", "a:map": '{"x": [1, true]}', "a:truth": "true"}
     assert file.encrypted == ()
 
@@ -38,7 +40,11 @@ def test_true_and_false_are_truths(written: Any, word: str, value: bool) -> None
 
 
 def test_a_word_takes_the_place_of_an_encrypted_value_wherever_it_is(written: Any) -> None:
-    file = load_stack_file(written("config:\n  a:whole: {secure: v1:abc}\n  a:deep:\n    x: [{password: {secure: v1:def}}]\n  a:open: {password: word}\n"))
+    file = load_stack_file(
+        written(
+            "config:\n  a:whole: {secure: v1:abc}\n  a:deep:\n    x: [{password: {secure: v1:def}}]\n  a:open: {password: word}\n"
+        )
+    )
     assert file.config["a:whole"] == PLACEHOLDER
     assert json.loads(file.config["a:deep"]) == {"x": [{"password": PLACEHOLDER}]}
     assert file.encrypted == ("a:whole", "a:deep")
@@ -46,7 +52,9 @@ def test_a_word_takes_the_place_of_an_encrypted_value_wherever_it_is(written: An
 
 
 @pytest.mark.parametrize(
-    "text", ["config: {a: b", "config:\n\ta: b", "a: b: c", "config: [", "%bad"], ids=["brace", "tab", "two colons", "bracket", "directive"]
+    "text",
+    ["config: {a: b", "config:\n\ta: b", "a: b: c", "config: [", "%bad"],
+    ids=["brace", "tab", "two colons", "bracket", "directive"],
 )
 def test_what_is_not_yaml_is_told_with_its_line(written: Any, text: str) -> None:
     with pytest.raises(ValueError, match=r"^Pulumi\.test\.yaml is not YAML: line \d+, column \d+$"):
@@ -54,7 +62,9 @@ def test_what_is_not_yaml_is_told_with_its_line(written: Any, text: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "[]", "config: 5", "config: []", "just words"], ids=["empty", "number", "list", "config a number", "config a list", "words"]
+    "text",
+    ["", "5", "[]", "config: 5", "config: []", "just words"],
+    ids=["empty", "number", "list", "config a number", "config a list", "words"],
 )
 def test_what_is_not_a_stack_file_is_told(written: Any, text: str) -> None:
     with pytest.raises(ValueError, match=r"^Pulumi\.test\.yaml is not a stack file: it has no map named 'config'$"):

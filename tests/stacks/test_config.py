@@ -35,10 +35,16 @@ LINE = re.compile(r"  (\[-?\d+\]|[A-Za-z0-9'\"])\S*.*: \S.*")
 
 VALID: dict[str, Any] = {
     "environment": "production",
-    "databaseNodes": {"nodeSelector": {"node-role": "database"}, "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}]},
+    "databaseNodes": {
+        "nodeSelector": {"node-role": "database"},
+        "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}],
+    },
     "externalServers": {
         "mysql-hq": external_server("mysql", host="10.5.120.101", port=3306, tls="require"),
-        "pg-hq": external_server("postgresql", administrator={"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 15432}),
+        "pg-hq": external_server(
+            "postgresql",
+            administrator={"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 15432},
+        ),
     },
     "applications": {
         "shop": {
@@ -50,7 +56,13 @@ VALID: dict[str, Any] = {
                         "primary": True,
                         "variant": "percona",
                         "passwordVersion": 1,
-                        "server": {"kind": "dedicated", "version": "8.4", "storage": "50Gi", "storageClass": "fast", "exclusiveNode": True},
+                        "server": {
+                            "kind": "dedicated",
+                            "version": "8.4",
+                            "storage": "50Gi",
+                            "storageClass": "fast",
+                            "exclusiveNode": True,
+                        },
                     },
                     "spare": provisioned_on("mysql-hq"),
                     "archive": {"server": EXISTING_SERVER},
@@ -58,10 +70,27 @@ VALID: dict[str, Any] = {
                 "postgresql": {"main": provisioned_on("pg-hq")},
                 "redis": {
                     "main": {"server": {"kind": "external", "host": ["10.5.120.104", "10.5.120.105"]}},
-                    "cache": {"server": {"kind": "local", "near": {"app": "web"}, "resources": {"cpu": 2, "memory": "1Gi"}}},
-                    "more": {"server": {"kind": "local", "settings": {"maxmemory": "100mb", "appendonly": False, "databases": 3}}},
+                    "cache": {
+                        "server": {"kind": "local", "near": {"app": "web"}, "resources": {"cpu": 2, "memory": "1Gi"}}
+                    },
+                    "more": {
+                        "server": {
+                            "kind": "local",
+                            "settings": {"maxmemory": "100mb", "appendonly": False, "databases": 3},
+                        }
+                    },
                 },
-                "rabbitmq": {"main": {"server": {"kind": "external", "host": "rabbit.example.org", "vhost": "/", "username": "u", "password": CANARY}}},
+                "rabbitmq": {
+                    "main": {
+                        "server": {
+                            "kind": "external",
+                            "host": "rabbit.example.org",
+                            "vhost": "/",
+                            "username": "u",
+                            "password": CANARY,
+                        }
+                    }
+                },
             },
         }
     },
@@ -114,18 +143,49 @@ def refused_without_a_secret(raw: Any) -> None:
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.sampled_from(["", "local", "external", "mysql", "8.4", "10.0.0.1", "a" * 300, 10**30])
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | TEXT
+    | st.sampled_from(["", "local", "external", "mysql", "8.4", "10.0.0.1", "a" * 300, 10**30])
 )
 KEYS = TEXT | st.sampled_from(
     [
-        *("environment", "databaseNodes", "servers", "applications", "databases", "mysql", "redis", "main", "server", "kind", "on", "host", "port"),
+        *(
+            "environment",
+            "databaseNodes",
+            "servers",
+            "applications",
+            "databases",
+            "mysql",
+            "redis",
+            "main",
+            "server",
+            "kind",
+            "on",
+            "host",
+            "port",
+        ),
         *("password", "administrator", "primary", "shop", "[key]", "local", "external", "tolerations", "selector", "-"),
         *("token", "settings", "init", "vhost", "rabbitmq", "sqlite"),
     ]
 )
-JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=12)
+JUNK = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=12
+)
 WRONG_SECRETS = st.sampled_from(
-    [CANARY, [CANARY], {CANARY: CANARY}, {"value": CANARY}, {"secure": CANARY}, [{"a": [CANARY]}], f"{CANARY}\n", f"\0{CANARY}", CANARY * 200]
+    [
+        CANARY,
+        [CANARY],
+        {CANARY: CANARY},
+        {"value": CANARY},
+        {"secure": CANARY},
+        [{"a": [CANARY]}],
+        f"{CANARY}\n",
+        f"\0{CANARY}",
+        CANARY * 200,
+    ]
 )
 
 
@@ -137,7 +197,10 @@ def test_junk_is_refused_by_a_list_of_mistakes(raw: dict[str, Any]) -> None:
     refused_without_a_secret(raw)
 
 
-@given(raw=st.dictionaries(st.integers() | st.none() | st.booleans() | KEYS, JUNK, min_size=1, max_size=3), place=st.sampled_from(PLACES))
+@given(
+    raw=st.dictionaries(st.integers() | st.none() | st.booleans() | KEYS, JUNK, min_size=1, max_size=3),
+    place=st.sampled_from(PLACES),
+)
 def test_maps_with_keys_that_are_no_words_are_refused_too(raw: dict[Any, Any], place: tuple[Any, ...]) -> None:
     refused_without_a_secret(changed(VALID, place, raw))
 
@@ -162,7 +225,9 @@ def test_a_good_stack_with_keys_lost_or_misspelt_never_shows_a_secret(data: st.D
         if isinstance(node, dict) and place[-1] in node:
             value = node.pop(place[-1])
             if data.draw(st.booleans()):
-                node[data.draw(st.sampled_from([f"{place[-1]}s", f" {place[-1]}", str(place[-1]).upper(), "zzz"]))] = value
+                node[data.draw(st.sampled_from([f"{place[-1]}s", f" {place[-1]}", str(place[-1]).upper(), "zzz"]))] = (
+                    value
+                )
     refused_without_a_secret(raw)
 
 
@@ -190,8 +255,14 @@ def test_a_password_of_a_wrong_type_is_refused_without_being_shown(place: tuple[
         (("servers", "mysql-hq", "host"), f"root:{CANARY}@db.example.org"),
         (("servers", "mysql-hq", "administrator", "host"), f"root:{CANARY}@db.example.org"),
         (("servers", "mysql-hq", "host"), [f"root:{CANARY}@10.0.0.1"]),
-        (("applications", "shop", "databases", "mysql", "archive", "server", "host"), f"mysql://shop:{CANARY}@db.example.org:3306/shop"),
-        (("applications", "shop", "databases", "mysql", "archive", "server", "uri"), f"mysql://shop:{CANARY}@db.example.org:3306/shop"),
+        (
+            ("applications", "shop", "databases", "mysql", "archive", "server", "host"),
+            f"mysql://shop:{CANARY}@db.example.org:3306/shop",
+        ),
+        (
+            ("applications", "shop", "databases", "mysql", "archive", "server", "uri"),
+            f"mysql://shop:{CANARY}@db.example.org:3306/shop",
+        ),
         (("applications", "shop", "databases", "mysql", "archive", "server", "on"), f"root:{CANARY}@db.example.org"),
         (("applications", "shop", "databases", "mysql", "spare", "server", "on"), f"root:{CANARY}@db.example.org"),
         (("applications", "shop", "databases", "mysql", "spare", "server"), f"mysql://root:{CANARY}@db.example.org"),
@@ -221,7 +292,12 @@ def test_models_do_not_show_the_passwords_that_they_hold() -> None:
 
 
 def group_of(stack: Stack, name: str = "main") -> Any:
-    return next(group for application in stack.applications for group in application.database_groups() if group.group_name == name)
+    return next(
+        group
+        for application in stack.applications
+        for group in application.database_groups()
+        if group.group_name == name
+    )
 
 
 @pytest.mark.parametrize("server", [None, "local", {"kind": "local"}], ids=["left out", "short", "long"])
@@ -232,7 +308,12 @@ def test_a_server_may_be_left_out_in_development_or_named_shortly(server: Any) -
 
 def test_an_empty_group_is_a_local_server_with_every_default() -> None:
     group = group_of(parse_stack(groups(mysql={"main": None})))
-    assert (group.spec.server.kind, group.variant.name, group.default, group.spec.rotation) == ("local", "mysql", True, 0)
+    assert (group.spec.server.kind, group.variant.name, group.default, group.spec.rotation) == (
+        "local",
+        "mysql",
+        True,
+        0,
+    )
 
 
 def test_an_application_has_a_namespace_of_its_own_name_unless_it_says_another() -> None:
@@ -253,7 +334,9 @@ def test_an_application_has_a_namespace_of_its_own_name_unless_it_says_another()
     ],
     ids=["only group", "no primary", "first is primary", "second is primary", "by engine"],
 )
-def test_the_default_names_are_those_of_the_primary_or_only_group(databases: dict[str, Any], default: list[str]) -> None:
+def test_the_default_names_are_those_of_the_primary_or_only_group(
+    databases: dict[str, Any], default: list[str]
+) -> None:
     (application,) = parse_stack(groups(**databases)).applications
     assert [group.group_name for group in application.database_groups() if group.is_primary] == default
 
@@ -295,12 +378,16 @@ def test_the_default_names_are_those_of_the_primary_or_only_group(databases: dic
         "a file beside two servers",
     ],
 )
-def test_database_url_is_the_one_relational_group_with_default_names(databases: dict[str, Any], group: str | None) -> None:
+def test_database_url_is_the_one_relational_group_with_default_names(
+    databases: dict[str, Any], group: str | None
+) -> None:
     (application,) = parse_stack(groups(**databases)).applications
     found = application.database_url_group()
     assert (found.resource_name if found else None) == group
     recorder = record_stack(groups(**databases))
-    variables = recorder.registrations[next(urn for urn in recorder.registrations if urn.endswith("::shop-environment"))].inputs["data"]
+    variables = recorder.registrations[
+        next(urn for urn in recorder.registrations if urn.endswith("::shop-environment"))
+    ].inputs["data"]
     assert ("DATABASE_URL" in variables) == (group is not None)
     if found:
         assert variables["DATABASE_URL"] == variables[f"{found.engine.name.upper()}_{found.group_name.upper()}_URL"]
@@ -313,7 +400,11 @@ def test_ports_are_the_engines_unless_they_are_said() -> None:
     assert parse_stack(raw).spec.external_servers["hq"].administrator_endpoint == ("mysql.example.org", 3307)
     raw["servers"]["hq"]["administrator"] |= {"host": "127.0.0.1", "port": 13306}
     spec = parse_stack(raw).spec.external_servers["hq"]
-    assert (spec.administrator_endpoint, spec.host, spec.service_port) == (("127.0.0.1", 13306), ("mysql.example.org",), 3307)
+    assert (spec.administrator_endpoint, spec.host, spec.service_port) == (
+        ("127.0.0.1", 13306),
+        ("mysql.example.org",),
+        3307,
+    )
 
 
 def test_tls_of_an_administrator_is_verified_unless_something_else_is_said() -> None:
@@ -323,7 +414,16 @@ def test_tls_of_an_administrator_is_verified_unless_something_else_is_said() -> 
 
 @pytest.mark.parametrize(
     "host",
-    ["db", "db.example.org", "10.0.0.1", "fd00::1", ["10.0.0.1"], ["10.0.0.1", "10.0.0.2"], ["fd00::1", "fd00::2"], ["db.example.org"]],
+    [
+        "db",
+        "db.example.org",
+        "10.0.0.1",
+        "fd00::1",
+        ["10.0.0.1"],
+        ["10.0.0.1", "10.0.0.2"],
+        ["fd00::1", "fd00::2"],
+        ["db.example.org"],
+    ],
     ids=["short name", "name", "IPv4", "IPv6", "list of one", "list of IPv4", "list of IPv6", "list of one name"],
 )
 def test_a_host_may_be_a_name_an_address_or_a_list_of_addresses(host: Any) -> None:
@@ -342,15 +442,25 @@ def test_sizes_are_quantities_with_a_unit(size: str) -> None:
 
 WARNINGS = {
     "externalServers": ["servers.mysql-hq.administrator.password", "servers.pg-hq.administrator.password"],
-    "applications": ["applications.shop.databases.mysql.archive.server.password", "applications.shop.databases.rabbitmq.main.server.password"],
+    "applications": [
+        "applications.shop.databases.mysql.archive.server.password",
+        "applications.shop.databases.rabbitmq.main.server.password",
+    ],
 }
 
 
-@pytest.mark.parametrize("encrypted", [(), ("servers",), ("applications",), ("applications", "externalServers")], ids=lambda keys: " and ".join(keys) or "none")
+@pytest.mark.parametrize(
+    "encrypted",
+    [(), ("servers",), ("applications",), ("applications", "externalServers")],
+    ids=lambda keys: " and ".join(keys) or "none",
+)
 def test_a_password_in_plain_text_is_a_warning_with_the_command_that_mends_it(encrypted: tuple[str, ...]) -> None:
     paths = [path for key, found in WARNINGS.items() if key not in encrypted for path in found]
     told = [warning for warning in parse_stack(VALID, encrypted=encrypted).warnings if "plain text" in warning]
-    assert told == [f"{path}: is in plain text; encrypt it: pulumi config set --secret --path 'database-groups:{path}'" for path in paths]
+    assert told == [
+        f"{path}: is in plain text; encrypt it: pulumi config set --secret --path 'database-groups:{path}'"
+        for path in paths
+    ]
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if "token" in ENGINES[name].existing_account_keys])
@@ -364,7 +474,9 @@ def test_a_token_in_plain_text_is_a_warning_too(engine: str) -> None:
 
 @pytest.mark.parametrize("value", [1, 1.5, True, False, "1", "true", "", " x "], ids=repr)
 def test_a_setting_stays_the_number_word_or_truth_that_it_was(value: Any) -> None:
-    (settings,) = group_of(parse_stack(stack_with_group("mysql", {"kind": "local", "settings": {"a": value}}))).spec.server.settings.values()
+    (settings,) = group_of(
+        parse_stack(stack_with_group("mysql", {"kind": "local", "settings": {"a": value}}))
+    ).spec.server.settings.values()
     assert (type(settings), settings) == (type(value), value)
 
 
@@ -381,12 +493,18 @@ def test_a_development_stack_gives_no_warning() -> None:
 def test_the_configuration_is_read_as_pulumi_hands_it_over() -> None:
     """Maps as JSON, words as they are, what is encrypted by key; what other projects configure is none of ours."""
     found: list[Stack] = []
-    config = {f"database-groups:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in VALID.items()}
+    config = {
+        f"database-groups:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in VALID.items()
+    }
     run_program(
-        lambda: found.append(load_stack()), config={**config, "kubernetes:context": "c", "other:applications": "5"}, encrypted=("database-groups:servers",)
+        lambda: found.append(load_stack()),
+        config={**config, "kubernetes:context": "c", "other:applications": "5"},
+        encrypted=("database-groups:servers",),
     )
     assert found[0].spec == parse_stack(VALID).spec
-    assert {warning.split(":")[0] for warning in found[0].warnings if "plain text" in warning} == set(WARNINGS["applications"])
+    assert {warning.split(":")[0] for warning in found[0].warnings if "plain text" in warning} == set(
+        WARNINGS["applications"]
+    )
 
 
 def _load() -> None:
@@ -460,7 +578,12 @@ SMALL_STACKS = st.dictionaries(
 
 @settings(max_examples=150)
 @given(applications=SMALL_STACKS)
-@example(applications={"a": {"databases": {"mysql": {"b-a": provisioned_on("hq")}}}, "a-b": {"databases": {"mysql": {"a": provisioned_on("hq")}}}})
+@example(
+    applications={
+        "a": {"databases": {"mysql": {"b-a": provisioned_on("hq")}}},
+        "a-b": {"databases": {"mysql": {"a": provisioned_on("hq")}}},
+    }
+)
 def test_no_two_things_of_a_good_stack_have_one_name(applications: dict[str, Any]) -> None:
     """Neither for Pulumi (the recorder refuses that) nor in the cluster nor on an external server."""
     raw = {"externalServers": {"hq": external_server("mysql")}, "applications": applications}

@@ -27,7 +27,9 @@ RABBIT = "applications.shop.databases.rabbitmq.main"
 FILE = "applications.shop.databases.sqlite.main"
 NAME_RULE = "a name begins with a letter and has lower-case letters, digits and '-' only, such as main or main-2"
 MAP = "must be a map of keys and values"
-LOOPBACK = "is a loopback address, which from a Pod is the Pod itself; give the address that the cluster reaches the server at"
+LOOPBACK = (
+    "is a loopback address, which from a Pod is the Pod itself; give the address that the cluster reaches the server at"
+)
 MALFORMED = "is neither a host name in lower case, such as db.example.org, nor an IP address; a port or a user has a key of its own"
 NO_SLICE = "is an address that Kubernetes admits to no EndpointSlice (unspecified, link-local, multicast, with a zone, or IPv4 written as IPv6)"
 SIZE = "is not a size with its unit, such as 512Mi or 50Gi"
@@ -77,8 +79,16 @@ WRONG_TYPES = [
     ("applications is a list", {"applications": []}, f"applications: {MAP}"),
     ("applications is null", {"applications": None}, f"applications: {MAP}"),
     ("an application is null", {"applications": {"shop": None}}, f"applications.shop: {MAP}"),
-    ("databases is a list", {"applications": {"shop": {"databases": ["mysql"]}}}, f"applications.shop.databases: {MAP}"),
-    ("an engine's groups are a word", {"applications": {"shop": {"databases": {"mysql": "main"}}}}, f"applications.shop.databases.mysql: {MAP}"),
+    (
+        "databases is a list",
+        {"applications": {"shop": {"databases": ["mysql"]}}},
+        f"applications.shop.databases: {MAP}",
+    ),
+    (
+        "an engine's groups are a word",
+        {"applications": {"shop": {"databases": {"mysql": "main"}}}},
+        f"applications.shop.databases.mysql: {MAP}",
+    ),
     ("a group is a word", {"applications": {"shop": {"databases": {"mysql": {"main": "local"}}}}}, f"{MAIN}: {MAP}"),
     ("a server is a number", stack_with_group("mysql", 5), f"{MAIN}.server: {MAP}"),
     ("a server is null", stack_with_group("mysql", None), f"{MAIN}.server: {MAP}"),
@@ -86,12 +96,24 @@ WRONG_TYPES = [
     ("primary is a word", stack_with_group("mysql", primary="yes please"), f"{MAIN}.primary: must be true or false"),
     ("primary is a quoted true", stack_with_group("mysql", primary="true"), f"{MAIN}.primary: must be true or false"),
     ("primary is a number", stack_with_group("mysql", primary=1), f"{MAIN}.primary: must be true or false"),
-    ("createNamespace is a word", application(createNamespace="no"), "applications.shop.createNamespace: must be true or false"),
+    (
+        "createNamespace is a word",
+        application(createNamespace="no"),
+        "applications.shop.createNamespace: must be true or false",
+    ),
     ("exclusiveNode is a number", dedicated(exclusiveNode=0), f"{MAIN}.server.exclusiveNode: must be true or false"),
     ("rotation is true", stack_with_group("mysql", passwordVersion=True), f"{MAIN}.rotation: must be a whole number"),
     ("rotation is half", stack_with_group("mysql", passwordVersion=1.5), f"{MAIN}.rotation: must be a whole number"),
-    ("rotation is negative", stack_with_group("mysql", passwordVersion=-1), f"{MAIN}.rotation: is out of range: at least 0"),
-    ("variant is a number", stack_with_group("mysql", variant=5), f'{MAIN}.variant: must be text: put it in quotes, "5"'),
+    (
+        "rotation is negative",
+        stack_with_group("mysql", passwordVersion=-1),
+        f"{MAIN}.rotation: is out of range: at least 0",
+    ),
+    (
+        "variant is a number",
+        stack_with_group("mysql", variant=5),
+        f'{MAIN}.variant: must be text: put it in quotes, "5"',
+    ),
     ("variant is empty", stack_with_group("mysql", variant=""), f"{MAIN}.variant: must not be empty"),
     ("version is a number", local(version=8.4), f'{MAIN}.server.version: must be text: put it in quotes, "8.4"'),
     ("version is a list", local(version=["8.4"]), f"{MAIN}.server.version: must be text"),
@@ -100,36 +122,88 @@ WRONG_TYPES = [
     ("resources is a word", local(resources="2"), f"{MAIN}.server.resources: {MAP}"),
     ("servers is a list", top(servers=[]), f"servers: {MAP}"),
     ("a server of the stack is null", with_server(None), f"servers.hq: {MAP}"),
-    ("administrator is a word", with_server(external_server("mysql", administrator=CANARY)), f"servers.hq.administrator: {MAP}"),
+    (
+        "administrator is a word",
+        with_server(external_server("mysql", administrator=CANARY)),
+        f"servers.hq.administrator: {MAP}",
+    ),
     ("a password is a number", external(password=12345), f"{MAIN}.server.password: must be text: put it in quotes"),
     ("a password is a map", external(password={"value": CANARY}), f"{MAIN}.server.password: must be text"),
     ("a password is a list", external(password=[CANARY]), f"{MAIN}.server.password: must be text"),
-    ("an administrator's password is a number", administrator(password=12345), "servers.hq.administrator.password: must be text: put it in quotes"),
+    (
+        "an administrator's password is a number",
+        administrator(password=12345),
+        "servers.hq.administrator.password: must be text: put it in quotes",
+    ),
     ("tolerations is a map", top(databaseNodes={"tolerations": {}}), "databaseNodes.tolerations: must be a list"),
     ("a toleration is a word", top(databaseNodes={"tolerations": ["x"]}), f"databaseNodes.tolerations[0]: {MAP}"),
     ("environment is a number", top(environment=5), "environment: '5' is none of development, production"),
 ]
 
 UNKNOWN = [
-    ("near miss at the top", {"application": {}, **stack_with_group("mysql")}, "application: is not a known key; did you mean 'applications'?"),
-    ("far from all at the top", top(zzz=1), "zzz: is not a known key; known keys: applications, databaseNodes, environment, preflight, servers"),
-    ("of an application", application(zzz=[]), f"applications.shop.zzz: is not a known key; known keys: {APPLICATION_KEYS}"),
-    ("near miss in an application", application(nameSpace="x"), "applications.shop.nameSpace: is not a known key; did you mean 'namespace'?"),
-    ("snake case", application(create_namespace=True), "applications.shop.create_namespace: is not a known key; did you mean 'createNamespace'?"),
-    ("near miss in a group", stack_with_group("mysql", primry=True), f"{MAIN}.primry: is not a known key; did you mean 'primary'?"),
+    (
+        "near miss at the top",
+        {"application": {}, **stack_with_group("mysql")},
+        "application: is not a known key; did you mean 'applications'?",
+    ),
+    (
+        "far from all at the top",
+        top(zzz=1),
+        "zzz: is not a known key; known keys: applications, databaseNodes, environment, preflight, servers",
+    ),
+    (
+        "of an application",
+        application(zzz=[]),
+        f"applications.shop.zzz: is not a known key; known keys: {APPLICATION_KEYS}",
+    ),
+    (
+        "near miss in an application",
+        application(nameSpace="x"),
+        "applications.shop.nameSpace: is not a known key; did you mean 'namespace'?",
+    ),
+    (
+        "snake case",
+        application(create_namespace=True),
+        "applications.shop.create_namespace: is not a known key; did you mean 'createNamespace'?",
+    ),
+    (
+        "near miss in a group",
+        stack_with_group("mysql", primry=True),
+        f"{MAIN}.primry: is not a known key; did you mean 'primary'?",
+    ),
     ("of a group", stack_with_group("mysql", zzz=1), f"{MAIN}.zzz: is not a known key; known keys: {GROUP_KEYS}"),
     ("replicas", dedicated(replicas=3), f"{MAIN}.server.replicas: is not a known key; known keys: {DEDICATED_KEYS}"),
-    ("near miss in a server", dedicated(exclusivenode=True), f"{MAIN}.server.exclusivenode: is not a known key; did you mean 'exclusiveNode'?"),
-    ("near miss in an external server", external(user="x"), f"{MAIN}.server.user: is not a known key; did you mean 'username'?"),
+    (
+        "near miss in a server",
+        dedicated(exclusivenode=True),
+        f"{MAIN}.server.exclusivenode: is not a known key; did you mean 'exclusiveNode'?",
+    ),
+    (
+        "near miss in an external server",
+        external(user="x"),
+        f"{MAIN}.server.user: is not a known key; did you mean 'username'?",
+    ),
     ("of an external server", external(zzz=1), f"{MAIN}.server.zzz: is not a known key; known keys: {EXTERNAL_KEYS}"),
-    ("near miss in resources", local(resources={"memry": "1Gi"}), f"{MAIN}.server.resources.memry: is not a known key; did you mean 'memory'?"),
+    (
+        "near miss in resources",
+        local(resources={"memry": "1Gi"}),
+        f"{MAIN}.server.resources.memry: is not a known key; did you mean 'memory'?",
+    ),
     (
         "near miss in a server of the stack",
         with_server({**external_server("mysql"), "hosts": "x"}),
         "servers.hq.hosts: is not a known key; did you mean 'host'?",
     ),
-    ("of a server of the stack", with_server({**external_server("mysql"), "x": 1}), f"servers.hq.x: is not a known key; known keys: {SERVER_KEYS}"),
-    ("of an administrator", administrator(passwd=CANARY), "servers.hq.administrator.passwd: is not a known key; did you mean 'password'?"),
+    (
+        "of a server of the stack",
+        with_server({**external_server("mysql"), "x": 1}),
+        f"servers.hq.x: is not a known key; known keys: {SERVER_KEYS}",
+    ),
+    (
+        "of an administrator",
+        administrator(passwd=CANARY),
+        "servers.hq.administrator.passwd: is not a known key; did you mean 'password'?",
+    ),
     (
         "of a toleration",
         top(databaseNodes={"tolerations": [{"key": "a", "efect": "NoExecute"}]}),
@@ -140,7 +214,11 @@ UNKNOWN = [
         top(**{"[key]": 1}),
         "'[key]': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers",
     ),
-    ("that is no word", top(**{"a b\n": 1}), "'a b\\n': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers"),
+    (
+        "that is no word",
+        top(**{"a b\n": 1}),
+        "'a b\\n': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers",
+    ),
 ]
 
 
@@ -152,15 +230,31 @@ WEB = {"kind": "Deployment", "name": "web"}
 WORKLOAD = "applications.shop.workloads[0]"
 KUBERNETES_NAME = "is not a name as Kubernetes has it: lower-case letters, digits and '-', and for workloads '.'"
 WORKLOADS = [
-    ("a kind", workloads({"kind": "Job", "name": "web"}), f"{WORKLOAD}.kind: 'Job' is none of DaemonSet, Deployment, StatefulSet"),
+    (
+        "a kind",
+        workloads({"kind": "Job", "name": "web"}),
+        f"{WORKLOAD}.kind: 'Job' is none of DaemonSet, Deployment, StatefulSet",
+    ),
     ("no kind", workloads({"name": "web"}), f"{WORKLOAD}.kind: is missing"),
     ("no name", workloads({"kind": "Deployment"}), f"{WORKLOAD}.name: is missing"),
     ("a name", workloads({**WEB, "name": "Web"}), f"{WORKLOAD}.name: 'Web' {KUBERNETES_NAME}"),
-    ("a container's name", workloads({**WEB, "containers": "a.b"}), f"{WORKLOAD}.container[0]: 'a.b' {KUBERNETES_NAME}"),
-    ("a container twice", workloads({**WEB, "containers": ["a", "a"]}), f"{WORKLOAD}.container: names a container twice"),
+    (
+        "a container's name",
+        workloads({**WEB, "containers": "a.b"}),
+        f"{WORKLOAD}.container[0]: 'a.b' {KUBERNETES_NAME}",
+    ),
+    (
+        "a container twice",
+        workloads({**WEB, "containers": ["a", "a"]}),
+        f"{WORKLOAD}.container: names a container twice",
+    ),
     ("no container", workloads({**WEB, "containers": []}), f"{WORKLOAD}.container: must not be empty"),
     ("a wait", workloads({**WEB, "rolloutSeconds": "5m"}), f"{WORKLOAD}.rolloutSeconds: must be a whole number"),
-    ("near miss", workloads({**WEB, "containers": "web"}), f"{WORKLOAD}.containers: is not a known key; did you mean 'container'?"),
+    (
+        "near miss",
+        workloads({**WEB, "containers": "web"}),
+        f"{WORKLOAD}.containers: is not a known key; did you mean 'container'?",
+    ),
     ("a map", application(workloads={"web": WEB}), "applications.shop.workloads: must be a list"),
     (
         "twice",
@@ -202,25 +296,53 @@ def test_two_patches_never_have_one_pulumi_name() -> None:
 
 CHOICES = [
     ("engine", stack_with_group("mysq"), f"applications.shop.databases.mysq: 'mysq' is none of {ALL_ENGINES}"),
-    ("kind", stack_with_group("mysql", {"kind": "remote"}), f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local"),
-    ("kind in its short form", stack_with_group("mysql", "remote"), f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local"),
-    ("no kind", stack_with_group("mysql", {"storage": "1Gi"}), f"{MAIN}.server.kind: is missing: one of dedicated, external, local"),
+    (
+        "kind",
+        stack_with_group("mysql", {"kind": "remote"}),
+        f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local",
+    ),
+    (
+        "kind in its short form",
+        stack_with_group("mysql", "remote"),
+        f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local",
+    ),
+    (
+        "no kind",
+        stack_with_group("mysql", {"storage": "1Gi"}),
+        f"{MAIN}.server.kind: is missing: one of dedicated, external, local",
+    ),
     ("variant", stack_with_group("mysql", variant="mariadb"), f"{MAIN}.variant: 'mariadb' is none of mysql, percona"),
-    ("variant of another engine", stack_with_group("mysql", variant="valkey"), f"{MAIN}.variant: 'valkey' is none of mysql, percona"),
+    (
+        "variant of another engine",
+        stack_with_group("mysql", variant="valkey"),
+        f"{MAIN}.variant: 'valkey' is none of mysql, percona",
+    ),
     ("environment", top(environment="prod"), "environment: 'prod' is none of development, production"),
-    ("tls", with_server(external_server("mysql", tls="on")), "servers.hq.tls: 'on' is none of disable, require, verify-full"),
+    (
+        "tls",
+        with_server(external_server("mysql", tls="on")),
+        "servers.hq.tls: 'on' is none of disable, require, verify-full",
+    ),
     (
         "engine of a server",
         with_server(external_server("redis")),
         "servers.hq.engine: 'redis' is none of mysql, postgresql, the engines on whose servers databases can be made",
     ),
-    ("version of no series", local(version="5.7"), f"{MAIN}.server.version: '5.7' is of none of the series of mysql: 8.0, 8.4, 9.7"),
+    (
+        "version of no series",
+        local(version="5.7"),
+        f"{MAIN}.server.version: '5.7' is of none of the series of mysql: 8.0, 8.4, 9.7",
+    ),
     (
         "version of another variant",
         stack_with_group("mysql", {"kind": "local", "version": "9.7"}, variant="percona"),
         f"{MAIN}.server.version: '9.7' is of none of the series of percona: 8.0, 8.4",
     ),
-    ("version with a suffix", local(version="8.4-debian"), f"{MAIN}.server.version: '8.4-debian' is of none of the series of mysql: 8.0, 8.4, 9.7"),
+    (
+        "version with a suffix",
+        local(version="8.4-debian"),
+        f"{MAIN}.server.version: '8.4-debian' is of none of the series of mysql: 8.0, 8.4, 9.7",
+    ),
     *(
         (
             f"version without an image of {variant.name}",
@@ -259,12 +381,32 @@ MISSING = [
     ("any application", {"applications": {}}, "applications: must not be empty"),
     ("databases", {"applications": {"shop": {}}}, "applications.shop.databases: is missing"),
     ("any database", {"applications": {"shop": {"databases": {}}}}, "applications.shop.databases: must not be empty"),
-    ("any group", {"applications": {"shop": {"databases": {"mysql": {}}}}}, "applications.shop.databases.mysql: must not be empty"),
+    (
+        "any group",
+        {"applications": {"shop": {"databases": {"mysql": {}}}}},
+        "applications.shop.databases.mysql: must not be empty",
+    ),
     ("administrator", with_server({"engine": "mysql", "host": "db"}), "servers.hq.administrator: is missing"),
-    ("an administrator's password", with_server(external_server("mysql", administrator={"username": "u"})), "servers.hq.administrator.password: is missing"),
-    ("an administrator's name", with_server(external_server("mysql", administrator={"password": CANARY})), "servers.hq.administrator.username: is missing"),
-    ("the engine of a server", with_server({"host": "db", "administrator": {"username": "u", "password": CANARY}}), "servers.hq.engine: is missing"),
-    ("the host of a server", with_server({"engine": "mysql", "administrator": {"username": "u", "password": CANARY}}), "servers.hq.host: is missing"),
+    (
+        "an administrator's password",
+        with_server(external_server("mysql", administrator={"username": "u"})),
+        "servers.hq.administrator.password: is missing",
+    ),
+    (
+        "an administrator's name",
+        with_server(external_server("mysql", administrator={"password": CANARY})),
+        "servers.hq.administrator.username: is missing",
+    ),
+    (
+        "the engine of a server",
+        with_server({"host": "db", "administrator": {"username": "u", "password": CANARY}}),
+        "servers.hq.engine: is missing",
+    ),
+    (
+        "the host of a server",
+        with_server({"engine": "mysql", "administrator": {"username": "u", "password": CANARY}}),
+        "servers.hq.host: is missing",
+    ),
 ]
 
 PORTS = [
@@ -307,9 +449,21 @@ HOSTS = [
     ("number in a list", [5], 'host[0]: must be text: put it in quotes, "5"'),
     ("empty list", [], "host: must not be empty"),
     ("number", 5, "host: must be a list"),
-    ("two names", ["a.example.org", "b.example.org"], "host: must be one host name, or a list of IP addresses: a Service follows only one name"),
-    ("a name and an address", ["a.example.org", "10.0.0.1"], "host: must be one host name, or a list of IP addresses: a Service follows only one name"),
-    ("both families", ["10.0.0.1", "fd00::1"], "host: mixes IPv4 and IPv6 addresses, which need an EndpointSlice each; give those of one family"),
+    (
+        "two names",
+        ["a.example.org", "b.example.org"],
+        "host: must be one host name, or a list of IP addresses: a Service follows only one name",
+    ),
+    (
+        "a name and an address",
+        ["a.example.org", "10.0.0.1"],
+        "host: must be one host name, or a list of IP addresses: a Service follows only one name",
+    ),
+    (
+        "both families",
+        ["10.0.0.1", "fd00::1"],
+        "host: mixes IPv4 and IPv6 addresses, which need an EndpointSlice each; give those of one family",
+    ),
     ("twice", ["10.0.0.1", "10.0.0.1"], "host: names an address twice"),
     ("twice in two ways", ["fd00::1", "fd00:0::1"], "host: names an address twice"),
 ]
@@ -402,7 +556,9 @@ ACCOUNTS = [
         "on and a volume",
         {
             "externalServers": {"hq": external_server("mysql")},
-            **groups(mysql={"main": {"server": {**provisioned_on("hq")["server"], "storageClass": "x", "storage": "1Gi"}}}),
+            **groups(
+                mysql={"main": {"server": {**provisioned_on("hq")["server"], "storageClass": "x", "storage": "1Gi"}}}
+            ),
         },
         f"{MAIN}.server: has 'storage', 'storageClass' beside 'on'; on one of the stack's servers these are the program's or the server's",
     ),
@@ -422,23 +578,47 @@ ACCOUNTS = [
         stack_with_group("mysql", {"kind": "external", "provisionOn": "hq"}),
         f"{MAIN}.server.on: 'hq' is none of the stack's servers: there are none",
     ),
-    ("a server of another name", with_server(external_server("mysql"), provisioned_on("qh")), f"{MAIN}.server.on: 'qh' is none of the stack's servers: hq"),
+    (
+        "a server of another name",
+        with_server(external_server("mysql"), provisioned_on("qh")),
+        f"{MAIN}.server.on: 'qh' is none of the stack's servers: hq",
+    ),
     (
         "a server of another engine",
         with_server(external_server("postgresql"), provisioned_on("hq")),
         f"{MAIN}.server.on: 'hq' is a server of postgresql, and the group is of mysql",
     ),
-    ("a server of no name", with_server(external_server("mysql"), provisioned_on("HQ")), f"{MAIN}.server.on: 'HQ' is not a name: {NAME_RULE}"),
+    (
+        "a server of no name",
+        with_server(external_server("mysql"), provisioned_on("HQ")),
+        f"{MAIN}.server.on: 'HQ' is not a name: {NAME_RULE}",
+    ),
 ]
 
 SETTINGS = [
     ("a list", local(settings={"a": [1]}), f"{MAIN}.server.settings.a: {SCALAR}"),
     ("a map", local(settings={"a": {"b": "c"}}), f"{MAIN}.server.settings.a: {SCALAR}"),
     ("nothing", local(settings={"a": None}), f"{MAIN}.server.settings.a: {SCALAR}"),
-    ("a line break", local(settings={"a": "b\nbind_address = *"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
-    ("a carriage return", local(settings={"a": "b\rc"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
-    ("a zero", local(settings={"a": "b\0"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
-    ("without end", local(settings={"a": "b" * 4097}), f"{MAIN}.server.settings.a: is too long: at most 4096 characters"),
+    (
+        "a line break",
+        local(settings={"a": "b\nbind_address = *"}),
+        f"{MAIN}.server.settings.a: holds a control character, such as a line break",
+    ),
+    (
+        "a carriage return",
+        local(settings={"a": "b\rc"}),
+        f"{MAIN}.server.settings.a: holds a control character, such as a line break",
+    ),
+    (
+        "a zero",
+        local(settings={"a": "b\0"}),
+        f"{MAIN}.server.settings.a: holds a control character, such as a line break",
+    ),
+    (
+        "without end",
+        local(settings={"a": "b" * 4097}),
+        f"{MAIN}.server.settings.a: is too long: at most 4096 characters",
+    ),
     ("no number", local(settings={"a": float("inf")}), f"{MAIN}.server.settings.a: 'inf' is no number"),
     ("a name with a space", local(settings={"a b": 1}), f"{MAIN}.server.settings.'a b': {SETTING_RULE}"),
     ("a name with a line break", local(settings={"a\nb": 1}), f"{MAIN}.server.settings.'a\\nb': {SETTING_RULE}"),
@@ -447,7 +627,11 @@ SETTINGS = [
     ("an inclusion", local(settings={"!include": "/f"}), f"{MAIN}.server.settings.'!include': {SETTING_RULE}"),
     ("a word", local(settings="a=b"), f"{MAIN}.server.settings: {MAP}"),
     ("owned", local(settings={"bind_address": "*"}), f"{MAIN}.server.settings.bind_address: {OWNED}"),
-    ("owned, in another spelling", dedicated(settings={"loose-Bind-Address": "*"}), f"{MAIN}.server.settings.loose-Bind-Address: {OWNED}"),
+    (
+        "owned, in another spelling",
+        dedicated(settings={"loose-Bind-Address": "*"}),
+        f"{MAIN}.server.settings.loose-Bind-Address: {OWNED}",
+    ),
     (
         "below an owned one",
         stack_with_group("rabbitmq", {"kind": "local", "settings": {"listeners.tcp.other": 5673}}),
@@ -479,9 +663,19 @@ FILES = [
             stack_with_group("sqlite", {"kind": "local", key: value}),
             f"{FILE}.server.{key}: has no effect: sqlite is a file and has no server",
         )
-        for key, value in {"version": "3", "image": "i", "initScript": "x", "resources": {"cpu": 1}, "near": {"app": "web"}}.items()
+        for key, value in {
+            "version": "3",
+            "image": "i",
+            "initScript": "x",
+            "resources": {"cpu": 1},
+            "near": {"app": "web"},
+        }.items()
     ),
-    ("dedicated", stack_with_group("sqlite", "dedicated"), f"{FILE}.server.kind: 'dedicated' is for servers: sqlite is a file, and can only be local"),
+    (
+        "dedicated",
+        stack_with_group("sqlite", "dedicated"),
+        f"{FILE}.server.kind: 'dedicated' is for servers: sqlite is a file, and can only be local",
+    ),
     (
         "external",
         stack_with_group("sqlite", {"kind": "external", "host": "db"}),
@@ -497,22 +691,46 @@ FILES = [
         top(environment="production", **stack_with_group("sqlite")),
         f"{FILE}.server: is a file beside one Pod: sqlite is for development only; in production use an engine with a server",
     ),
-    ("rotation", stack_with_group("sqlite", passwordVersion=1), f"{FILE}.rotation: has no effect: the password of this group is not made by the program"),
+    (
+        "rotation",
+        stack_with_group("sqlite", passwordVersion=1),
+        f"{FILE}.rotation: has no effect: the password of this group is not made by the program",
+    ),
 ]
 
 LONG = "a" * 60
 NAMES = [
-    ("upper case", {"applications": {"Shop": {"databases": {"mysql": {"main": None}}}}}, f"applications.Shop: 'Shop' is not a name: {NAME_RULE}"),
-    ("digit first", stack_with_group("mysql", group="2nd"), f"applications.shop.databases.mysql.2nd: '2nd' is not a name: {NAME_RULE}"),
-    ("hyphen last", stack_with_group("mysql", group="main-"), f"applications.shop.databases.mysql.main-: 'main-' is not a name: {NAME_RULE}"),
-    ("underscore", stack_with_group("mysql", group="a_b"), f"applications.shop.databases.mysql.a_b: 'a_b' is not a name: {NAME_RULE}"),
+    (
+        "upper case",
+        {"applications": {"Shop": {"databases": {"mysql": {"main": None}}}}},
+        f"applications.Shop: 'Shop' is not a name: {NAME_RULE}",
+    ),
+    (
+        "digit first",
+        stack_with_group("mysql", group="2nd"),
+        f"applications.shop.databases.mysql.2nd: '2nd' is not a name: {NAME_RULE}",
+    ),
+    (
+        "hyphen last",
+        stack_with_group("mysql", group="main-"),
+        f"applications.shop.databases.mysql.main-: 'main-' is not a name: {NAME_RULE}",
+    ),
+    (
+        "underscore",
+        stack_with_group("mysql", group="a_b"),
+        f"applications.shop.databases.mysql.a_b: 'a_b' is not a name: {NAME_RULE}",
+    ),
     ("namespace", application(namespace="My"), f"applications.shop.namespace: 'My' is not a name: {NAME_RULE}"),
     (
         "a server of the stack",
         {"externalServers": {"HQ": external_server("mysql")}, **stack_with_group("mysql")},
         f"servers.HQ: 'HQ' is not a name: {NAME_RULE}",
     ),
-    ("64 characters", stack_with_group("redis", group="a" * 64), f"applications.shop.databases.redis.'{'a' * 63}': is too long: at most 63 characters"),
+    (
+        "64 characters",
+        stack_with_group("redis", group="a" * 64),
+        f"applications.shop.databases.redis.'{'a' * 63}': is too long: at most 63 characters",
+    ),
     (
         "an application's Secret",
         {"applications": {LONG: {"databases": {"redis": {"main": None}}}}},
@@ -605,7 +823,9 @@ def test_what_a_file_has_not_is_told(raw: dict[str, Any], line: str) -> None:
     assert config_issues(raw) == [line]
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if not all(variant.image for variant in ENGINES[name].variants)])
+@pytest.mark.parametrize(
+    "engine", [name for name in ENGINES_WITH_SERVER if not all(variant.image for variant in ENGINES[name].variants)]
+)
 @pytest.mark.parametrize("kind", ["local", "dedicated"])
 def test_an_engine_without_an_image_asks_for_one(engine: str, kind: str) -> None:
     variant = ENGINES[engine].variants[0].name
@@ -616,7 +836,9 @@ def test_an_engine_without_an_image_asks_for_one(engine: str, kind: str) -> None
 
 def test_every_owned_setting_is_told_at_once() -> None:
     raw = local(settings={"datadir": "/", "PORT": 1, "max_connections": 5, "skip-networking": True})
-    assert config_issues(raw) == [f"{MAIN}.server.settings.{name}: {OWNED}" for name in ("PORT", "datadir", "skip-networking")]
+    assert config_issues(raw) == [
+        f"{MAIN}.server.settings.{name}: {OWNED}" for name in ("PORT", "datadir", "skip-networking")
+    ]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(NAMES))
@@ -643,7 +865,9 @@ def test_a_user_of_postgresql_is_not_cut_off_silently() -> None:
 
 def test_two_primaries_are_told_at_their_engine() -> None:
     raw = groups(mysql={"main": {"primary": True}, "spare": {"primary": True}, "third": None})
-    assert config_issues(raw) == ["applications.shop.databases.mysql: has 2 primary groups, main, spare; only one can have the Service named 'mysql'"]
+    assert config_issues(raw) == [
+        "applications.shop.databases.mysql: has 2 primary groups, main, spare; only one can have the Service named 'mysql'"
+    ]
 
 
 def apps(**applications: Any) -> dict[str, Any]:
@@ -653,8 +877,13 @@ def apps(**applications: Any) -> dict[str, Any]:
 COLLISIONS = [
     (
         "one namespace twice",
-        apps(a={"namespace": "x", "databases": {"mysql": {"main": None}}}, b={"namespace": "x", "databases": {"redis": {"main": None}}}),
-        [f"applications.b: takes the Namespace 'x', which applications.a {TAKEN}; set createNamespace: false for all but one"],
+        apps(
+            a={"namespace": "x", "databases": {"mysql": {"main": None}}},
+            b={"namespace": "x", "databases": {"redis": {"main": None}}},
+        ),
+        [
+            f"applications.b: takes the Namespace 'x', which applications.a {TAKEN}; set createNamespace: false for all but one"
+        ],
     ),
     (
         "one group in one namespace",
@@ -688,7 +917,10 @@ COLLISIONS = [
     ),
     (
         "one Pulumi name",
-        apps(a={"databases": {"mysql": {"b-mysql-c": None, "d": None}}}, a_mysql_b={"databases": {"mysql": {"c": None, "d": None}}}),
+        apps(
+            a={"databases": {"mysql": {"b-mysql-c": None, "d": None}}},
+            a_mysql_b={"databases": {"mysql": {"c": None, "d": None}}},
+        ),
         [
             f"applications.a-mysql-b.databases.mysql.c: takes the Pulumi name 'a-mysql-b-mysql-c' of its Service"
             f", which applications.a.databases.mysql.b-mysql-c {TAKEN}; {RENAME}",
@@ -698,7 +930,10 @@ COLLISIONS = [
     ),
     (
         "one Pulumi name of two Services",
-        apps(shop={"databases": {"mysql": {"redis": None, "x": None}}}, shop_mysql={"databases": {"redis": {"main": None}}}),
+        apps(
+            shop={"databases": {"mysql": {"redis": None, "x": None}}},
+            shop_mysql={"databases": {"redis": {"main": None}}},
+        ),
         [
             f"applications.shop-mysql.databases.redis.main: takes the Pulumi name 'shop-mysql-redis' of its Service"
             f", which applications.shop.databases.mysql.redis {TAKEN}; {RENAME}"
@@ -708,7 +943,10 @@ COLLISIONS = [
         "one database on a server",
         {
             "externalServers": {"hq": external_server("mysql")},
-            **apps(shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}}, shop={"databases": {"mysql": {"main-x": provisioned_on("hq")}}}),
+            **apps(
+                shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}},
+                shop={"databases": {"mysql": {"main-x": provisioned_on("hq")}}},
+            ),
         },
         [
             f"applications.shop.databases.mysql.main-x: takes the {what} 'shop_main_x' on that server"
@@ -720,7 +958,10 @@ COLLISIONS = [
         "one database on a server with two entries",
         {
             "externalServers": {"hq": external_server("mysql", host="db"), "also": external_server("mysql", host="db")},
-            **apps(shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}}, shop={"databases": {"mysql": {"main-x": provisioned_on("also")}}}),
+            **apps(
+                shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}},
+                shop={"databases": {"mysql": {"main-x": provisioned_on("also")}}},
+            ),
         },
         [
             f"applications.shop.databases.mysql.main-x: takes the {what} 'shop_main_x' on that server"
@@ -739,7 +980,10 @@ def test_two_things_with_one_name_are_told(raw: dict[str, Any], lines: list[str]
 def test_one_database_name_on_two_servers_is_good() -> None:
     raw = {
         "externalServers": {"hq": external_server("mysql", host="a"), "other": external_server("mysql", host="b")},
-        **apps(shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}}, shop={"databases": {"mysql": {"main-x": provisioned_on("other")}}}),
+        **apps(
+            shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}},
+            shop={"databases": {"mysql": {"main-x": provisioned_on("other")}}},
+        ),
     }
     assert config_issues(raw) == []
 
@@ -783,15 +1027,22 @@ def test_mistakes_of_values_and_of_their_fit_are_told_at_once_and_sorted() -> No
 def test_a_mistake_elsewhere_does_not_hide_a_server_that_is_not_there() -> None:
     raw = copy.deepcopy(MANY)
     del raw["servers"]
-    line = "applications.shop.databases.postgresql.main.server.on: 'nope' is none of the stack's servers: there are none"
+    line = (
+        "applications.shop.databases.postgresql.main.server.on: 'nope' is none of the stack's servers: there are none"
+    )
     assert config_issues(raw) == sorted([*(told for told in TOLD if not told.startswith("servers")), line])
 
 
 def test_the_message_counts_the_mistakes_and_says_that_nothing_was_changed() -> None:
     with pytest.raises(InvalidStackConfigError) as caught:
         parse_stack(MANY)
-    assert str(caught.value) == "\n".join([f"the stack's configuration has {len(TOLD)} mistakes; nothing was changed:", *(f"  {line}" for line in TOLD)])
-    with pytest.raises(InvalidStackConfigError, match=r"^the stack's configuration has 1 mistake; nothing was changed:\n  applications: is missing$"):
+    assert str(caught.value) == "\n".join(
+        [f"the stack's configuration has {len(TOLD)} mistakes; nothing was changed:", *(f"  {line}" for line in TOLD)]
+    )
+    with pytest.raises(
+        InvalidStackConfigError,
+        match=r"^the stack's configuration has 1 mistake; nothing was changed:\n  applications: is missing$",
+    ):
         parse_stack({})
 
 

@@ -63,8 +63,12 @@ GOOD = {
     "the long form": stack_with_group("mysql", {"kind": "local"}),
     "every engine": groups(**{engine: {"a": {"server": managed_server(engine)}} for engine in ENGINES}),
     "every account": groups(**{engine: {"a": {"server": existing_account(engine)}} for engine in NETWORK_ENGINES}),
-    "every least account": groups(**{engine: {"a": {"server": existing_account(engine, whole=False)}} for engine in NETWORK_ENGINES}),
-    "settings of every kind": stack_with_group("mysql", {"kind": "dedicated", "settings": {"a_b": "c", "d-e": 1, "f": 0.5, "g": True, "h.i": ""}}),
+    "every least account": groups(
+        **{engine: {"a": {"server": existing_account(engine, whole=False)}} for engine in NETWORK_ENGINES}
+    ),
+    "settings of every kind": stack_with_group(
+        "mysql", {"kind": "dedicated", "settings": {"a_b": "c", "d-e": 1, "f": 0.5, "g": True, "h.i": ""}}
+    ),
     "every key of a local server": stack_with_group(
         "mysql",
         {
@@ -86,13 +90,23 @@ GOOD = {
     "processors as a number": stack_with_group("mysql", {"kind": "local", "resources": {"cpu": 2}}),
     "an account in plain text": stack_with_group("mysql", EXISTING_SERVER),
     "a list of hosts": stack_with_group("redis", {"kind": "external", "host": ["10.0.0.1", "10.0.0.2"]}),
-    "a server": {"externalServers": {"hq": external_server("mysql", tls="require", port=3307)}, **groups(mysql={"main": provisioned_on("hq")})},
+    "a server": {
+        "externalServers": {"hq": external_server("mysql", tls="require", port=3307)},
+        **groups(mysql={"main": provisioned_on("hq")}),
+    },
     "an administrator's own way in": {
-        "externalServers": {"hq": external_server("mysql", administrator={"username": "u", "password": CANARY, "host": "127.0.0.1", "port": 1})},
+        "externalServers": {
+            "hq": external_server(
+                "mysql", administrator={"username": "u", "password": CANARY, "host": "127.0.0.1", "port": 1}
+            )
+        },
         **groups(mysql={"main": provisioned_on("hq")}),
     },
     "a node pool": {
-        "databaseNodes": {"selector": {"a": "b"}, "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}]},
+        "databaseNodes": {
+            "selector": {"a": "b"},
+            "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}],
+        },
         "environment": "development",
         **stack_with_group("mysql"),
     },
@@ -108,7 +122,9 @@ GOOD = {
             }
         }
     },
-    "an application with a namespace": {"applications": {"shop": {"namespace": "x", "createNamespace": False, "databases": {"redis": {"main": None}}}}},
+    "an application with a namespace": {
+        "applications": {"shop": {"namespace": "x", "createNamespace": False, "databases": {"redis": {"main": None}}}}
+    },
 }
 ENCRYPTED = {
     "an encrypted password": stack_with_group("mysql", {**EXISTING_SERVER, "password": SECURE}),
@@ -174,8 +190,14 @@ BAD = {
     "an unknown key of a workload": workloads({"kind": "Deployment", "name": "web", "containers": ["web"]}),
     "an unknown environment": {"environment": "prod", **stack_with_group("mysql")},
     "an unknown tls": {"externalServers": {"hq": external_server("mysql", tls="on")}, **stack_with_group("mysql")},
-    "a server of an engine without provisioning": {"externalServers": {"hq": external_server("redis")}, **stack_with_group("mysql")},
-    "an administrator without a password": {"externalServers": {"hq": external_server("mysql", administrator={"username": "u"})}, **stack_with_group("mysql")},
+    "a server of an engine without provisioning": {
+        "externalServers": {"hq": external_server("redis")},
+        **stack_with_group("mysql"),
+    },
+    "an administrator without a password": {
+        "externalServers": {"hq": external_server("mysql", administrator={"username": "u"})},
+        **stack_with_group("mysql"),
+    },
 }
 
 
@@ -198,7 +220,9 @@ def test_what_the_schema_can_refuse_is_refused_by_both(raw: dict[str, Any]) -> N
 
 def test_other_keys_of_a_stack_file_are_not_the_schemas_matter() -> None:
     validator = jsonschema.Draft202012Validator(build_schema_document())
-    content: dict[str, Any] = {"config": {"kubernetes:context": "c", "database-groups:applications": stack_with_group("mysql")["applications"]}}
+    content: dict[str, Any] = {
+        "config": {"kubernetes:context": "c", "database-groups:applications": stack_with_group("mysql")["applications"]}
+    }
     assert validator.is_valid({**content, "encryptionsalt": "v1:abc"})
     lost = copy.deepcopy(content)
     del lost["config"]["database-groups:applications"]
@@ -214,5 +238,8 @@ def test_every_key_has_a_description_or_says_all_by_its_name() -> None:
         if "description" not in value and not value.get("$ref")
     }
     assert not {
-        key for key in undescribed if key.split(".")[1] in {"on", "host", "server", "primary", "rotation", "near", "exclusiveNode", "createNamespace"}
+        key
+        for key in undescribed
+        if key.split(".")[1]
+        in {"on", "host", "server", "primary", "rotation", "near", "exclusiveNode", "createNamespace"}
     } - {"ProvisioningServerSpec.host"}
