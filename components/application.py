@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from components.connection import build_environment_variables
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, DatabaseGroupEntry, encode_secret_data
 from components.engines import ENGINES
-from components.names import APPLICATION_TYPE_TOKEN, environment_secret_name
+from components.persisted.names import APPLICATION_TYPE, environment_secret_name
 from components.network_policy import create_network_policy
 from components.platform import Platform, data_resource_options
 from components.spec import DnsLabel, Labels, SpecModel, StrictBool
@@ -148,7 +148,7 @@ class Application(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(APPLICATION_TYPE_TOKEN, name, None, opts)
+        super().__init__(APPLICATION_TYPE, name, None, opts)
         namespace: pulumi.Input[str] = args.namespace
         namespace_resource: kubernetes.core.v1.Namespace | None = None
         if args.spec.create_namespace:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import quote, urlencode
 
-from components.names import variable_name
+from components.persisted.names import variable_name
 
 __all__ = ["Connection", "build_environment_variables", "build_uri", "connection_secret_data"]
 

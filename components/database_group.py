@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from components.connection import Connection, build_environment_variables, connection_secret_data
 from components.engines.definition import Engine, Variant
-from components.names import DATABASE_GROUP_TYPE_TOKEN, object_name, resource_name, service_name
+from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
 from components.passwords import create_password
 from components.platform import Platform
 from components.servers import SERVER_KINDS, ServerSpec
@@ -193,7 +193,7 @@ class DatabaseGroup(pulumi.ComponentResource):
     """The keys and values of the connection Secret; secret."""
 
     def __init__(self, name: str, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(DATABASE_GROUP_TYPE_TOKEN, name, None, opts)
+        super().__init__(DATABASE_GROUP_TYPE, name, None, opts)
         server_access = args.server_access
 
         password = create_password(f"{name}-password", server_access.password_source, parent=self)

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.names import network_policy_name
+from components.persisted.names import network_policy_name
 
 __all__ = ["APPLICATION_LABEL", "create_network_policy"]
 

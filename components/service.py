@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.hosts import is_ip_address
-from components.names import service_resource_name
+from components.persisted.names import service_resource_name
 
 ENDPOINT_SLICE_MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 

@@ -21,7 +21,7 @@ import pulumi_kubernetes as kubernetes
 import pulumi_random as random
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from components.names import APPLICATION_TYPE_TOKEN, environment_secret_name, workload_resource_name
+from components.persisted.names import APPLICATION_TYPE, environment_secret_name, workload_resource_name
 from components.network_policy import APPLICATION_LABEL
 from components.spec import NonNegativeInt, SpecModel
 
@@ -165,7 +165,7 @@ class _RemovedApplication(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(APPLICATION_TYPE_TOKEN, name)
+        super().__init__(APPLICATION_TYPE, name)
         self.register_outputs({})
 
 

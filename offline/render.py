@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from components.names import APPLICATION_TYPE_TOKEN
+from components.persisted.names import APPLICATION_TYPE
 from offline.recorder import Recorder, Registration
 from offline.stackfile import PLACEHOLDER
 
@@ -78,7 +78,7 @@ def _document_order(content: Mapping[str, Any]) -> tuple[bool, str, str]:
 
 def _application_name(recorder: Recorder, registration: Registration) -> str:
     """The application that a resource belongs to."""
-    while registration.type != APPLICATION_TYPE_TOKEN:
+    while registration.type != APPLICATION_TYPE:
         registration = recorder.registrations[registration.parent]
     return registration.name
 

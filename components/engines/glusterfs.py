@@ -7,7 +7,7 @@ that makes volumes there. A server of ours has its brick on a volume claim; it i
 from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ServerRuntime, Variant
 from components.engines.settings_file import SettingsFile, render_assignments
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 
 __all__ = ["GLUSTERFS"]
 

@@ -7,7 +7,7 @@ token, and ours is made before there is a server: see docs/decisions/0006.
 from components.connection import Connection
 from components.engines.definition import Account, Engine, ServerRuntime, Variant
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 
 __all__ = ["INFLUXDB"]
 

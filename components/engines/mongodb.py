@@ -7,7 +7,7 @@ every start and with exactly its role; only then does the server begin that asks
 from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ServerRuntime, Variant
 from components.engines.settings_file import SettingsFile, reject_value_and_map, render_nested_json
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 
 __all__ = ["MONGODB"]
 
