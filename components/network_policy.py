@@ -13,7 +13,7 @@ __all__ = ["create_network_policy"]
 
 def create_network_policy(
     name: str,
-    metadata: Mapping[str, Any],
+    metadata: Any,
     *,
     application: str,
     server_names: Sequence[str],
@@ -34,5 +34,5 @@ def create_network_policy(
         "ingress": [{"from": ingress_peers}],
     }
     kubernetes.networking.v1.NetworkPolicy(
-        name, metadata={**metadata}, spec=spec, opts=pulumi.ResourceOptions(parent=parent)
+        name, metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent)
     )

@@ -26,7 +26,7 @@ class ServiceBackend:
 
 
 def create_service(
-    metadata: Mapping[str, Any],
+    metadata: Any,
     backend: ServiceBackend,
     *,
     application: str,
@@ -48,16 +48,17 @@ def create_service(
         spec = {"type": "ExternalName", "externalName": external_name, "ports": [port]}
     service = kubernetes.core.v1.Service(
         service_resource_name(application, name),
-        metadata={**metadata},
+        metadata=metadata,
         spec=spec,
         opts=pulumi.ResourceOptions(parent=parent),
     )
     if backend.hosts and not external_name:
         labels = endpoint_slice_labels(metadata["labels"], name)
+        endpoint_slice_metadata: Any = {**metadata, "name": endpoint_slice_name, "labels": labels}
         endpoints: Any = [{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts]
         kubernetes.discovery.v1.EndpointSlice(
             endpoint_slice_resource_name(application, endpoint_slice_name),
-            metadata={**metadata, "name": endpoint_slice_name, "labels": labels},
+            metadata=endpoint_slice_metadata,
             address_type=f"IPv{ipaddress.ip_address(backend.hosts[0]).version}",
             endpoints=endpoints,
             ports=[port],
