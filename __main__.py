@@ -3,19 +3,19 @@
 import pulumi
 
 from components.application import Application
-from components.workloads import part_with
-from stacks.config import cluster_keys, load
-from stacks.history import previous, refuse_loss
+from components.workload_patches import forget_removed_workloads
+from stacks.config import load_cluster_config, load_stack
+from stacks.history import read_previous_state, require_safe_update
 from stacks.reachability import require_reachable
-from stacks.workloads import located
+from stacks.workloads import resolve_workloads
 
-stack, before = load(), previous()
-refuse_loss(stack, before)
-require_reachable(stack, before)
-stack = located(stack, cluster_keys(), before)
+stack, previous = load_stack(), read_previous_state()
+require_safe_update(stack, previous)
+require_reachable(stack, previous)
+stack = resolve_workloads(stack, load_cluster_config(), previous)
 for warning in stack.warnings:
     pulumi.log.warn(warning)
 for application in stack.applications:
-    Application(application.name, application)
-part_with(stack.parted)
+    Application(application)
+forget_removed_workloads(stack.removed_workloads)
 pulumi.export("applications", stack.outputs())

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-__all__ = ["HIDDEN", "StackFile", "read"]
+__all__ = ["PLACEHOLDER", "StackFile", "load_stack_file"]
 
-HIDDEN = "hidden"
+PLACEHOLDER = "hidden"
 
 
 class Loader(yaml.CSafeLoader):
@@ -36,26 +36,34 @@ class StackFile:
     """The keys that hold an encrypted value somewhere."""
 
 
-def read(path: Path) -> StackFile:
+def load_stack_file(path: Path) -> StackFile:
     """Reads a stack file. Raises OSError where it cannot be read, and ValueError, with the line, where it is not one."""
     try:
         # Not an unsafe load: the loader is a SafeLoader.
         content = yaml.load(path.read_text(), Loader)  # noqa: S506
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise ValueError(f"{path.name} is not YAML" + (f": line {mark.line + 1}, column {mark.column + 1}" if mark else "")) from None
+        raise ValueError(
+            f"{path.name} is not YAML" + (f": line {mark.line + 1}, column {mark.column + 1}" if mark else "")
+        ) from None
     config = content.get("config", {}) if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise ValueError(f"{path.name} is not a stack file: it has no map named 'config'")
-    opened = {str(key): _opened(value) for key, value in config.items()}
+    opened = {str(key): _hide_encrypted(value) for key, value in config.items()}
     return StackFile(
-        config={key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in opened.items()},
-        encrypted=tuple(str(key) for key, value in config.items() if _opened(value) != value),
+        config={
+            key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in opened.items()
+        },
+        encrypted=tuple(str(key) for key, value in config.items() if _hide_encrypted(value) != value),
     )
 
 
-def _opened(value: Any) -> Any:
+def _hide_encrypted(value: Any) -> Any:
     """A value with a word in the place of each encrypted one."""
     if isinstance(value, dict):
-        return HIDDEN if set(value) == {"secure"} else {str(key): _opened(item) for key, item in value.items()}
-    return [_opened(item) for item in value] if isinstance(value, list) else value
+        return (
+            PLACEHOLDER
+            if set(value) == {"secure"}
+            else {str(key): _hide_encrypted(item) for key, item in value.items()}
+        )
+    return [_hide_encrypted(item) for item in value] if isinstance(value, list) else value

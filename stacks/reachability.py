@@ -8,79 +8,104 @@ from typing import Any
 
 import pulumi
 
-from components.credentials import Generated
 from components.database_group import DatabaseGroupArgs
-from components.provisioning import ProvisioningServerSpec
+from components.external_servers import ExternalServerSpec
+from components.passwords import GeneratedPassword
 from preflight import check, report
 from preflight.endpoint import Endpoint, Wanted
-from stacks.config import Stack, decoded
-from stacks.history import Memory, remembered
+from stacks.config import Stack, parse_pulumi_config
+from stacks.history import PreviousState, collect_component_outputs
 
-SECONDS = 8
+TOTAL_TIMEOUT_SECONDS = 8
 """For all servers together; a login that takes longer serves no application either."""
 
-__all__ = ["endpoints", "main", "require_reachable"]
+__all__ = ["list_endpoints", "main", "require_reachable"]
 
 
-def require_reachable(stack: Stack, before: Memory) -> None:
+def require_reachable(stack: Stack, previous: PreviousState) -> None:
     """Checks every external server. Raises pulumi.RunError where one cannot be used; a preview warns of it instead.
 
     `before` is what the stack was: a database that was not in it must not be on its server yet.
     """
     if stack.spec.preflight == "none":
         return
-    failures = check(list(endpoints(stack, before)), SECONDS)
+    failures = check(list(list_endpoints(stack, previous)), TOTAL_TIMEOUT_SECONDS)
     if failures and pulumi.runtime.is_dry_run():
         pulumi.log.warn(report(failures))
     elif failures:
         raise pulumi.RunError(f"{report(failures)}\nnothing was changed")
 
 
-def endpoints(stack: Stack, before: Memory) -> Iterator[Endpoint]:
+def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
     """Every address that the stack's administrators and applications connect to outside the cluster."""
-    groups = [group for application in stack.applications for group in application.groups()]
-    for name, server in stack.spec.servers.items():
-        wanted = (wanted for group in groups if (wanted := _wanted(group, name, before)))
-        yield from _server(f"servers.{name}", server, tuple(wanted))
+    groups = [group for application in stack.applications for group in application.database_groups()]
+    for name, server in stack.spec.external_servers.items():
+        wanted = (wanted for group in groups if (wanted := _planned_database(group, name, previous)))
+        yield from _administrator_endpoints(f"externalServers.{name}", server, tuple(wanted))
     for group in groups:
-        yield from _given(group)
+        yield from _existing_account_endpoints(group)
 
 
-def _server(path: str, server: ProvisioningServerSpec, wanted: tuple[Wanted, ...]) -> Iterator[Endpoint]:
+def _administrator_endpoints(path: str, server: ExternalServerSpec, wanted: tuple[Wanted, ...]) -> Iterator[Endpoint]:
     """The administrator's way in; and the other addresses, where applications have the same way."""
-    host, port = server.endpoint
+    host, port = server.administrator_endpoint
     account = {"username": server.administrator.username, "password": server.administrator.password.get_secret_value()}
-    ca = server.ca.path if server.ca else None
-    yield Endpoint(path=path, engine=server.engine, host=host, port=port, tls=server.tls, ca=ca, account=account, administrator=True, wanted=wanted)
+    ca = server.ca_file.path if server.ca_file else None
+    yield Endpoint(
+        path=path,
+        engine=server.engine,
+        host=host,
+        port=port,
+        tls=server.tls,
+        ca=ca,
+        account=account,
+        administrator=True,
+        wanted=wanted,
+    )
     for other in server.host[1:] if server.administrator.host is None else ():
-        yield Endpoint(path=f"{path}.host", engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account)
+        yield Endpoint(
+            path=f"{path}.host", engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account
+        )
 
 
-def _wanted(group: DatabaseGroupArgs, server: str, before: Memory) -> Wanted | None:
+def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> Wanted | None:
     """What is to be made for a group on a server, unless the last update made it there."""
-    access = group.access
-    databases = before.get(group.application, {}).get("databases", {})
-    made = databases.get(group.engine.name, {}).get(group.group, {}).get("server")
-    if access.server != server or made == server:
+    access = group.server_access
+    databases = previous.get(group.application, {}).get("databases", {})
+    made = databases.get(group.engine.name, {}).get(group.group_name, {}).get("server")
+    if access.external_server_name != server or made == server:
         return None
-    return Wanted(path=group.path, username=access.account.username or "", database=access.account.database or "", extensions=access.extensions)
+    return Wanted(
+        path=group.config_path,
+        username=access.account.username or "",
+        database=access.account.database or "",
+        extensions=access.extensions,
+    )
 
 
-def _given(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
+def _existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
     """The addresses of a server on which the account exists."""
-    access = group.access
-    if access.server is not None or access.backend is None or isinstance(access.password, Generated):
+    access = group.server_access
+    if (
+        access.external_server_name is not None
+        or access.backend is None
+        or isinstance(access.password_source, GeneratedPassword)
+    ):
         return
-    credential = {group.engine.credential: access.password.get_secret_value()} if access.password and group.engine.credential else {}
+    credential = (
+        {group.engine.credential_key: access.password_source.get_secret_value()}
+        if access.password_source and group.engine.credential_key
+        else {}
+    )
     for host in access.backend.hosts:
         yield Endpoint(
-            path=f"{group.path}.server",
+            path=f"{group.config_path}.server",
             engine=group.engine.name,
             host=host,
             port=access.backend.port,
             tls=access.tls,
-            ca=access.ca.path if access.ca else None,
-            account={**access.account.keys(), **credential},
+            ca=access.ca_bundle.path if access.ca_bundle else None,
+            account={**access.account.secret_entries(), **credential},
         )
 
 
@@ -90,20 +115,26 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m stacks.reachability STACK", file=sys.stderr)
         return 2
     try:
-        configuration = _pulumi("config", "--json", "--show-secrets", "--stack", arguments[0])
+        configuration = _run_pulumi_json("config", "--json", "--show-secrets", "--stack", arguments[0])
         values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
-        stack = decoded(values, encrypted={key for key, entry in configuration.items() if entry.get("secret")})
-        state = _pulumi("stack", "export", "--stack", arguments[0])["deployment"] or {}
-        found = list(endpoints(stack, remembered(state.get("resources", []))))
+        stack = parse_pulumi_config(
+            values, encrypted={key for key, entry in configuration.items() if entry.get("secret")}
+        )
+        state = _run_pulumi_json("stack", "export", "--stack", arguments[0])["deployment"] or {}
+        found = list(list_endpoints(stack, collect_component_outputs(state.get("resources", []))))
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failures = check(found, SECONDS)
-    print(report(failures) if failures else f"addresses of external servers that were checked: {len(found)}; each can be used")
+    failures = check(found, TOTAL_TIMEOUT_SECONDS)
+    print(
+        report(failures)
+        if failures
+        else f"addresses of external servers that were checked: {len(found)}; each can be used"
+    )
     return 1 if failures else 0
 
 
-def _pulumi(*arguments: str) -> dict[str, Any]:
+def _run_pulumi_json(*arguments: str) -> dict[str, Any]:
     """What a command of Pulumi's says in JSON. Raises pulumi.RunError with its own words where it fails."""
     process = subprocess.run(["pulumi", *arguments, "--non-interactive"], capture_output=True, text=True, check=False)  # noqa: S603, S607
     if process.returncode:

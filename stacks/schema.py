@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stacks.config import PROJECT, schema
+from stacks.config import PROJECT, stack_json_schema
 
-__all__ = ["PATH", "document", "text"]
+__all__ = ["SCHEMA_PATH", "build_schema_document", "render_schema"]
 
-PATH = Path(__file__).with_name("schema.json")
+SCHEMA_PATH = Path(__file__).with_name("schema.json")
 
 
-def document() -> dict[str, Any]:
+def build_schema_document() -> dict[str, Any]:
     """The schema of a whole stack file (JSON Schema 2020-12), for editors."""
-    model = dict(schema())
+    model = dict(stack_json_schema())
     definitions = model.pop("$defs")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -31,10 +31,10 @@ def document() -> dict[str, Any]:
     }
 
 
-def text() -> str:
+def render_schema() -> str:
     """The content of the file."""
-    return json.dumps(document(), indent=2) + "\n"
+    return json.dumps(build_schema_document(), indent=2) + "\n"
 
 
 if __name__ == "__main__":
-    PATH.write_text(text())
+    SCHEMA_PATH.write_text(render_schema())

@@ -13,9 +13,24 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 TOGETHER = {
-    "nodes": {"test_development.py", "test_history.py", "test_manifests.py", "test_node.py", "test_production.py", "test_secrets.py", "test_upgrading.py"},
+    "nodes": {
+        "test_development.py",
+        "test_history.py",
+        "test_manifests.py",
+        "test_node.py",
+        "test_production.py",
+        "test_secrets.py",
+        "test_upgrading.py",
+    },
     "engines": {"test_engines.py", "test_workloads.py"},
-    "servers": {"test_mysql.py", "test_postgresql.py", "test_preflight.py", "test_provisioning.py", "test_scale.py", "test_tls.py"},
+    "externalServers": {
+        "test_mysql.py",
+        "test_postgresql.py",
+        "test_preflight.py",
+        "test_provisioning.py",
+        "test_scale.py",
+        "test_tls.py",
+    },
 }
 """Modules that work on the same namespaces or servers, and so one after the other."""
 FOLDERS = ("e2e", "preflight")

@@ -36,7 +36,7 @@ PORTS = {
     "glusterfs": 24007,
     "sqlite": None,
 }
-FLAVOURS = {
+VARIANTS = {
     "mysql": ["mysql", "percona"],
     "postgresql": ["postgresql"],
     "mongodb": ["mongodb"],
@@ -64,7 +64,7 @@ RELATIONAL = {"mysql", "postgresql", "sqlite"}
 ROOT = {"glusterfs"}
 """Engines whose server runs as root, outside Pod Security `restricted`."""
 
-TABLES = (KEYS, URIS, PORTS, FLAVOURS, LIMITS)
+TABLES = (KEYS, URIS, PORTS, VARIANTS, LIMITS)
 
 
 def parts(keys: set[str]) -> set[str]:

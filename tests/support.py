@@ -8,66 +8,83 @@ import pulumi
 
 from components.application import Application
 from components.engines import ENGINES
-from components.engines.engine import Flavour
-from offline.recorder import Recorder, Registration, run
-from stacks.config import parse
-from stacks.problems import InvalidStack
+from components.engines.definition import Variant
+from offline.recorder import Recorder, Registration, run_program
+from stacks.config import parse_stack
+from stacks.problems import InvalidStackConfigError
 
 CANARY = "c4narY-5ecret"
 """A credential that no message, output, file or input that is not secret may hold."""
 
-APPLICATION = "database-groups:components:Application"
-GROUP = "database-groups:components:DatabaseGroup"
+APPLICATION = "database-groups:index:Application"
+GROUP = "database-groups:index:DatabaseGroup"
 PASSWORD = "random:index/randomPassword:RandomPassword"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 SECRET = "kubernetes:core/v1:Secret"
 SERVICE = "kubernetes:core/v1:Service"
-SLICE = "kubernetes:discovery.k8s.io/v1:EndpointSlice"
+ENDPOINT_SLICE = "kubernetes:discovery.k8s.io/v1:EndpointSlice"
 CONFIG_MAP = "kubernetes:core/v1:ConfigMap"
-CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
+PERSISTENT_VOLUME_CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
 NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 STATEFUL_SET = "kubernetes:apps/v1:StatefulSet"
 PROVIDERS = "pulumi:providers:"
 
-GIVEN = {"kind": "external", "host": "db.example.org", "database": "shop", "username": "shop", "password": CANARY}
+EXISTING_SERVER = {
+    "kind": "external",
+    "host": "db.example.org",
+    "database": "shop",
+    "username": "shop",
+    "password": CANARY,
+}
 """A server with an account that is there already."""
 
-SERVED = [name for name, engine in ENGINES.items() if engine.software]
+ENGINES_WITH_SERVER = [name for name, engine in ENGINES.items() if engine.build_runtime]
 """The engines that have a server."""
-REACHED = [name for name, engine in ENGINES.items() if engine.port]
+NETWORK_ENGINES = [name for name, engine in ENGINES.items() if engine.port]
 """The engines that are reached over the network."""
 IMAGE = "registry.example.org/databases/server:1"
 """An image of one's own, for engines that have no official one."""
 
 
-def release(flavour: Flavour, series: str) -> str:
+def release(variant: Variant, series: str) -> str:
     """A version of a series for which there is an image: the series itself, where images are named so."""
-    return series + ".1" * (flavour.numbers - series.count(".") - 1)
+    return series + ".1" * (variant.min_version_parts - series.count(".") - 1)
 
 
-def own(engine: str, kind: str = "local", *, flavour: str | None = None, **keys: Any) -> dict[str, Any]:
+def managed_server(engine: str, kind: str = "local", *, variant: str | None = None, **keys: Any) -> dict[str, Any]:
     """A server that the program runs, with what must be said of it."""
-    needed = {"image": IMAGE} if engine in SERVED and ENGINES[engine].flavour(flavour).image is None else {}
+    needed = (
+        {"image": IMAGE} if engine in ENGINES_WITH_SERVER and ENGINES[engine].get_variant(variant).image is None else {}
+    )
     return {"kind": kind, **needed, **keys}
 
 
-def given_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[str, Any]:
+def existing_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[str, Any]:
     """A server with an account that is there already: with all that can be said of it, or what must be."""
-    account = {key: CANARY if key in ("password", "token") else f"its-{key}" for key, necessary in ENGINES[engine].given.items() if whole or necessary}
+    account = {
+        key: CANARY if key in ("password", "token") else f"its-{key}"
+        for key, necessary in ENGINES[engine].existing_account_keys.items()
+        if whole or necessary
+    }
     return {"kind": "external", "host": f"{engine}.example.org", **account, **keys}
 
 
-def server(engine: str, **changes: Any) -> dict[str, Any]:
+def external_server(engine: str, **changes: Any) -> dict[str, Any]:
     """An entry of `servers`."""
-    return {"engine": engine, "host": f"{engine}.example.org", "administrator": {"username": "provisioner", "password": CANARY}, **changes}
+    return {
+        "engine": engine,
+        "host": f"{engine}.example.org",
+        "administrator": {"username": "provisioner", "password": CANARY},
+        **changes,
+    }
 
 
-def on(name: str) -> dict[str, Any]:
+def provisioned_on(name: str) -> dict[str, Any]:
     """A group that is made on a server of the stack."""
-    return {"server": {"kind": "external", "on": name}}
+    return {"server": {"kind": "external", "provisionOn": name}}
 
 
-def one_group(engine: str, server: Any = "local", *, group: str = "main", **keys: Any) -> dict[str, Any]:
+def stack_with_group(engine: str, server: Any = "local", *, group: str = "main", **keys: Any) -> dict[str, Any]:
     """A stack with one group."""
     return {"applications": {"shop": {"databases": {engine: {group: {"server": server, **keys}}}}}}
 
@@ -77,31 +94,33 @@ def groups(**databases: Any) -> dict[str, Any]:
     return {"applications": {"shop": {"databases": databases}}}
 
 
-def problems(raw: Mapping[str, Any]) -> list[str]:
+def config_issues(raw: Mapping[str, Any]) -> list[str]:
     """Each mistake of a stack, as a line."""
     try:
-        parse(raw)
-    except InvalidStack as error:
+        parse_stack(raw)
+    except InvalidStackConfigError as error:
         return [str(problem) for problem in error.problems]
     return []
 
 
-def recorded(raw: Mapping[str, Any]) -> Recorder:
+def record_stack(raw: Mapping[str, Any]) -> Recorder:
     """The registrations of a stack's applications."""
-    stack = parse(raw, encrypted=("applications", "servers"))
+    stack = parse_stack(raw, encrypted=("applications", "externalServers"))
 
     def program() -> None:
         for application in stack.applications:
-            Application(application.name, application)
+            Application(application)
         pulumi.export("applications", stack.outputs())
 
-    return run(program)
+    return run_program(program)
 
 
-def named(recorder: Recorder, token: str, name: str) -> Registration:
+def get_resource(recorder: Recorder, token: str, name: str) -> Registration:
     """The one registration of a type and a name."""
-    found = [registration for registration in recorder.of_type(token) if registration.name == name]
-    assert len(found) == 1, f"{len(found)} of {token} {name}; there are {[registration.name for registration in recorder.of_type(token)]}"
+    found = [registration for registration in recorder.resources_of_type(token) if registration.name == name]
+    assert len(found) == 1, (
+        f"{len(found)} of {token} {name}; there are {[registration.name for registration in recorder.resources_of_type(token)]}"
+    )
     return found[0]
 
 
@@ -113,7 +132,7 @@ def ancestors(recorder: Recorder, registration: Registration) -> Iterator[Regist
         current = recorder.registrations.get(current.parent)
 
 
-def everything(value: Any) -> str:
+def to_json_text(value: Any) -> str:
     """All words and numbers of a value."""
     return json.dumps(value, default=str, ensure_ascii=False)
 
@@ -125,12 +144,25 @@ def urns(*registrations: Registration) -> set[str]:
 
 def inputs_by_urn(recorder: Recorder, without: Collection[str] = ()) -> dict[str, Mapping[str, Any]]:
     """Every registration's inputs, but for those of some types."""
-    return {urn: registration.inputs for urn, registration in recorder.registrations.items() if registration.type not in without}
+    return {
+        urn: registration.inputs
+        for urn, registration in recorder.registrations.items()
+        if registration.type not in without
+    }
 
 
-def restricted(pod: dict[str, Any]) -> Iterator[str]:
+def pod_security_violations(pod: dict[str, Any]) -> Iterator[str]:
     """What a Pod's specification has against Pod Security `restricted` (Kubernetes' documentation, "Pod Security Standards")."""
-    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    allowed = {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
     whole = pod.get("securityContext", {})
     if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
         yield "shares a namespace of its node"
@@ -154,6 +186,7 @@ def _restricted_container(container: dict[str, Any], context: dict[str, Any]) ->
         "runAsNonRoot": context.get("runAsNonRoot") is True,
         "runAsUser": context.get("runAsUser") != 0,
         "seccompProfile": context.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
-        "capabilities": "ALL" in capabilities.get("drop", []) and set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
+        "capabilities": "ALL" in capabilities.get("drop", [])
+        and set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
     }
     yield from (rule for rule, held in kept.items() if not held)

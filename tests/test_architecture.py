@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.engines import ENGINES
-from components.servers import KINDS
+from components.servers import SERVER_KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("components", "stacks", "offline", "preflight")
@@ -17,25 +17,52 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 
 FORBIDDEN = {
     "components": ("stacks", "offline", "preflight"),
-    "components.engines": ("components.servers", "components.database_group", "components.application", "components.provisioning", "components.platform"),
+    "components.engines": (
+        "components.servers",
+        "components.database_group",
+        "components.application",
+        "components.external_servers",
+        "components.platform",
+    ),
     "components.servers": ("components.database_group", "components.application"),
     "stacks": ("offline",),
-    "preflight": ("components", "stacks", "offline", "pulumi", "pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random"),
+    "preflight": (
+        "components",
+        "stacks",
+        "offline",
+        "pulumi",
+        "pulumi_kubernetes",
+        "pulumi_mysql",
+        "pulumi_postgresql",
+        "pulumi_random",
+    ),
 }
 """What the modules of a package never import."""
-NETWORK = ("socket", "ssl", "http", "urllib.request", "requests", "httpx", "aiohttp", "psycopg", "pymysql", "redis", "subprocess")
+NETWORK = (
+    "socket",
+    "ssl",
+    "http",
+    "urllib.request",
+    "requests",
+    "httpx",
+    "aiohttp",
+    "psycopg",
+    "pymysql",
+    "redis",
+    "subprocess",
+)
 DRIVERS = {"psycopg": "postgresql", "pymysql": "mysql", "redis": "redis", "pika": "rabbitmq", "pymongo": "mongodb"}
 """The engine that a driver is for."""
 PROBES = "preflight.probes"
 """The one table of the engines that are spoken to, and the package of their modules."""
-PURE = ("components.names", "components.connection")
+PURE = ("components.persisted.names", "components.connection")
 """Modules that need nothing of Pulumi."""
 
-ENGINE_WORDS = set(ENGINES) | {flavour.name for engine in ENGINES.values() for flavour in engine.flavours}
+ENGINE_WORDS = set(ENGINES) | {variant.name for engine in ENGINES.values() for variant in engine.variants}
 OWN_MODULES = {
-    **{flavour.name: f"components.engines.{engine.name}" for engine in ENGINES.values() for flavour in engine.flavours},
+    **{variant.name: f"components.engines.{engine.name}" for engine in ENGINES.values() for variant in engine.variants},
     **{engine: f"components.engines.{engine}" for engine in ENGINES},
-    **{kind: f"components.servers.{kind}" for kind in KINDS},
+    **{kind: f"components.servers.{kind}" for kind in SERVER_KINDS},
 }
 EXCEPTIONS = {
     ("components.servers", "local"): "the table of kinds, the one dispatch",
@@ -88,14 +115,18 @@ def words(path: Path) -> Iterator[str]:
 
 def exact_words(path: Path) -> set[str]:
     """Every string of a module that is one word, as the name of an engine would be."""
-    return {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {
+        node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
 
 
 modules = pytest.mark.parametrize("path", FILES, ids=[module(path) for path in FILES])
 
 
 def test_there_is_something_to_hold() -> None:
-    assert {"components.application", "components.engines.mysql", "stacks.config", "offline.recorder"} <= {module(path) for path in FILES}
+    assert {"components.application", "components.engines.mysql", "stacks.config", "offline.recorder"} <= {
+        module(path) for path in FILES
+    }
 
 
 @modules
@@ -130,8 +161,14 @@ def test_one_module_reads_the_configuration(path: Path) -> None:
         return
     assert [name for name in imports(path) if name.startswith("pulumi") and "config" in name.lower()] == []
     # What the stack was before is read by the stack's name.
-    reads = {"Config"} | (set() if module(path) == "stacks.history" else {"get_stack", "get_project", "get_organization"})
-    found = [node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pulumi"]
+    reads = {"Config"} | (
+        set() if module(path) == "stacks.history" else {"get_stack", "get_project", "get_organization"}
+    )
+    found = [
+        node.attr
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pulumi"
+    ]
     assert not reads & set(found)
     assert not {"environ", "getenv"} & {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
 
@@ -160,7 +197,9 @@ def test_preflight_imports_a_driver_in_its_engines_module_alone(path: Path) -> N
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_kind_or_another_engine_in_an_engines_module_would_be_seen(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kind_or_another_engine_in_an_engines_module_would_be_seen(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "components" / "engines" / f"{engine}.py"
     path.parent.mkdir(parents=True)
     path.write_text('KIND = "local"\nENGINE = "mysql"\nSCRIPT = "local x=1 # external_pid_file"\n')
@@ -188,7 +227,9 @@ def defined(path: Path) -> set[str]:
     for node in tree(path).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         found |= {target.id for target in targets if isinstance(target, ast.Name)}
     return found
 
@@ -196,7 +237,9 @@ def defined(path: Path) -> set[str]:
 def exported(path: Path) -> list[str] | None:
     """What `__all__` holds."""
     for node in tree(path).body:
-        if isinstance(node, ast.Assign) and [target.id for target in node.targets if isinstance(target, ast.Name)] == ["__all__"]:
+        if isinstance(node, ast.Assign) and [target.id for target in node.targets if isinstance(target, ast.Name)] == [
+            "__all__"
+        ]:
             return [str(name) for name in ast.literal_eval(node.value)]
     return None
 
@@ -205,7 +248,9 @@ def exported(path: Path) -> list[str] | None:
 def test_what_a_module_exports_is_there_and_its_own(path: Path) -> None:
     names = exported(path)
     if names is None:
-        assert not {name for name in defined(path) if not name.startswith("_")}, "a module that makes something says what of it is for others"
+        assert not {name for name in defined(path) if not name.startswith("_")}, (
+            "a module that makes something says what of it is for others"
+        )
         return
     assert len(set(names)) == len(names)
     assert [name for name in names if name not in defined(path)] == []
@@ -216,7 +261,11 @@ def test_what_a_module_exports_is_there_and_its_own(path: Path) -> None:
 def test_nothing_is_imported_that_its_module_does_not_export(path: Path) -> None:
     paths = {module(found): found for found in FILES}
     taken = [name.rpartition(".") for name in imports(path) if any(within(name, package) for package in PACKAGES)]
-    assert [f"{source}.{name}" for source, _, name in taken if f"{source}.{name}" not in paths and name not in (exported(paths[source]) or ())] == []
+    assert [
+        f"{source}.{name}"
+        for source, _, name in taken
+        if f"{source}.{name}" not in paths and name not in (exported(paths[source]) or ())
+    ] == []
 
 
 def test_the_program_is_a_few_lines() -> None:

@@ -11,12 +11,14 @@ import yaml
 
 from components.connection import Connection
 from components.engines import ENGINES
-from components.engines.engine import Software
-from components.network_policy import APPLICATION_LABEL
+from components.engines.definition import ServerRuntime
+from components.persisted.labels import APPLICATION_LABEL
+from components.persisted.outputs import ApplicationState, GroupSummary
+from components.tls import ENCRYPTED_TLS_MODES, TlsMode
 from offline.stackfile import Loader
 from tests.contract import COMMON, KEYS, URIS, parts
 from tests.pages import ROOT, blocks, sections, title
-from tests.support import SERVED, one_group, problems, recorded, server
+from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, stack_with_group
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
 UPGRADING = sections((ROOT / "docs" / "upgrading.md").read_text())
@@ -45,9 +47,9 @@ def quoted(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-def software_of(engine: str) -> Software | None:
-    made, flavour = ENGINES[engine].software, ENGINES[engine].flavours[0]
-    return made(flavour, flavour.version) if made else None
+def runtime_of(engine: str) -> ServerRuntime | None:
+    build, variant = ENGINES[engine].build_runtime, ENGINES[engine].variants[0]
+    return build(variant, variant.default_version) if build else None
 
 
 def test_engine_pages_are_exactly_those_of_the_engines() -> None:
@@ -55,13 +57,20 @@ def test_engine_pages_are_exactly_those_of_the_engines() -> None:
 
 
 def test_readme_table_lists_the_engines() -> None:
-    table = re.findall(r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    table = re.findall(
+        r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE,
+    )
     assert [name for name, *_ in table] == sorted(ENGINES)
     for name, target, variants, port, external in table:
         assert target == name
-        assert quoted(variants) == [variant.name for variant in ENGINES[name].flavours]
+        assert quoted(variants) == [variant.name for variant in ENGINES[name].variants]
         assert port == str(ENGINES[name].port or "\N{EN DASH}")
-        assert ("creates" in external, UNSUPPORTED in external) == (ENGINES[name].provisioning is not None, ENGINES[name].port is None)
+        assert ("creates" in external, UNSUPPORTED in external) == (
+            ENGINES[name].provisioner is not None,
+            ENGINES[name].port is None,
+        )
 
 
 @engines
@@ -84,16 +93,28 @@ def test_page_has_the_uri_and_the_port(engine: str) -> None:
 
 @engines
 def test_page_lists_every_variant_with_image_series_and_default(engine: str) -> None:
-    table = {name.removeprefix("Variant "): quoted(value) for name, value in rows(page(engine)).items() if name.startswith("Variant ")}
-    assert list(table) == [f"`{variant.name}`" for variant in ENGINES[engine].flavours]
-    for variant in ENGINES[engine].flavours:
-        image = [variant.image] if variant.image else ["image"] if variant.series else []
-        assert table[f"`{variant.name}`"] == [*image, *variant.series, *([variant.version] if variant.version else [])]
+    table = {
+        name.removeprefix("Variant "): quoted(value)
+        for name, value in rows(page(engine)).items()
+        if name.startswith("Variant ")
+    }
+    assert list(table) == [f"`{variant.name}`" for variant in ENGINES[engine].variants]
+    for variant in ENGINES[engine].variants:
+        image = [variant.image] if variant.image else ["image"] if variant.supported_series else []
+        assert table[f"`{variant.name}`"] == [
+            *image,
+            *variant.supported_series,
+            *([variant.default_version] if variant.default_version else []),
+        ]
 
 
 @engines
 def test_page_lists_the_supported_server_kinds(engine: str) -> None:
-    kinds = ["local", *(["dedicated"] if ENGINES[engine].software else []), *(["external"] if ENGINES[engine].port else [])]
+    kinds = [
+        "local",
+        *(["dedicated"] if ENGINES[engine].build_runtime else []),
+        *(["external"] if ENGINES[engine].port else []),
+    ]
     assert quoted(rows(page(engine))["Server kinds"]) == kinds
 
 
@@ -103,9 +124,9 @@ def test_page_lists_the_keys_of_external_servers(engine: str) -> None:
     if record.port is None:
         assert not [name for name in table if name.startswith("External server")]
         return
-    assert table["External server with `provisionOn`"] == ("supported" if record.provisioning else UNSUPPORTED)
+    assert table["External server with `provisionOn`"] == ("supported" if record.provisioner else UNSUPPORTED)
     for kind, required in (("required", True), ("optional", False)):
-        keys = {key for key, is_required in record.given.items() if is_required == required}
+        keys = {key for key, is_required in record.existing_account_keys.items() if is_required == required}
         cell = table[f"External server with `host`, {kind} keys"]
         assert set(quoted(cell)) == keys
         assert keys or cell == NONE
@@ -113,18 +134,22 @@ def test_page_lists_the_keys_of_external_servers(engine: str) -> None:
 
 @engines
 def test_page_lists_the_reserved_settings(engine: str) -> None:
-    settings = ENGINES[engine].settings
-    assert set(quoted(rows(page(engine)).get("Reserved settings", ""))) == (settings.owned if settings else set())
+    settings = ENGINES[engine].settings_file
+    assert set(quoted(rows(page(engine)).get("Reserved settings", ""))) == (
+        settings.reserved_names if settings else set()
+    )
 
 
 @engines
 def test_page_says_whether_init_script_is_supported(engine: str) -> None:
-    software, cell = software_of(engine), rows(page(engine)).get("`initScript`")
-    assert cell is None if software is None else (cell == UNSUPPORTED) == (software.init is None)
+    runtime, cell = runtime_of(engine), rows(page(engine)).get("`initScript`")
+    assert cell is None if runtime is None else (cell == UNSUPPORTED) == (runtime.init_file_path is None)
 
 
 def test_outputs_page_lists_the_secret_keys_of_each_engine() -> None:
-    table = re.findall(r"^\| ([a-z]+) \| `([^`]+)` \|([^|]*)\|([^|]*)\|$", (ROOT / "docs" / "outputs.md").read_text(), re.MULTILINE)
+    table = re.findall(
+        r"^\| ([a-z]+) \| `([^`]+)` \|([^|]*)\|([^|]*)\|$", (ROOT / "docs" / "outputs.md").read_text(), re.MULTILINE
+    )
     usual = COMMON | {"username", "password", "database"}
     assert {engine for engine, *_ in table} == set(ENGINES)
     for engine, uri, additional, missing in table:
@@ -134,28 +159,35 @@ def test_outputs_page_lists_the_secret_keys_of_each_engine() -> None:
 
 def test_outputs_page_shows_the_keys_of_the_stack_output() -> None:
     (example,) = [
-        content for block in blocks((ROOT / "docs" / "outputs.md").read_text(), "yaml") if "databases" in (content := yaml.safe_load(block)).get("shop", {})
+        content
+        for block in blocks((ROOT / "docs" / "outputs.md").read_text(), "yaml")
+        if "databases" in (content := yaml.safe_load(block)).get("shop", {})
     ]
-    raw = one_group("mysql", {"kind": "dedicated"})
-    raw["applications"]["shop"]["workloads"] = [{"kind": "Deployment", "name": "web"}]
-    (application,) = recorded(raw).stack_outputs()["applications"].values()
-    shown = example["shop"]
-    assert set(shown) == set(application)
-    assert set(shown["databases"]["mysql"]["main"]) == set(application["databases"]["mysql"]["main"])
+    application = example["shop"]
+    assert set(application) == set(ApplicationState.__annotations__)
+    assert set(application["databases"]["mysql"]["main"]) == set(GroupSummary.__annotations__) - {"externalServer"}
 
 
 def _opened(value: Any) -> Any:
-    """Return a value with a placeholder for each encrypted value, and without files, which the project does not have."""
+    """Return a value with a placeholder for each encrypted value, and without files that do not exist."""
     if isinstance(value, dict):
-        return "hidden" if set(value) == {"secure"} else {key: _opened(item) for key, item in value.items() if key != "caFile"}
+        return (
+            "hidden"
+            if set(value) == {"secure"}
+            else {key: _opened(item) for key, item in value.items() if key != "caFile"}
+        )
     return [_opened(item) for item in value] if isinstance(value, list) else value
 
 
 def as_stack(content: Any) -> dict[str, Any] | None:
-    """Complete an example of a page, from the part that it shows, to a stack. Return None if it is not an example of a stack file."""
+    """Complete a part of a stack file to a stack. Return None for the example of another file."""
     if not isinstance(content, dict):
         return None
-    raw = {key.removeprefix("database-groups:"): value for key, value in _opened(content.get("config", content)).items() if not key.startswith("kubernetes:")}
+    raw = {
+        key.removeprefix("database-groups:"): value
+        for key, value in _opened(content.get("config", content)).items()
+        if not key.startswith("kubernetes:")
+    }
     if set(raw) <= {"server", "kind"}:
         raw = {"mysql": {"main": raw}}
     elif all(isinstance(value, dict) and "server" in value for value in raw.values()):
@@ -174,7 +206,11 @@ def as_stack(content: Any) -> dict[str, Any] | None:
         for group in databases.values()
         if group and isinstance(group.get("server"), dict)
     ]
-    servers = {group["server"]["provisionOn"]: server(engine) for engine, group in groups if "provisionOn" in group["server"]}
+    servers = {
+        group["server"]["provisionOn"]: external_server(engine)
+        for engine, group in groups
+        if "provisionOn" in group["server"]
+    }
     return {**raw, **({"externalServers": {**servers, **raw.get("externalServers", {})}} if servers else {})}
 
 
@@ -187,7 +223,7 @@ def examples(path: Path) -> list[dict[str, Any]]:
 @pages
 def test_examples_of_a_page_are_valid_stack_files(path: Path) -> None:
     for stack in examples(path):
-        assert problems(stack) == [], stack
+        assert config_issues(stack) == [], stack
 
 
 @engines
@@ -196,7 +232,9 @@ def test_page_has_an_example(engine: str) -> None:
     assert any(engine in application["databases"] for stack in stacks for application in stack["applications"].values())
 
 
-@pytest.mark.parametrize(("name", "count"), [("README.md", 1), ("docs/stack-file.md", 8), ("docs/upgrading.md", 2), ("docs/workloads.md", 1)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("README.md", 1), ("docs/stack-file.md", 8), ("docs/upgrading.md", 2), ("docs/workloads.md", 1)]
+)
 def test_examples_of_a_page_are_recognized(name: str, count: int) -> None:
     assert len(examples(ROOT / name)) == count
 
@@ -204,7 +242,9 @@ def test_examples_of_a_page_are_recognized(name: str, count: int) -> None:
 @cache
 def anchors(path: Path) -> set[str]:
     """Return the anchors of a page's headings."""
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -224,16 +264,16 @@ def test_upgrading_page_has_a_section_for_every_engine() -> None:
     assert set(UPGRADING) == {"Procedure", "Moving", *(title(engine) for engine in ENGINES)}
 
 
-@pytest.mark.parametrize("engine", SERVED)
+@pytest.mark.parametrize("engine", ENGINES_WITH_SERVER)
 def test_upgrading_page_has_valid_commands_for_every_engine_with_a_server(engine: str) -> None:
     """The commands use a supported series, bash can parse them, and the page says whether they are tested."""
     text = UPGRADING[title(engine)]
     script = "".join(blocks(text, "sh"))
     assert len(re.findall(r"^\*\*(?:Tested\*\* \(|Not tested\.\*\*)", text, re.MULTILINE)) == 1
-    images = {flavour.image: flavour for flavour in ENGINES[engine].flavours if flavour.image}
+    images = {variant.image: variant for variant in ENGINES[engine].variants if variant.image}
     assert bool(images) == (f"move {engine} " in script)
     for image, version in re.findall(rf"move {engine} (\S+):(\S+)", script):
-        assert images[image].series_of(version), version
+        assert images[image].find_series(version), version
     for source in (script, *re.findall(r"<<'SCRIPT'.*?\n(.*?)^SCRIPT$", script, re.MULTILINE | re.DOTALL)):
         subprocess.run(["bash", "-n"], input=source, text=True, check=True, timeout=10)
 
@@ -246,7 +286,7 @@ def test_network_policy_admits_the_pods_that_move_data() -> None:
 
 
 def test_checks_of_this_module_can_fail() -> None:
-    assert problems(one_group("no-such-engine")) != []
+    assert config_issues(stack_with_group("no-such-engine")) != []
     assert rows("| a | b |\n| c | `d` |\n") == {"a": "b", "c": "`d`"}
     assert as_stack({"externalServers": {}, "databases": {}}) is not None
     assert as_stack({"volumes": []}) is None
@@ -256,14 +296,18 @@ def test_checks_of_this_module_can_fail() -> None:
 @engines
 def test_page_has_the_uri_for_each_tls_mode(engine: str) -> None:
     table = rows(page(engine))
-    for tls in ("require", "verify-full"):
+    for tls in ENCRYPTED_TLS_MODES:
         cell = table.get(f"`uri` with `tls: {tls}`")
-        assert cell == (f"`{uri_with(engine, tls)}`" if ENGINES[engine].tls else None)
+        assert cell == (f"`{uri_with(engine, tls)}`" if ENGINES[engine].supports_tls_in_uri else None)
 
 
-def uri_with(engine: str, tls: str) -> str:
+def uri_with(engine: str, tls: TlsMode) -> str:
     """Return the URI of an account with the parts that the engine's accounts have."""
-    parts = {key: "0" if (engine, key) == ("redis", "database") else key for key in ("password", "database") if key in KEYS[engine]}
+    parts = {
+        key: "0" if (engine, key) == ("redis", "database") else key
+        for key in ("password", "database")
+        if key in KEYS[engine]
+    }
     username = "user" if "username" in KEYS[engine] else None
     host = "server" if tls == "verify-full" else None
     connection = Connection(
@@ -273,8 +317,8 @@ def uri_with(engine: str, tls: str) -> str:
         port=ENGINES[engine].port,
         username=username,
         **parts,
-        extra={"vhost": "vhost"},
+        engine_keys={"vhost": "vhost"},
         tls=tls,
-        certified_host=host,
+        tls_server_name=host,
     )
-    return ENGINES[engine].uri(connection)
+    return ENGINES[engine].build_uri(connection)

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 import offline.recorder
-from offline.__main__ import record
+from offline.__main__ import render_stack
 from offline.recorder import Recorder
-from offline.render import diagram, manifests, summary
-from offline.stackfile import HIDDEN
-from tests.support import CANARY, PROVIDERS, everything, restricted
+from offline.render import render_diagram, render_manifests, render_summary
+from offline.stackfile import PLACEHOLDER
+from tests.support import CANARY, PROVIDERS, pod_security_violations, to_json_text
 
 KUBERNETES = "1.34"
 STACKS = ("development", "production")
@@ -31,13 +31,13 @@ stacks = pytest.mark.parametrize("stack", STACKS)
 
 @cache
 def recorded(stack: str) -> Recorder:
-    return record(stack)
+    return render_stack(stack)
 
 
 @cache
 def objects(stack: str) -> list[dict[str, Any]]:
     """The Kubernetes objects of a stack, as they are written for people to read."""
-    return [found for text in manifests(recorded(stack)).values() for found in yaml.safe_load_all(text)]
+    return [found for text in render_manifests(recorded(stack)).values() for found in yaml.safe_load_all(text)]
 
 
 def of(stack: str, kind: str) -> list[dict[str, Any]]:
@@ -46,12 +46,16 @@ def of(stack: str, kind: str) -> list[dict[str, Any]]:
 
 @stacks
 def test_an_example_registers_the_resources_that_are_stored(stack: str) -> None:
-    lines = sorted(f"{registration.type} {registration.name}" for registration in recorded(stack).registrations.values())
+    lines = sorted(
+        f"{registration.type} {registration.name}" for registration in recorded(stack).registrations.values()
+    )
     text = "\n".join([*lines, ""])
     path = FOLDER / f"{stack}.txt"
     if os.environ.get(UPDATE):
         path.write_text(text)
-    assert path.read_text() == text, f"if that is meant, write tests/examples/ anew: {UPDATE}=1 .venv/bin/python -m pytest tests/test_examples.py"
+    assert path.read_text() == text, (
+        f"if that is meant, write tests/examples/ anew: {UPDATE}=1 .venv/bin/python -m pytest tests/test_examples.py"
+    )
 
 
 def test_no_list_is_stored_for_a_stack_that_is_none() -> None:
@@ -60,17 +64,22 @@ def test_no_list_is_stored_for_a_stack_that_is_none() -> None:
 
 @stacks
 def test_rendering_a_second_time_gives_the_same(stack: str) -> None:
-    first, second = recorded(stack), record(stack)
-    assert manifests(first) == manifests(second)
-    assert summary(first) == summary(second)
-    assert diagram(first) == diagram(second)
+    first, second = recorded(stack), render_stack(stack)
+    assert render_manifests(first) == render_manifests(second)
+    assert render_summary(first) == render_summary(second)
+    assert render_diagram(first) == render_diagram(second)
 
 
 @stacks
 def test_no_credential_is_in_what_is_rendered(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offline.recorder, "PASSWORD", CANARY)
-    recorder = record(stack)
-    texts = [*manifests(recorder).values(), summary(recorder), diagram(recorder), everything(recorder.stack_outputs())]
+    recorder = render_stack(stack)
+    texts = [
+        *render_manifests(recorder).values(),
+        render_summary(recorder),
+        render_diagram(recorder),
+        to_json_text(recorder.stack_outputs()),
+    ]
     hidden = {word for secret in (CANARY, GIVEN) for word in (secret, *_encoded(secret))}
     assert [word for word in hidden for text in texts if word in text] == []
 
@@ -83,7 +92,7 @@ def _encoded(secret: str) -> Iterator[str]:
 
 @stacks
 def test_every_value_of_a_rendered_secret_is_hidden_and_its_keys_are_not(stack: str) -> None:
-    hidden = base64.b64encode(HIDDEN.encode()).decode()
+    hidden = base64.b64encode(PLACEHOLDER.encode()).decode()
     for secret in of(stack, "Secret"):
         assert secret["data"]
         assert set(secret["data"].values()) == {hidden}
@@ -93,24 +102,32 @@ def test_every_value_of_a_rendered_secret_is_hidden_and_its_keys_are_not(stack: 
 def test_stack_outputs_are_names_only(stack: str) -> None:
     outputs = recorded(stack).stack_outputs()
     assert list(outputs) == ["applications"]
-    keys = {"service", "secret", "kind", "engine", "flavour", "version", "series", "server", "protected"}
+    keys = {"service", "secret", "kind", "engine", "variant", "version", "series", "server", "protected"}
     for application in outputs["applications"].values():
         assert set(application) == {"namespace", "secret", "protected", "workloads", "databases"}
         for groups in application["databases"].values():
-            assert all(set(group) <= keys and keys - set(group) <= {"version", "series", "server"} for group in groups.values())
+            assert all(
+                set(group) <= keys and keys - set(group) <= {"version", "series", "server"} for group in groups.values()
+            )
 
 
 @stacks
 def test_the_summary_and_the_diagram_tell_every_group(stack: str) -> None:
     recorder = recorded(stack)
-    told, drawn = summary(recorder), diagram(recorder)
+    told, drawn = render_summary(recorder), render_diagram(recorder)
     for name, application in recorder.stack_outputs()["applications"].items():
         assert f"{name}: namespace {application['namespace']}" in told
         assert f"([{name}])" in drawn
         for engine, groups in application["databases"].items():
             for group, said in groups.items():
                 line = next(line for line in told.splitlines() if line.split()[:1] == [f"{engine}.{group}"])
-                assert line.split()[1:] == [said["flavour"], said.get("version") or "-", said["kind"], said["service"], said["secret"]]
+                assert line.split()[1:] == [
+                    said["variant"],
+                    said.get("version") or "-",
+                    said["kind"],
+                    said["service"],
+                    said["secret"],
+                ]
                 assert f"{{{{{said['service']}}}}}" in drawn
 
 
@@ -126,9 +143,11 @@ def test_every_object_of_the_cluster_is_rendered_once(stack: str) -> None:
     registered = [found for found in recorded(stack).registrations.values() if found.type.startswith("kubernetes:")]
     names = [(found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]) for found in objects(stack)]
     assert len(names) == len(set(names)) == len(registered)
-    assert [found["kind"] for text in manifests(recorded(stack)).values() for found in list(yaml.safe_load_all(text))[:1]] == ["Namespace"] * len(
-        manifests(recorded(stack))
-    )
+    assert [
+        found["kind"]
+        for text in render_manifests(recorded(stack)).values()
+        for found in list(yaml.safe_load_all(text))[:1]
+    ] == ["Namespace"] * len(render_manifests(recorded(stack)))
 
 
 @stacks
@@ -153,7 +172,7 @@ def pods(stack: str) -> list[dict[str, Any]]:
 def test_every_pod_keeps_pod_security_restricted(stack: str) -> None:
     assert pods(stack)
     for pod in pods(stack):
-        assert list(restricted(pod)) == []
+        assert list(pod_security_violations(pod)) == []
 
 
 @pytest.mark.parametrize(
@@ -168,7 +187,7 @@ def test_every_pod_keeps_pod_security_restricted(stack: str) -> None:
     ids=["host", "volume", "root", "seccomp", "capabilities"],
 )
 def test_the_check_of_pod_security_can_fail(change: dict[str, Any], reason: str) -> None:
-    assert reason in list(restricted({**pods("development")[0], **change}))
+    assert reason in list(pod_security_violations({**pods("development")[0], **change}))
 
 
 @stacks
@@ -184,7 +203,11 @@ def test_a_pod_is_given_no_account_of_the_cluster_and_writes_only_where_it_must(
 
 def test_the_examples_show_all_that_there_is() -> None:
     """Every engine, every kind, both forms of an external Service, a provisioned group and two applications."""
-    applications = {name: application for stack in STACKS for name, application in recorded(stack).stack_outputs()["applications"].items()}
+    applications = {
+        name: application
+        for stack in STACKS
+        for name, application in recorded(stack).stack_outputs()["applications"].items()
+    }
     shown = [
         (engine, group["kind"])
         for stack in STACKS

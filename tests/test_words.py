@@ -1,6 +1,7 @@
-"""The project's prose uses one word per thing, in plain English: a table of words to avoid, and a limit for the length of a sentence.
+"""The project's prose is plain English: a table of words to avoid, and a limit for the length of a sentence.
 
-Prose is the text of the pages, and in code: comments, docstrings and messages. Code in prose (`backticks`, blocks) is not checked.
+Prose is the text of the pages, and in code: comments, docstrings and messages. Code in prose (`backticks`, blocks) is
+not checked.
 """
 
 import ast
@@ -62,10 +63,13 @@ WORDS = {
 }
 """Words to avoid, as regular expressions, and what to write instead."""
 ALLOWED: tuple[tuple[str, str, str], ...] = ()
-"""Uses of a word that are correct: the word, a regular expression for the file and its line (`path:line text`), and the reason."""
+"""Correct uses of a word: the word, a regular expression for the file and its line (`path:line text`), the reason."""
 MAX_SENTENCE_WORDS = 30
 
-PATTERNS = [(re.compile(rf"\b(?:{pattern})\b".replace(" ", r"\s+"), re.IGNORECASE), instead) for pattern, instead in WORDS.items()]
+PATTERNS = [
+    (re.compile(rf"\b(?:{pattern})\b".replace(" ", r"\s+"), re.IGNORECASE), instead)
+    for pattern, instead in WORDS.items()
+]
 
 
 def checked_files() -> Iterator[Path]:
@@ -97,7 +101,7 @@ def markdown_prose(text: str) -> str:
 
 
 def python_prose(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the comments, docstrings and messages of a module with their first lines. A string without a space is no message."""
+    """Yield the comments, docstrings and messages of a module with their first lines. A message contains a space."""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], without_code(token.string)
@@ -130,7 +134,7 @@ def is_allowed(place: str, word: str, allowed: tuple[str, str, str]) -> bool:
 
 
 def sentences(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the sentences of a page, without code blocks, tables and headings, each with the first line of its paragraph."""
+    """Yield the sentences of a page with the first line of their paragraph. Skip code blocks, tables and headings."""
     text = re.sub(r"(?ms)^ *```.*?^ *```$", lambda match: blank(match[0]), text)
     text = re.sub(r"`[^`]*`", lambda match: "code" + "\n" * match[0].count("\n"), text)
     text = re.sub(r"(?m)^ *(?:\||#).*$", "", text)
@@ -144,7 +148,9 @@ def word_count(sentence: str) -> int:
 
 
 files = pytest.mark.parametrize("path", list(checked_files()), ids=lambda path: str(path.relative_to(ROOT)))
-documents = pytest.mark.parametrize("path", [path for path in checked_files() if path.suffix == ".md"], ids=lambda path: str(path.relative_to(ROOT)))
+documents = pytest.mark.parametrize(
+    "path", [path for path in checked_files() if path.suffix == ".md"], ids=lambda path: str(path.relative_to(ROOT))
+)
 
 
 @files
@@ -178,18 +184,24 @@ def test_every_allowed_use_exists() -> None:
         ("a.md", "One line.\nIt lets\nthem in.\n", ["a.md:2 'lets them in'"]),
         ("a.md", "`made` [link](made-of.md)\n```yaml\nmade: 1 # said\n```\n", ["a.md:3 'said'"]),
         ("a.md", "Deployment not found; a map, found a list (tried a, b). Passwords, keywords and gateways.\n", []),
-        ("Makefile", "made: kept ## Kept files\n\t@echo mend\n# Beside.\n", ["Makefile:1 'Kept'", "Makefile:3 'Beside'"]),
+        (
+            "Makefile",
+            "made: kept ## Kept files\n\t@echo mend\n# Beside.\n",
+            ["Makefile:1 'Kept'", "Makefile:3 'Beside'"],
+        ),
         ("a.sh", 'echo "${#made} told" # anew\n', ["a.sh:1 'anew'"]),
         (
             "a.py",
-            '"""Whoever reads."""\nKEY = "made"\n\n\ndef made(x: int) -> str:\n    return f"{x} lacks a key"  # a word\n',
+            '"""Whoever reads."""\nKEY = "made"\n\n\ndef made(x):\n    return f"{x} lacks a key"  # a word\n',
             ["a.py:1 'Whoever'", "a.py:6 'lacks'", "a.py:6 'word'"],
         ),
         ("a.py", 'TEXT = """first\nis had\n"""\n', ["a.py:2 'is had'"]),
     ],
     ids=["lines", "code", "correct", "comments", "shell", "python", "long string"],
 )
-def test_words_are_recognized_in_prose_only(name: str, text: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_recognized_in_prose_only(
+    name: str, text: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tests.test_words.ROOT", tmp_path)
     path = tmp_path / name
     path.write_text(text)
@@ -197,5 +209,12 @@ def test_words_are_recognized_in_prose_only(name: str, text: str, expected: list
 
 
 def test_sentences_are_counted_across_lines_and_without_code() -> None:
-    text = "# A heading\n\nOne `two\nthree` four.\nFive: six\n\n- seven [eight\n  nine](ten.md)\n- ten\n\n| a | b |\n\n```\ncode\n```\n"
-    assert [(line, word_count(sentence)) for line, sentence in sentences(text)] == [(3, 3), (3, 1), (3, 1), (7, 3), (9, 1)]
+    paragraphs = "# A heading\n\nOne `two\nthree` four.\nFive: six\n\n- seven [eight\n  nine](ten.md)\n- ten\n\n"
+    text = f"{paragraphs}| a | b |\n\n```\ncode\n```\n"
+    assert [(line, word_count(sentence)) for line, sentence in sentences(text)] == [
+        (3, 3),
+        (3, 1),
+        (3, 1),
+        (7, 3),
+        (9, 1),
+    ]

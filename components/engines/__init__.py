@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from components.engines.definition import Engine
 from components.engines.elasticsearch import ELASTICSEARCH
-from components.engines.engine import Engine
 from components.engines.glusterfs import GLUSTERFS
 from components.engines.influxdb import INFLUXDB
 from components.engines.mongodb import MONGODB
@@ -17,5 +17,8 @@ from components.engines.sqlite import SQLITE
 __all__ = ["ENGINES"]
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
-    {engine.name: engine for engine in (ELASTICSEARCH, GLUSTERFS, INFLUXDB, MONGODB, MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)}
+    {
+        engine.name: engine
+        for engine in (ELASTICSEARCH, GLUSTERFS, INFLUXDB, MONGODB, MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)
+    }
 )

@@ -6,14 +6,15 @@ who may do what. The superuser `elastic` is switched off with the rest of the re
 
 from collections.abc import Mapping
 
-from components.connection import Connection, url
-from components.engines.engine import Account, Engine, Flavour, Software
-from components.engines.settings import Settings, Value, assignments, words
-from components.names import account_name
+from components.connection import Connection, build_uri
+from components.engines.definition import Account, Engine, ServerRuntime, Variant
+from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.persisted.names import database_account_name
+from components.spec import SettingValue
 
 __all__ = ["ELASTICSEARCH"]
 
-OWNED = {
+RESERVED_SETTINGS = {
     "bootstrap",
     "cluster.initial_master_nodes",
     "cluster.remote",
@@ -34,13 +35,17 @@ OWNED = {
 }
 
 
-def _uri(connection: Connection) -> str:
-    return url(connection.scheme("http", "https"), connection)
+def _build_uri(connection: Connection) -> str:
+    return build_uri(connection.select_scheme("http", "https"), connection)
 
 
-def _from_environment(name: str, values: Mapping[str, Value]) -> str | None:
+def _reject_environment_reference(name: str, values: Mapping[str, SettingValue]) -> str | None:
     """Why a value cannot be one that Elasticsearch fills in from the environment, where the password is."""
-    return "holds '${', which Elasticsearch would replace from the server's environment" if "${" in str(values[name]) else None
+    return (
+        "holds '${', which Elasticsearch would replace from the server's environment"
+        if "${" in str(values[name])
+        else None
+    )
 
 
 START = """\
@@ -91,32 +96,41 @@ printf 'user = "%s"\\n' "$(printf %s "$APPLICATION_USERNAME:$APPLICATION_PASSWOR
 """
 
 
-def _software(_flavour: Flavour, _version: str) -> Software:
-    return Software(
-        start=START,
-        ready=READY,
-        data="/usr/share/elasticsearch/data",
+def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
+    return ServerRuntime(
+        start_script=START,
+        readiness_script=READY,
+        data_path="/usr/share/elasticsearch/data",
         # A volume's own lost+found would be taken for a damaged index.
-        data_folder="elasticsearch",
-        scratch=("/run/server", "/usr/share/elasticsearch/logs", "/tmp"),
-        environment={"ES_PATH_CONF": "/run/server"},
-        memory="2Gi",
+        data_sub_path="elasticsearch",
+        empty_dirs=("/run/server", "/usr/share/elasticsearch/logs", "/tmp"),
+        env={"ES_PATH_CONF": "/run/server"},
+        min_memory="2Gi",
     )
 
 
 ELASTICSEARCH = Engine(
     name="elasticsearch",
     port=9200,
-    flavours=(
+    variants=(
         # There are images of whole releases only, no tag that follows a series.
-        Flavour(name="elasticsearch", image="docker.io/library/elasticsearch", series=("8", "9"), version="9.2.0", numbers=3, uid=1000),
+        Variant(
+            name="elasticsearch",
+            image="docker.io/library/elasticsearch",
+            supported_series=("8", "9"),
+            default_version="9.2.0",
+            min_version_parts=3,
+            run_as_user=1000,
+        ),
     ),
-    uri=_uri,
-    account=lambda application, group: Account(username=account_name(application, group)),
-    software=_software,
-    settings=Settings(
-        render=lambda values: assignments(values, sign=": ", true="true", false="false", quote=words), owned=frozenset(OWNED), unfit=_from_environment
+    build_uri=_build_uri,
+    build_account=lambda application, group: Account(username=database_account_name(application, group)),
+    build_runtime=_build_runtime,
+    settings_file=SettingsFile(
+        render=lambda values: render_assignments(values, sign=": ", true="true", false="false", quote=quote_json),
+        reserved_names=frozenset(RESERVED_SETTINGS),
+        rejection_reason=_reject_environment_reference,
     ),
-    tls=True,
-    given={"username": False, "password": False},
+    supports_tls_in_uri=True,
+    existing_account_keys={"username": False, "password": False},
 )

@@ -4,14 +4,14 @@ On an external server, which is what it is for, an application is told the addre
 that makes volumes there. A server of ours has its brick on a volume claim; it is the one that must run as root.
 """
 
-from components.connection import Connection, url
-from components.engines.engine import Account, Engine, Flavour, Software
-from components.engines.settings import Settings, assignments
-from components.names import account_name
+from components.connection import Connection, build_uri
+from components.engines.definition import Account, Engine, ServerRuntime, Variant
+from components.engines.settings_file import SettingsFile, render_assignments
+from components.persisted.names import database_account_name
 
 __all__ = ["GLUSTERFS"]
 
-OWNED = {
+RESERVED_SETTINGS = {
     "auth.allow",
     "auth.reject",
     "auth.ssl-allow",
@@ -32,8 +32,12 @@ CAPABILITIES = (
 """What a brick needs: attributes of its own kind (`trusted.*`, which are SYS_ADMIN's), and the owners and modes of its clients' files."""
 
 
-def _uri(connection: Connection) -> str:
-    return url("glusterfs", Connection(engine=connection.engine, provider=connection.provider, host=connection.host), connection.extra["volume"])
+def _build_uri(connection: Connection) -> str:
+    return build_uri(
+        "glusterfs",
+        Connection(engine=connection.engine, provider=connection.provider, host=connection.host),
+        connection.engine_keys["volume"],
+    )
 
 
 START = """\
@@ -97,14 +101,14 @@ exec timeout 5 bash -c 'exec 3<>"/dev/tcp/$POD_IP/49152"'
 """
 
 
-def _software(_flavour: Flavour, _version: str) -> Software:
-    return Software(
-        start=START,
-        started=STARTED,
-        ready=READY,
-        data="/data",
-        scratch=("/run", "/var/lib/glusterd", "/var/log/glusterfs", "/tmp"),
-        memory="256Mi",
+def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
+    return ServerRuntime(
+        start_script=START,
+        post_start_script=STARTED,
+        readiness_script=READY,
+        data_path="/data",
+        empty_dirs=("/run", "/var/lib/glusterd", "/var/log/glusterfs", "/tmp"),
+        min_memory="256Mi",
         capabilities=CAPABILITIES,
     )
 
@@ -112,13 +116,18 @@ def _software(_flavour: Flavour, _version: str) -> Software:
 GLUSTERFS = Engine(
     name="glusterfs",
     port=24007,
-    flavours=(Flavour(name="glusterfs", image=None, series=("10", "11"), version="11", uid=0),),
-    uri=_uri,
-    account=lambda application, group: Account(extra={"volume": account_name(application, group)}),
-    software=_software,
-    settings=Settings(render=lambda values: assignments(values, sign=" = ", true="on", false="off"), owned=frozenset(OWNED)),
-    credential=None,
-    given={"volume": True},
-    claimable=True,
-    mount=lambda group: f"/var/lib/glusterfs/{group}",
+    variants=(
+        Variant(name="glusterfs", image=None, supported_series=("10", "11"), default_version="11", run_as_user=0),
+    ),
+    build_uri=_build_uri,
+    build_account=lambda application, group: Account(engine_keys={"volume": database_account_name(application, group)}),
+    build_runtime=_build_runtime,
+    settings_file=SettingsFile(
+        render=lambda values: render_assignments(values, sign=" = ", true="on", false="off"),
+        reserved_names=frozenset(RESERVED_SETTINGS),
+    ),
+    credential_key=None,
+    existing_account_keys={"volume": True},
+    supports_external_volume=True,
+    mount_path=lambda group: f"/var/lib/glusterfs/{group}",
 )

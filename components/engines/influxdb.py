@@ -5,13 +5,13 @@ token, and ours is made before there is a server: see docs/decisions/0006.
 """
 
 from components.connection import Connection
-from components.engines.engine import Account, Engine, Flavour, Software
-from components.engines.settings import Settings, assignments, words
-from components.names import account_name
+from components.engines.definition import Account, Engine, ServerRuntime, Variant
+from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.persisted.names import database_account_name
 
 __all__ = ["INFLUXDB"]
 
-OWNED = {
+RESERVED_SETTINGS = {
     "assets-path",
     "bolt-path",
     "e2e-testing",
@@ -31,14 +31,14 @@ OWNED = {
 }
 
 
-def _uri(connection: Connection) -> str:
+def _build_uri(connection: Connection) -> str:
     # The token is a header of each request, and so no part of the address.
-    return f"{connection.scheme('http', 'https')}://{connection.authority}"
+    return f"{connection.select_scheme('http', 'https')}://{connection.authority}"
 
 
-def _account(application: str, group: str) -> Account:
-    name = account_name(application, group)
-    return Account(extra={"org": name, "bucket": name})
+def _build_account(application: str, group: str) -> Account:
+    name = database_account_name(application, group)
+    return Account(engine_keys={"org": name, "bucket": name})
 
 
 START = """\
@@ -155,26 +155,37 @@ printf 'header = "Authorization: Token %s"\\n' "$APPLICATION_TOKEN" |
 """
 
 
-def _software(_flavour: Flavour, _version: str) -> Software:
-    return Software(
-        start=START,
-        ready=READY,
-        data="/var/lib/influxdb2",
-        scratch=("/run/server", "/tmp"),
-        environment={"INFLUX_CONFIGS_PATH": "/run/server/influx-configs"},
-        memory="512Mi",
+def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
+    return ServerRuntime(
+        start_script=START,
+        readiness_script=READY,
+        data_path="/var/lib/influxdb2",
+        empty_dirs=("/run/server", "/tmp"),
+        env={"INFLUX_CONFIGS_PATH": "/run/server/influx-configs"},
+        min_memory="512Mi",
     )
 
 
 INFLUXDB = Engine(
     name="influxdb",
     port=8086,
-    flavours=(Flavour(name="influxdb", image="docker.io/library/influxdb", series=("2.7", "2.8"), version="2.7", uid=1000),),
-    uri=_uri,
-    account=_account,
-    software=_software,
-    settings=Settings(render=lambda values: assignments(values, sign=": ", true="true", false="false", quote=words), owned=frozenset(OWNED)),
-    credential="token",
-    tls=True,
-    given={"token": False, "org": True, "bucket": True},
+    variants=(
+        Variant(
+            name="influxdb",
+            image="docker.io/library/influxdb",
+            supported_series=("2.7", "2.8"),
+            default_version="2.7",
+            run_as_user=1000,
+        ),
+    ),
+    build_uri=_build_uri,
+    build_account=_build_account,
+    build_runtime=_build_runtime,
+    settings_file=SettingsFile(
+        render=lambda values: render_assignments(values, sign=": ", true="true", false="false", quote=quote_json),
+        reserved_names=frozenset(RESERVED_SETTINGS),
+    ),
+    credential_key="token",
+    supports_tls_in_uri=True,
+    existing_account_keys={"token": False, "org": True, "bucket": True},
 )

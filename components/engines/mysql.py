@@ -9,30 +9,43 @@ from collections.abc import Sequence
 import pulumi
 import pulumi_mysql as mysql
 
-from components.connection import Connection, url
-from components.engines.engine import Account, Administrator, Engine, Flavour, Provisioning, Software, Tenant
-from components.engines.settings import Settings, assignments, words
-from components.names import account_name
+from components.connection import Connection, build_uri
+from components.engines.definition import (
+    Account,
+    AdministratorConnection,
+    Engine,
+    Provisioner,
+    ProvisioningRequest,
+    ServerRuntime,
+    Variant,
+)
+from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.persisted.names import database_account_name
 
 __all__ = ["MYSQL"]
 
-PROVIDER_TLS = {"disable": "false", "require": "skip-verify", "verify-full": "true"}
-SSL_MODES = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
+PROVIDER_TLS_BY_TLS_MODE = {"disable": "false", "require": "skip-verify", "verify-full": "true"}
+SSL_MODE_BY_TLS_MODE = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
 """As MySQL's own clients name them (its reference manual, 6.2.5 "Connecting to the Server Using URI-Like Strings or Key-Value Pairs")."""
 ANY_HOST = "%"
-IDLE_SECONDS = 1
+MAX_CONNECTION_LIFETIME_SECONDS = 1
 """The provider opens a connection for every step and closes none: without a limit, 40 databases take all 151 of a server."""
 
 
-def _uri(connection: Connection) -> str:
-    return url("mysql", connection, connection.database or "", {"ssl-mode": SSL_MODES[connection.tls]} if connection.tls else None)
+def _build_uri(connection: Connection) -> str:
+    return build_uri(
+        "mysql",
+        connection,
+        connection.database or "",
+        {"ssl-mode": SSL_MODE_BY_TLS_MODE[connection.tls]} if connection.tls else None,
+    )
 
 
-def _software(flavour: Flavour, _version: str) -> Software:
-    return Software(
+def _build_runtime(variant: Variant, _version: str) -> ServerRuntime:
+    return ServerRuntime(
         # On an empty volume the image's entrypoint sets root's password itself, and needs to find none until then.
         # In a grant `_` stands for any character unless it is escaped.
-        start=f"""\
+        start_script=f"""\
 #!/bin/sh
 set -eu
 umask 077
@@ -50,56 +63,66 @@ if [ -d /var/lib/mysql/mysql ]; then
 fi
 printf '[client]\\nuser="root"\\npassword="%s"\\n' "$MYSQL_ROOT_PASSWORD" > /var/run/mysqld/root.cnf
 printf '[client]\\nuser="%s"\\npassword="%s"\\n' "$APPLICATION_USERNAME" "$APPLICATION_PASSWORD" > /var/run/mysqld/application.cnf
-exec docker-entrypoint.sh {flavour.command} --defaults-extra-file=/etc/database-groups/settings --init-file=/var/run/mysqld/init.sql
+exec docker-entrypoint.sh {variant.server_command} --defaults-extra-file=/etc/database-groups/settings --init-file=/var/run/mysqld/init.sql
 """,
-        ready="""\
+        readiness_script="""\
 #!/bin/sh
 set -eu
 exec mysql --defaults-file=/var/run/mysqld/application.cnf --connect-timeout=5 --protocol=TCP --host="$POD_IP" \\
     --database="$APPLICATION_DATABASE" --execute='SELECT 1' >/dev/null
 """,
-        data="/var/lib/mysql",
-        data_folder="mysql",
-        scratch=("/var/run/mysqld", "/tmp"),
-        memory="768Mi",
-        init="/docker-entrypoint-initdb.d/init.sql",
+        data_path="/var/lib/mysql",
+        data_sub_path="mysql",
+        empty_dirs=("/var/run/mysqld", "/tmp"),
+        min_memory="768Mi",
+        init_file_path="/docker-entrypoint-initdb.d/init.sql",
     )
 
 
-def _provider(name: str, administrator: Administrator) -> pulumi.ProviderResource:
+def _create_provider(name: str, administrator: AdministratorConnection) -> pulumi.ProviderResource:
     host = f"[{administrator.host}]" if ":" in administrator.host else administrator.host
     return mysql.Provider(
         name,
         endpoint=f"{host}:{administrator.port}",
         username=administrator.username,
         password=administrator.password,
-        tls=PROVIDER_TLS[administrator.tls],
-        max_conn_lifetime_sec=IDLE_SECONDS,
+        tls=PROVIDER_TLS_BY_TLS_MODE[administrator.tls],
+        max_conn_lifetime_sec=MAX_CONNECTION_LIFETIME_SECONDS,
     )
 
 
-def _provision(
-    name: str, tenant: Tenant, *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions, after: Sequence[pulumi.Resource]
+def _provision_database(
+    name: str,
+    request: ProvisioningRequest,
+    *,
+    data_opts: pulumi.ResourceOptions,
+    opts: pulumi.ResourceOptions,
+    depends_on: Sequence[pulumi.Resource],
 ) -> pulumi.Resource:
-    user = mysql.User(f"{name}-user", user=tenant.username, host=ANY_HOST, plaintext_password=tenant.password, opts=durable)
+    user = mysql.User(
+        f"{name}-user", user=request.username, host=ANY_HOST, plaintext_password=request.password, opts=data_opts
+    )
     # MySQL refuses to drop a user whom a view or a routine still names, so the database, which waits for the user, goes first.
     database = mysql.Database(
         f"{name}-database",
-        name=tenant.database,
+        name=request.database,
         default_character_set="utf8mb4",
         default_collation="utf8mb4_0900_ai_ci",
         opts=pulumi.ResourceOptions.merge(
-            durable, pulumi.ResourceOptions(depends_on=[user, *after], ignore_changes=["defaultCharacterSet", "defaultCollation"])
+            data_opts,
+            pulumi.ResourceOptions(
+                depends_on=[user, *depends_on], ignore_changes=["defaultCharacterSet", "defaultCollation"]
+            ),
         ),
     )
     # In a grant `_` stands for any character unless it is escaped. The provider cannot revoke a grant; it ends with its user.
     mysql.Grant(
         f"{name}-grant",
-        database="`" + tenant.database.replace("_", r"\_") + "`",
+        database="`" + request.database.replace("_", r"\_") + "`",
         user=user.user,
         host=ANY_HOST,
         privileges=["ALL PRIVILEGES"],
-        opts=pulumi.ResourceOptions.merge(plain, pulumi.ResourceOptions(depends_on=[database], deleted_with=user)),
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[database], deleted_with=user)),
     )
     return database
 
@@ -107,23 +130,44 @@ def _provision(
 MYSQL = Engine(
     name="mysql",
     port=3306,
-    flavours=(
-        Flavour(name="mysql", image="docker.io/library/mysql", series=("8.0", "8.4", "9.7"), version="8.4", uid=999, command="mysqld"),
-        Flavour(name="percona", image="docker.io/percona/percona-server", series=("8.0", "8.4"), version="8.4", uid=1001, command="mysqld"),
+    variants=(
+        Variant(
+            name="mysql",
+            image="docker.io/library/mysql",
+            supported_series=("8.0", "8.4", "9.7"),
+            default_version="8.4",
+            run_as_user=999,
+            server_command="mysqld",
+        ),
+        Variant(
+            name="percona",
+            image="docker.io/percona/percona-server",
+            supported_series=("8.0", "8.4"),
+            default_version="8.4",
+            run_as_user=1001,
+            server_command="mysqld",
+        ),
     ),
-    uri=_uri,
-    account=lambda application, group: Account(username=account_name(application, group), database=account_name(application, group)),
-    software=_software,
-    username_limit=32,
-    database_limit=64,
+    build_uri=_build_uri,
+    build_account=lambda application, group: Account(
+        username=database_account_name(application, group), database=database_account_name(application, group)
+    ),
+    build_runtime=_build_runtime,
+    max_username_length=32,
+    max_database_name_length=64,
     # In the connection string that the provider makes, a colon begins the password.
-    provisioning=Provisioning(
-        provider=_provider, provision=_provision, reserved=r"(information|performance)_schema|mysql|mysql_.*|ndbinfo|root|sys", unsafe_in_username=":"
+    provisioner=Provisioner(
+        create_provider=_create_provider,
+        provision_database=_provision_database,
+        reserved_names_pattern=r"(information|performance)_schema|mysql|mysql_.*|ndbinfo|root|sys",
+        forbidden_username_characters=":",
     ),
-    relational=True,
-    settings=Settings(
-        render=lambda values: "[mysqld]\n" + assignments(values, sign=" = ", true="ON", false="OFF", quote=words),
-        owned=frozenset(
+    supports_database_url=True,
+    settings_file=SettingsFile(
+        render=lambda values: (
+            "[mysqld]\n" + render_assignments(values, sign=" = ", true="ON", false="OFF", quote=quote_json)
+        ),
+        reserved_names=frozenset(
             {
                 "admin_address",
                 "admin_port",
@@ -141,8 +185,8 @@ MYSQL = Engine(
                 "user",
             }
         ),
-        normal=lambda name: name.lower().replace("-", "_").removeprefix("loose_"),
+        normalize_name=lambda name: name.lower().replace("-", "_").removeprefix("loose_"),
     ),
-    tls=True,
-    given={"database": True, "username": True, "password": True},
+    supports_tls_in_uri=True,
+    existing_account_keys={"database": True, "username": True, "password": True},
 )

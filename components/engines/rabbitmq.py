@@ -6,14 +6,15 @@ every start, before the server listens, and where there are definitions no defau
 
 from collections.abc import Mapping
 
-from components.connection import Connection, url
-from components.engines.engine import Account, Engine, Flavour, Software
-from components.engines.settings import Settings, Value, assignments
-from components.names import account_name
+from components.connection import Connection, build_uri
+from components.engines.definition import Account, Engine, ServerRuntime, Variant
+from components.engines.settings_file import SettingsFile, render_assignments
+from components.persisted.names import database_account_name
+from components.spec import SettingValue
 
 __all__ = ["RABBITMQ"]
 
-OWNED = {
+RESERVED_SETTINGS = {
     "anonymous_login_pass",
     "anonymous_login_user",
     "auth_backends",
@@ -37,25 +38,25 @@ OWNED = {
 }
 
 
-def _quoted(value: str) -> str:
+def _quote_setting(value: str) -> str:
     """A value as rabbitmq.conf has it: in single quotes, which it cannot hold itself; without them `#` begins a comment."""
     return value if "'" in value else f"'{value}'"
 
 
-def _unfit(name: str, values: Mapping[str, Value]) -> str | None:
+def _reject_unquotable(name: str, values: Mapping[str, SettingValue]) -> str | None:
     value = str(values[name])
     if "'" in value and ("#" in value or value.startswith("'") or value != value.strip()):
         return "has a single quote beside '#', in the first place, or beside a space at an end; rabbitmq.conf cannot hold that"
     return None
 
 
-def _uri(connection: Connection) -> str:
-    return url(connection.scheme("amqp", "amqps"), connection, connection.extra["vhost"])
+def _build_uri(connection: Connection) -> str:
+    return build_uri(connection.select_scheme("amqp", "amqps"), connection, connection.engine_keys["vhost"])
 
 
-def _account(application: str, group: str) -> Account:
-    name = account_name(application, group)
-    return Account(username=name, extra={"vhost": name})
+def _build_account(application: str, group: str) -> Account:
+    name = database_account_name(application, group)
+    return Account(username=name, engine_keys={"vhost": name})
 
 
 START = """\
@@ -135,21 +136,21 @@ LOGIN
 """
 
 
-def _software(_flavour: Flavour, _version: str) -> Software:
-    return Software(
-        start=START,
-        ready=READY,
-        data="/var/lib/rabbitmq",
-        scratch=("/run/server", "/tmp"),
+def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
+    return ServerRuntime(
+        start_script=START,
+        readiness_script=READY,
+        data_path="/var/lib/rabbitmq",
+        empty_dirs=("/run/server", "/tmp"),
         # A stable name keeps the data the node's own when Pod and address change, and Erlang's ports are for the Pod alone.
-        environment={
+        env={
             "RABBITMQ_NODENAME": "rabbit@localhost",
             "RABBITMQ_USE_LONGNAME": "false",
             "RABBITMQ_CONFIG_FILES": "/run/server/conf.d",
             "RABBITMQ_LOGS": "-",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         },
-        memory="512Mi",
+        min_memory="512Mi",
     )
 
 
@@ -157,12 +158,24 @@ RABBITMQ = Engine(
     name="rabbitmq",
     port=5672,
     # The store of 4.2 is another one than that of 4.0 and 4.1, so the series have two numbers.
-    flavours=(Flavour(name="rabbitmq", image="docker.io/library/rabbitmq", series=("4.0", "4.1", "4.2"), version="4.2", uid=999),),
-    uri=_uri,
-    account=_account,
-    software=_software,
-    settings=Settings(render=lambda values: assignments(values, sign=" = ", true="true", false="false", quote=_quoted), owned=frozenset(OWNED), unfit=_unfit),
-    tls=True,
-    given={"vhost": False, "username": True, "password": True},
-    given_defaults={"vhost": "/"},
+    variants=(
+        Variant(
+            name="rabbitmq",
+            image="docker.io/library/rabbitmq",
+            supported_series=("4.0", "4.1", "4.2"),
+            default_version="4.2",
+            run_as_user=999,
+        ),
+    ),
+    build_uri=_build_uri,
+    build_account=_build_account,
+    build_runtime=_build_runtime,
+    settings_file=SettingsFile(
+        render=lambda values: render_assignments(values, sign=" = ", true="true", false="false", quote=_quote_setting),
+        reserved_names=frozenset(RESERVED_SETTINGS),
+        rejection_reason=_reject_unquotable,
+    ),
+    supports_tls_in_uri=True,
+    existing_account_keys={"vhost": False, "username": True, "password": True},
+    existing_account_defaults={"vhost": "/"},
 )

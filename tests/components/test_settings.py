@@ -14,14 +14,29 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from components.engines import ENGINES
-from components.engines.engine import Engine
-from components.engines.settings import Settings, Value
+from components.engines.definition import Engine
+from components.engines.settings_file import SettingsFile
+from components.spec import SettingValue
 from offline.recorder import Recorder
-from tests.support import CONFIG_MAP, SERVED, STATEFUL_SET, named, one_group, own, problems, recorded
+from tests.support import (
+    CONFIG_MAP,
+    ENGINES_WITH_SERVER,
+    STATEFUL_SET,
+    config_issues,
+    get_resource,
+    managed_server,
+    record_stack,
+    stack_with_group,
+)
 
-SET = [name for name in SERVED if ENGINES[name].settings]
+SET = [name for name in ENGINES_WITH_SERVER if ENGINES[name].settings_file]
 """The engines with settings of the user's."""
-INIT = [name for name in SERVED if (make := ENGINES[name].software) and make(ENGINES[name].flavours[0], ENGINES[name].flavours[0].version).init]
+INIT = [
+    name
+    for name in ENGINES_WITH_SERVER
+    if (make := ENGINES[name].build_runtime)
+    and make(ENGINES[name].variants[0], ENGINES[name].variants[0].default_version).init_file_path
+]
 """The engines whose images run something once."""
 UNQUOTED = re.compile(r"-?[0-9]+(\.[0-9]+)?|[a-zA-Z]+")
 ENTRYPOINT = "/docker-entrypoint-initdb.d/"
@@ -29,8 +44,8 @@ FIRST = {name: "a_b.c" if name in ("postgresql", "rabbitmq", "mongodb", "elastic
 """A setting of each engine that is nobody's own."""
 
 
-def settings_of(engine: str) -> Settings:
-    settings = ENGINES[engine].settings
+def settings_of(engine: str) -> SettingsFile:
+    settings = ENGINES[engine].settings_file
     assert settings
     return settings
 
@@ -180,7 +195,9 @@ HOSTILE += [
     "C:\\new",
     "\xa0",
 ]
-WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\ufeff\ufffe\uffff"), max_size=40) | st.sampled_from(HOSTILE)
+WORDS = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\ufeff\ufffe\uffff"), max_size=40
+) | st.sampled_from(HOSTILE)
 WORDS |= st.text("'\"\\#; a=$", max_size=12)
 NUMBERS = st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
 
@@ -196,11 +213,15 @@ def test_every_engine_with_settings_is_held_to_the_tables_of_this_module() -> No
 
 
 @engines
-@given(values=st.dictionaries(st.from_regex(r"set_[a-z0-9]{0,4}(\.[a-z][a-z0-9_]{0,8})?", fullmatch=True), WORDS, min_size=1, max_size=4))
+@given(
+    values=st.dictionaries(
+        st.from_regex(r"set_[a-z0-9]{0,4}(\.[a-z][a-z0-9_]{0,8})?", fullmatch=True), WORDS, min_size=1, max_size=4
+    )
+)
 @example(values={f"a{number}": value for number, value in enumerate(HOSTILE)})
 def test_a_word_is_read_by_the_server_as_it_was_written_or_refused(engine: str, values: dict[str, str]) -> None:
     settings = settings_of(engine)
-    refused = dict(settings.mistakes(values))
+    refused = dict(settings.validate(values))
     kept = {name: value for name, value in values.items() if name not in refused}
     assume(kept)
     expected = {name: value.strip(" ") for name, value in kept.items()} if engine in TRIMMED else kept
@@ -225,7 +246,9 @@ def test_a_truth_is_written_in_the_engines_own_words(engine: str) -> None:
 def test_no_settings_are_a_file_that_sets_nothing(engine: str) -> None:
     text = settings_of(engine).render({})
     assert text in ("", "[mysqld]\n", "{}\n")
-    data = named(recorded(one_group(engine, own(engine))), CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
+    data = get_resource(
+        record_stack(stack_with_group(engine, managed_server(engine))), CONFIG_MAP, f"shop-{engine}-main-scripts"
+    ).inputs["data"]
     assert data["settings"] == text
 
 
@@ -237,13 +260,20 @@ def test_settings_are_in_one_order_however_they_are_written(engine: str) -> None
 
 
 @engines
-@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "a\u2029b", "\ufeffa", "\n"], ids=ascii)
+@pytest.mark.parametrize(
+    "value", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "a\u2029b", "\ufeffa", "\n"], ids=ascii
+)
 def test_a_value_that_does_not_end_where_its_line_does_is_refused(engine: str, value: str) -> None:
     path = f"applications.shop.databases.{engine}.main.server.settings.a"
-    assert problems(one_group(engine, own(engine, settings={"a": value}))) == [f"{path}: holds a control character, such as a line break"]
+    assert config_issues(stack_with_group(engine, managed_server(engine, settings={"a": value}))) == [
+        f"{path}: holds a control character, such as a line break"
+    ]
 
 
-@pytest.mark.skipif(shutil.which("my_print_defaults") is None, reason="there is no my_print_defaults, MySQL's own reader of option files")
+@pytest.mark.skipif(
+    shutil.which("my_print_defaults") is None,
+    reason="there is no my_print_defaults, MySQL's own reader of option files",
+)
 @given(value=WORDS)
 @example(value="".join(HOSTILE))
 def test_mysqls_own_reader_reads_what_is_rendered(value: str, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -257,28 +287,34 @@ def variants(engine: Engine, name: str) -> set[str]:
     """The ways to write a setting that its server takes for one."""
     ways = {name, name.upper(), name.title()}
     if engine.name == "mysql":
-        ways |= {name.replace("_", "-"), f"loose_{name}", f"loose-{name}", f"LOOSE_{name.upper()}", name.replace("_", "-", 1)}
+        ways |= {
+            name.replace("_", "-"),
+            f"loose_{name}",
+            f"loose-{name}",
+            f"LOOSE_{name.upper()}",
+            name.replace("_", "-", 1),
+        }
     return ways
 
 
 @engines
 def test_a_setting_that_the_program_owns_is_refused_in_every_spelling(engine: str) -> None:
     settings = settings_of(engine)
-    assert settings.owned
-    for name in settings.owned:
+    assert settings.reserved_names
+    for name in settings.reserved_names:
         for way in variants(ENGINES[engine], name):
-            assert settings.owns(way), way
-            assert settings.owns(f"{way}.below"), way
-        assert not settings.owns(f"x{name}")
-        assert not settings.owns(f"x.{name}")
-        assert settings.normal(name) == name, "an owned name is written as it is compared"
+            assert settings.is_reserved(way), way
+            assert settings.is_reserved(f"{way}.below"), way
+        assert not settings.is_reserved(f"x{name}")
+        assert not settings.is_reserved(f"x.{name}")
+        assert settings.normalize_name(name) == name, "an owned name is written as it is compared"
 
 
 @engines
 def test_every_owned_setting_is_refused_at_its_place(engine: str) -> None:
-    owned = sorted(settings_of(engine).owned)
+    owned = sorted(settings_of(engine).reserved_names)
     path = f"applications.shop.databases.{engine}.main.server.settings"
-    assert problems(one_group(engine, own(engine, settings=dict.fromkeys(owned, 1)))) == sorted(
+    assert config_issues(stack_with_group(engine, managed_server(engine, settings=dict.fromkeys(owned, 1)))) == sorted(
         f"{path}.{name}: is given by the program and cannot be set" for name in owned
     )
 
@@ -289,8 +325,27 @@ def test_every_owned_setting_is_refused_at_its_place(engine: str) -> None:
         ("mysql", {"port", "bind_address", "datadir", "socket", "init_file", "user"}),
         ("postgresql", {"port", "listen_addresses", "data_directory", "hba_file", "unix_socket_directories"}),
         ("redis", {"port", "bind", "requirepass", "dir", "aclfile", "user", "include"}),
-        ("rabbitmq", {"listeners.tcp.default", "default_user", "default_pass", "load_definitions", "loopback_users.guest", "auth_backends.1"}),
-        ("mongodb", {"net.port", "net.bindIp", "security.authorization", "storage.dbPath", "setParameter.enableLocalhostAuthBypass"}),
+        (
+            "rabbitmq",
+            {
+                "listeners.tcp.default",
+                "default_user",
+                "default_pass",
+                "load_definitions",
+                "loopback_users.guest",
+                "auth_backends.1",
+            },
+        ),
+        (
+            "mongodb",
+            {
+                "net.port",
+                "net.bindIp",
+                "security.authorization",
+                "storage.dbPath",
+                "setParameter.enableLocalhostAuthBypass",
+            },
+        ),
         ("elasticsearch", {"http.port", "network.host", "discovery.type", "path.data", "xpack.security.enabled"}),
         ("influxdb", {"http-bind-address", "bolt-path", "engine-path", "sqlite-path"}),
     ],
@@ -298,24 +353,33 @@ def test_every_owned_setting_is_refused_at_its_place(engine: str) -> None:
 )
 def test_where_a_server_is_and_who_gets_in_is_the_programs_matter(engine: str, names: set[str]) -> None:
     if engine in ENGINES:
-        assert {name for name in names if not settings_of(engine).owns(name)} == set()
+        assert {name for name in names if not settings_of(engine).is_reserved(name)} == set()
 
 
 def test_a_setting_cannot_be_a_value_and_a_map_at_once() -> None:
     path = "applications.shop.databases.mongodb.main.server.settings"
-    values: dict[str, Value] = {"storage.engine": "x", "storage.engine.y": 1, "storage.z": 2}
-    assert problems(one_group("mongodb", own("mongodb", settings=values))) == [f"{path}.storage.engine: is a value here and a map in another setting"]
-    assert problems(one_group("rabbitmq", own("rabbitmq", settings={"log.console": True, "log.console.level": "info"}))) == []
+    values: dict[str, SettingValue] = {"storage.engine": "x", "storage.engine.y": 1, "storage.z": 2}
+    assert config_issues(stack_with_group("mongodb", managed_server("mongodb", settings=values))) == [
+        f"{path}.storage.engine: is a value here and a map in another setting"
+    ]
+    assert (
+        config_issues(
+            stack_with_group(
+                "rabbitmq", managed_server("rabbitmq", settings={"log.console": True, "log.console.level": "info"})
+            )
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("value", ["it's #1", "'a' b", "' a", "it's "])
 def test_a_value_that_rabbitmqs_file_cannot_hold_is_refused(value: str) -> None:
-    (line,) = problems(one_group("rabbitmq", own("rabbitmq", settings={"a": value})))
+    (line,) = config_issues(stack_with_group("rabbitmq", managed_server("rabbitmq", settings={"a": value})))
     assert line.endswith("rabbitmq.conf cannot hold that")
 
 
 def templates(recorder: Recorder) -> dict[str, Any]:
-    return {found.name: found.inputs["spec"]["template"] for found in recorder.of_type(STATEFUL_SET)}
+    return {found.name: found.inputs["spec"]["template"] for found in recorder.resources_of_type(STATEFUL_SET)}
 
 
 @engines
@@ -324,26 +388,31 @@ def test_a_changed_setting_changes_its_own_server_alone(engine: str, kind: str) 
     """Its file, and the annotation that makes a new Pod; nothing of any other group."""
 
     def stack(value: int) -> Recorder:
-        databases = {name: {"main": {"server": own(name)}} for name in SERVED}
-        databases[engine] = {"main": {"server": own(engine, kind, settings={FIRST[engine]: value})}, "other": {"server": own(engine)}}
-        return recorded({"applications": {"shop": {"databases": databases}}})
+        databases = {name: {"main": {"server": managed_server(name)}} for name in ENGINES_WITH_SERVER}
+        databases[engine] = {
+            "main": {"server": managed_server(engine, kind, settings={FIRST[engine]: value})},
+            "other": {"server": managed_server(engine)},
+        }
+        return record_stack({"applications": {"shop": {"databases": databases}}})
 
     before, after = stack(1), stack(2)
     changed = {urn for urn, found in before.registrations.items() if found.inputs != after.registrations[urn].inputs}
     scripts, server = f"shop-{engine}-main-scripts", f"shop-{engine}-main-server"
     assert set(before.registrations) == set(after.registrations)
-    assert changed == {named(before, CONFIG_MAP, scripts).urn, named(before, STATEFUL_SET, server).urn}
-    one, other = (named(recorder, CONFIG_MAP, scripts).inputs["data"] for recorder in (before, after))
+    assert changed == {get_resource(before, CONFIG_MAP, scripts).urn, get_resource(before, STATEFUL_SET, server).urn}
+    one, other = (get_resource(recorder, CONFIG_MAP, scripts).inputs["data"] for recorder in (before, after))
     assert {key for key in one if one[key] != other[key]} == {"settings"}
     old, new = templates(before)[server], templates(after)[server]
     assert old["spec"] == new["spec"]
-    assert {key for key, value in old["metadata"]["annotations"].items() if new["metadata"]["annotations"][key] != value} == {"database-groups/scripts"}
+    assert {
+        key for key, value in old["metadata"]["annotations"].items() if new["metadata"]["annotations"][key] != value
+    } == {"database-groups/scripts"}
 
 
 @engines
 def test_the_server_is_told_where_its_settings_are(engine: str) -> None:
-    recorder = recorded(one_group(engine, own(engine)))
-    scripts = named(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
+    recorder = record_stack(stack_with_group(engine, managed_server(engine)))
+    scripts = get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
     assert any("/etc/database-groups/settings" in scripts.get(name, "") for name in ("start", "started"))
 
 
@@ -351,13 +420,20 @@ def test_the_server_is_told_where_its_settings_are(engine: str) -> None:
 @pytest.mark.parametrize("kind", ["local", "dedicated"])
 def test_what_runs_once_is_where_the_image_looks(engine: str, kind: str) -> None:
     text = "SELECT 'it''s';\n-- # \\\n"
-    recorder = recorded(one_group(engine, own(engine, kind, init=text)))
-    assert named(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]["init"] == text
-    (container,) = named(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["spec"]["containers"]
+    recorder = record_stack(stack_with_group(engine, managed_server(engine, kind, init=text)))
+    assert get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]["init"] == text
+    (container,) = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"][
+        "spec"
+    ]["containers"]
     (mount,) = [mount for mount in container["volumeMounts"] if mount.get("subPath") == "init"]
-    software = ENGINES[engine].software
+    software = ENGINES[engine].build_runtime
     assert software
-    assert mount == {"name": "scripts", "mountPath": software(ENGINES[engine].flavours[0], "1").init, "subPath": "init", "readOnly": True}
+    assert mount == {
+        "name": "scripts",
+        "mountPath": software(ENGINES[engine].variants[0], "1").init_file_path,
+        "subPath": "init",
+        "readOnly": True,
+    }
     assert mount["mountPath"].startswith(ENTRYPOINT)
     paths = [mount["mountPath"] for mount in container["volumeMounts"]]
     assert len(set(paths)) == len(paths)
@@ -365,14 +441,16 @@ def test_what_runs_once_is_where_the_image_looks(engine: str, kind: str) -> None
 
 @pytest.mark.parametrize("engine", INIT)
 def test_without_init_nothing_is_where_the_image_looks(engine: str) -> None:
-    recorder = recorded(one_group(engine, own(engine)))
-    assert "init" not in named(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
-    (container,) = named(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["spec"]["containers"]
+    recorder = record_stack(stack_with_group(engine, managed_server(engine)))
+    assert "init" not in get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
+    (container,) = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"][
+        "spec"
+    ]["containers"]
     assert not any(mount["mountPath"].startswith(ENTRYPOINT) for mount in container["volumeMounts"])
 
 
-@pytest.mark.parametrize("engine", [name for name in SERVED if name not in INIT])
+@pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if name not in INIT])
 def test_init_is_refused_where_there_is_no_way(engine: str) -> None:
-    flavour = ENGINES[engine].flavours[0].name
-    line = f"applications.shop.databases.{engine}.main.server.init: has no effect: the image of {flavour} has no way to run anything once"
-    assert problems(one_group(engine, own(engine, init="x"))) == [line]
+    variant = ENGINES[engine].variants[0].name
+    line = f"applications.shop.databases.{engine}.main.server.init: has no effect: the image of {variant} has no way to run anything once"
+    assert config_issues(stack_with_group(engine, managed_server(engine, init="x"))) == [line]

@@ -25,7 +25,9 @@ Keys = Mapping[str, str]
 def at(keys: Keys, address: str) -> str:
     """The URI with an address in the place of the Service's name."""
     parts = urlsplit(keys["uri"])
-    return parts._replace(netloc=parts.netloc.replace(f"{keys['host']}:{keys['port']}", f"{address}:{keys['port']}")).geturl()
+    return parts._replace(
+        netloc=parts.netloc.replace(f"{keys['host']}:{keys['port']}", f"{address}:{keys['port']}")
+    ).geturl()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,9 @@ def mysql(uri: str, address: str) -> Any:
     """A connection by a URI to the address that its host stands for."""
     parts = urlsplit(uri)
     user, password, database = (unquote(part or "") for part in (parts.username, parts.password, parts.path[1:]))
-    return pymysql.connect(host=address, port=parts.port or 0, user=user, password=password, database=database, autocommit=True)
+    return pymysql.connect(
+        host=address, port=parts.port or 0, user=user, password=password, database=database, autocommit=True
+    )
 
 
 def _mysql_save(keys: Keys, address: str) -> None:

@@ -80,7 +80,9 @@ class Cluster:
             flock(gate, LOCK_EX)
             flock(noted, LOCK_EX if alone else LOCK_SH)
             if not os.fstat(noted.fileno()).st_size:
-                json.dump({node.metadata.name: bool(node.spec.unschedulable) for node in self.core.list_node().items}, noted)
+                json.dump(
+                    {node.metadata.name: bool(node.spec.unschedulable) for node in self.core.list_node().items}, noted
+                )
                 noted.flush()
             flock(gate, LOCK_UN)
             try:
@@ -119,7 +121,9 @@ class Cluster:
     def _pretend(self, pod: Any) -> None:
         """A Pod is gone as soon as it is deleted, and ready as soon as it is there."""
         name, namespace = pod.metadata.name, pod.metadata.namespace
-        ready = any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
+        ready = any(
+            condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or []
+        )
         try:
             if pod.metadata.deletion_timestamp:
                 self.core.delete_namespaced_pod(name, namespace, grace_period_seconds=0)
@@ -200,8 +204,14 @@ class Cluster:
                 if error.status != NOT_FOUND:
                     raise
                 return None
-            ready = any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
-            return str(pod.metadata.uid) if ready and pod.metadata.uid != but and not pod.metadata.deletion_timestamp else None
+            ready = any(
+                condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or []
+            )
+            return (
+                str(pod.metadata.uid)
+                if ready and pod.metadata.uid != but and not pod.metadata.deletion_timestamp
+                else None
+            )
 
         return until(seconds, f"the Pod {name} is ready", attempt)
 

@@ -45,7 +45,9 @@ class Project:
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
-                shutil.copytree(source, self.folder / part, ignore=shutil.ignore_patterns("__pycache__", "Pulumi.*.yaml"))
+                shutil.copytree(
+                    source, self.folder / part, ignore=shutil.ignore_patterns("__pycache__", "Pulumi.*.yaml")
+                )
             elif source.exists():
                 shutil.copy(source, self.folder / part)
         # The Python that runs the tests has the packages of the program.
@@ -88,8 +90,16 @@ class Project:
     def write(self, stack: str, config: dict[str, Any]) -> None:
         """Writes a stack file, keeping the salt of a stack that is there."""
         path = self.path(stack)
-        salt = {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "config"} if path.exists() else {}
-        path.write_text(yaml.safe_dump({**salt, "config": {f"database-groups:{key}": value for key, value in config.items()}}, sort_keys=False))
+        salt = (
+            {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "config"}
+            if path.exists()
+            else {}
+        )
+        path.write_text(
+            yaml.safe_dump(
+                {**salt, "config": {f"database-groups:{key}": value for key, value in config.items()}}, sort_keys=False
+            )
+        )
 
     def path(self, stack: str) -> Path:
         """The stack file."""
@@ -111,7 +121,14 @@ class Project:
     def kill_up(self, stack: str, now: Callable[[], bool]) -> None:
         """Runs `pulumi up` and kills it with everything that it started, as a machine that goes down does, as soon as it is time."""
         command = [self.command_line, "up", "--yes", "--skip-preview", "--stack", stack, "--non-interactive"]
-        process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         while not now():
             assert process.poll() is None, "the update ended before it was time"
         os.killpg(process.pid, signal.SIGKILL)

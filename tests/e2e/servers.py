@@ -58,7 +58,9 @@ class DatabaseServer:
     def login(self, uri: str, database: str | None = None) -> "Session":
         """Logs in with an application's URI, at the place where this process reaches the server."""
         parts = urlsplit(uri)
-        return self.session(unquote(parts.username or ""), unquote(parts.password or ""), database or unquote(parts.path[1:]))
+        return self.session(
+            unquote(parts.username or ""), unquote(parts.password or ""), database or unquote(parts.path[1:])
+        )
 
     def administrator(self, database: str | None = None) -> "Session":
         """Logs in as the administrator."""
@@ -70,14 +72,32 @@ class DatabaseServer:
         return Session(connect[self.engine](username, password, database))
 
     def _postgresql(self, username: str, password: str, database: str) -> Any:
-        return psycopg.connect(host=self.host, port=self.port, user=username, password=password, dbname=database, connect_timeout=5, autocommit=True)
+        return psycopg.connect(
+            host=self.host,
+            port=self.port,
+            user=username,
+            password=password,
+            dbname=database,
+            connect_timeout=5,
+            autocommit=True,
+        )
 
     def _mysql(self, username: str, password: str, database: str) -> Any:
         # PyMySQL would write letters outside ASCII in latin-1; servers and other clients take them for UTF-8.
         secret: Any = password.encode()
-        encrypted = {"check_hostname": False, "verify_mode": "none"}  # other tests may let the server refuse anything else for a moment
+        encrypted = {
+            "check_hostname": False,
+            "verify_mode": "none",
+        }  # other tests may let the server refuse anything else for a moment
         return pymysql.connect(
-            host=self.host, port=self.port, user=username, password=secret, database=database, connect_timeout=5, autocommit=True, ssl=encrypted
+            host=self.host,
+            port=self.port,
+            user=username,
+            password=secret,
+            database=database,
+            connect_timeout=5,
+            autocommit=True,
+            ssl=encrypted,
         )
 
     def drop(self, *names: str) -> None:
@@ -93,7 +113,10 @@ class DatabaseServer:
 
     def databases(self) -> set[str]:
         """The databases that there are."""
-        query = {"postgresql": "SELECT datname FROM pg_database", "mysql": "SELECT schema_name FROM information_schema.schemata"}[self.engine]
+        query = {
+            "postgresql": "SELECT datname FROM pg_database",
+            "mysql": "SELECT schema_name FROM information_schema.schemata",
+        }[self.engine]
         with self.administrator() as session:
             return {str(row[0]) for row in session.run(query)}
 

@@ -38,7 +38,7 @@ def test_a_rotation_and_another_primary_change_objects_where_they_are(project: P
     service = pretend_node.core.read_namespaced_service("redis", "changes")
     assert service.spec.selector["app.kubernetes.io/instance"] == "redis-main"
 
-    groups["main"] = {"rotation": 1}
+    groups["main"] = {"passwordVersion": 1}
     groups["spare"] = {"primary": True}
     project.write("changes", config)
     project.up("changes").succeeded()
@@ -47,12 +47,18 @@ def test_a_rotation_and_another_primary_change_objects_where_they_are(project: P
     assert changed["main"].data["password"] != secrets["main"].data["password"]
     assert changed["spare"].data["password"] == secrets["spare"].data["password"]
     assert changed["other"].metadata.resource_version == secrets["other"].metadata.resource_version
-    assert pretend_node.secret("changes", "changes-databases")["REDIS_MAIN_PASSWORD"] == pretend_node.secret("changes", "redis-main")["password"]
+    assert (
+        pretend_node.secret("changes", "changes-databases")["REDIS_MAIN_PASSWORD"]
+        == pretend_node.secret("changes", "redis-main")["password"]
+    )
 
     moved = pretend_node.core.read_namespaced_service("redis", "changes")
     assert moved.metadata.uid == service.metadata.uid
     assert moved.spec.selector["app.kubernetes.io/instance"] == "redis-spare"
-    assert pretend_node.core.read_namespaced_service("redis-main", "changes").spec.selector["app.kubernetes.io/instance"] == "redis-main"
+    assert (
+        pretend_node.core.read_namespaced_service("redis-main", "changes").spec.selector["app.kubernetes.io/instance"]
+        == "redis-main"
+    )
     assert pretend_node.secret("changes", "redis-spare")["host"] == "redis"
     project.settles("changes")
 
@@ -62,12 +68,22 @@ def test_mistakes_are_told_together_and_change_nothing(project: Project, pretend
     project.new(
         "mistakes",
         {
-            "servers": {"hq": {"engine": "mysql", "host": "db.example.org", "administrator": {"username": "root", "password": "Canary-1"}, "tls": "maybe"}},
+            "externalServers": {
+                "hq": {
+                    "engine": "mysql",
+                    "host": "db.example.org",
+                    "administrator": {"username": "root", "password": "Canary-1"},
+                    "tls": "maybe",
+                }
+            },
             "applications": {"mistakes": {"databases": {"mysql": {"main": {"server": {"kind": "remote"}}}}}},
         },
     )
     output = project.up("mistakes").failed().output
-    assert "applications.mistakes.databases.mysql.main.server.kind: 'remote' is none of dedicated, external, local" in output
+    assert (
+        "applications.mistakes.databases.mysql.main.server.kind: 'remote' is none of dedicated, external, local"
+        in output
+    )
     assert "servers.hq.tls: 'maybe' is none of disable, require, verify-full" in output
     assert "Canary" not in output
     assert {resource["type"] for resource in project.resources("mistakes")} <= RESOURCES

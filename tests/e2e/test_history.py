@@ -36,27 +36,44 @@ def rename_application(config: dict[str, Any]) -> None:
 
 
 EDITS: dict[str, tuple[Edit, str]] = {
-    "series": (lambda config: databases(config)["mysql"]["own"]["server"].update(version="9.7"), "applications.kept.databases.mysql.own.server.version: was"),
-    "flavour": (lambda config: databases(config)["mysql"]["own"].update(flavour="percona"), "applications.kept.databases.mysql.own.flavour: was"),
+    "series": (
+        lambda config: databases(config)["mysql"]["own"]["server"].update(version="9.7"),
+        "applications.kept.databases.mysql.own.server.version: was",
+    ),
+    "variant": (
+        lambda config: databases(config)["mysql"]["own"].update(variant="percona"),
+        "applications.kept.databases.mysql.own.variant: was",
+    ),
     "engine": (other_engine, f"{GROUP}: was taken away, renamed, or moved to another engine"),
-    "kind": (lambda config: databases(config)["postgresql"]["main"].update(server={"kind": "dedicated"}), f"{GROUP}.server.kind: was 'external'"),
+    "kind": (
+        lambda config: databases(config)["postgresql"]["main"].update(server={"kind": "dedicated"}),
+        f"{GROUP}.server.kind: was 'external'",
+    ),
     "name": (rename, f"{GROUP}: was taken away, renamed, or moved to another engine"),
-    "removed group": (lambda config: databases(config)["postgresql"].pop("main"), f"{GROUP}: was taken away, renamed, or moved to another engine"),
+    "removed group": (
+        lambda config: databases(config)["postgresql"].pop("main"),
+        f"{GROUP}: was taken away, renamed, or moved to another engine",
+    ),
     "removed application": (rename_application, "applications.kept: was taken away or renamed"),
 }
 
 
-def test_data_outlives_every_edit_until_it_is_given_up(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+def test_data_outlives_every_edit_until_it_is_given_up(
+    project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]
+) -> None:
     """A provisioned database with a row in it, and a server of ours. `protect: false` is the word that lets a group go."""
     postgresql = server("postgresql-limited")
     postgresql.drop(ACCOUNT)
     config = {
         "environment": "production",
-        "servers": {"hq": postgresql.as_server()},
+        "externalServers": {"hq": postgresql.as_server()},
         "applications": {
             "kept": {
                 "databases": {
-                    "postgresql": {"main": {"server": {"kind": "external", "on": "hq"}}, "other": {"server": {"kind": "dedicated"}}},
+                    "postgresql": {
+                        "main": {"server": {"kind": "external", "provisionOn": "hq"}},
+                        "other": {"server": {"kind": "dedicated"}},
+                    },
                     "mysql": {"own": {"server": {"kind": "dedicated", "version": "8.4"}}},
                 }
             }
@@ -122,16 +139,28 @@ def refusal(project: Project, config: dict[str, Any], edit: Edit) -> str:
     return project.preview(STACK).failed().output
 
 
-def test_in_development_only_another_version_is_refused_and_nothing_is_in_the_way_of_its_end(project: Project, pretend_node: Cluster) -> None:
+def test_in_development_only_another_version_is_refused_and_nothing_is_in_the_way_of_its_end(
+    project: Project, pretend_node: Cluster
+) -> None:
     config: dict[str, Any] = {
-        "applications": {"kept-dev": {"databases": {"mysql": {"main": {"server": {"kind": "local", "version": "8.4"}}}, "redis": {"main": None}}}}
+        "applications": {
+            "kept-dev": {
+                "databases": {
+                    "mysql": {"main": {"server": {"kind": "local", "version": "8.4"}}},
+                    "redis": {"main": None},
+                }
+            }
+        }
     }
     project.new("kept-dev", config)
     project.up("kept-dev").succeeded()
     edited = copy.deepcopy(config)
     edited["applications"]["kept-dev"]["databases"]["mysql"]["main"]["server"]["version"] = "9.7"
     project.write("kept-dev", edited)
-    assert "kept-dev.databases.mysql.main.server.version: was created as '8.4'" in project.preview("kept-dev").failed().output
+    assert (
+        "kept-dev.databases.mysql.main.server.version: was created as '8.4'"
+        in project.preview("kept-dev").failed().output
+    )
     edited["applications"]["kept-dev"]["databases"].pop("mysql")
     project.write("kept-dev", edited)
     project.up("kept-dev").succeeded()

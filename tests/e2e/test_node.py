@@ -119,9 +119,16 @@ GROUPS: tuple[Group, ...] = (
         spec="""{server: {kind: local, version: "17", init: "CREATE EXTENSION pg_trgm",
             settings: {max_connections: 37, cluster_name: "it's; here # \\\\"}}}""",
     ),
-    Group(engine="redis", image="redis:7", spec="""{primary: true, server: {kind: local, version: "7", settings: {maxmemory-policy: allkeys-lru}}}"""),
     Group(
-        engine="redis", group="valkey", image="valkey/valkey:8", spec="""{flavour: valkey, server: {kind: dedicated, resources: {cpu: 100m, memory: 128Mi}}}"""
+        engine="redis",
+        image="redis:7",
+        spec="""{primary: true, server: {kind: local, version: "7", settings: {maxmemory-policy: allkeys-lru}}}""",
+    ),
+    Group(
+        engine="redis",
+        group="valkey",
+        image="valkey/valkey:8",
+        spec="""{variant: valkey, server: {kind: dedicated, resources: {cpu: 100m, memory: 128Mi}}}""",
     ),
     Group(
         engine="mysql",
@@ -137,7 +144,13 @@ GROUPS: tuple[Group, ...] = (
 )
 
 if os.environ.get("IMAGE_PROGRAMS"):  # no Debian package has it
-    GROUPS += (Group(engine="influxdb", image="influxdb:2.7", spec="""{server: {kind: local, version: "2.7", settings: {query-concurrency: 8}}}"""),)
+    GROUPS += (
+        Group(
+            engine="influxdb",
+            image="influxdb:2.7",
+            spec="""{server: {kind: local, version: "2.7", settings: {query-concurrency: 8}}}""",
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +169,7 @@ class Running:
 
     def __init__(self, project: Project, cluster: Cluster) -> None:
         self.project, self.cluster = project, cluster
-        self.rotation = 0
+        self.password_version = 0
 
     def start(self) -> None:
         self.project.new(NAMESPACE, self.config())
@@ -166,7 +179,10 @@ class Running:
     def config(self) -> dict[str, object]:
         databases: dict[str, dict[str, object]] = {}
         for group in GROUPS:
-            databases.setdefault(group.engine, {})[group.group] = {"rotation": self.rotation, **yaml.safe_load(group.spec)}
+            databases.setdefault(group.engine, {})[group.group] = {
+                "passwordVersion": self.password_version,
+                **yaml.safe_load(group.spec),
+            }
         return {"applications": {NAMESPACE: {"createNamespace": False, "databases": databases}}}
 
     def keys(self, group: Group) -> dict[str, str]:
@@ -179,7 +195,7 @@ class Running:
 
     def rotate(self) -> None:
         """Another password for each group, on the volumes that there are."""
-        self.rotation += 1
+        self.password_version += 1
         self.project.write(NAMESPACE, self.config())
         self.project.up(NAMESPACE).succeeded()
         self.start_clients()
@@ -187,7 +203,7 @@ class Running:
     def start_clients(self) -> None:
         """Starts a Pod for each client, as one of the application's: with its variables, and nothing else to find its databases by."""
         for client in CLIENTS:
-            name = f"client-{client.engine}-{self.rotation}"
+            name = f"client-{client.engine}-{self.password_version}"
             container = {
                 "name": "client",
                 "image": client.image,
@@ -199,15 +215,15 @@ class Running:
             spec = {"containers": [container], "securityContext": security, "terminationGracePeriodSeconds": 0}
             self.cluster.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": spec})
         for client in CLIENTS:
-            self.cluster.ready_pod(NAMESPACE, f"client-{client.engine}-{self.rotation}")
+            self.cluster.ready_pod(NAMESPACE, f"client-{client.engine}-{self.password_version}")
 
     def reads(self, client: Client) -> None:
         """The client reads what it saved; the Service may take a moment to lead to a new Pod."""
         until(20, f"{client.engine} has its data", lambda: self.run(client, client.read) == (True, "42\n") or None)
 
-    def run(self, client: Client, script: str, *, rotation: int | None = None) -> tuple[bool, str]:
+    def run(self, client: Client, script: str, *, password_version: int | None = None) -> tuple[bool, str]:
         """Runs a script in a client's Pod: the newest one, or one that still has the variables of an earlier rotation."""
-        pod = f"client-{client.engine}-{self.rotation if rotation is None else rotation}"
+        pod = f"client-{client.engine}-{self.password_version if password_version is None else password_version}"
         return self.cluster.run(NAMESPACE, pod, script)
 
 
@@ -219,7 +235,7 @@ def test_a_group_keeps_its_data_and_its_password(running: Running, group: Group)
     in_time(lambda: library.read(keys, address))
     running.cluster.restart(NAMESPACE, f"{group.engine}-{group.group}-0")
     in_time(lambda: library.read(keys, address))
-    secret = keys[ENGINES[group.engine].credential or ""]
+    secret = keys[ENGINES[group.engine].credential_key or ""]
     with pytest.raises(library.refused):
         library.read({key: value.replace(secret, "wrong") for key, value in keys.items()}, address)
 
@@ -245,7 +261,7 @@ def test_a_kept_volume_gets_the_password_of_the_secret(running: Running) -> None
     running.rotate()
     for client in CLIENTS:
         running.reads(client)
-        assert "42" not in running.run(client, client.read, rotation=0)[1], client.engine
+        assert "42" not in running.run(client, client.read, password_version=0)[1], client.engine
     for group in GROUPS:
         library, keys, address = LIBRARIES[group.engine], running.keys(group), running.address(group)
         assert keys != old[group]

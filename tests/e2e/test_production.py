@@ -11,7 +11,9 @@ from tests.e2e.servers import REFUSED, DatabaseServer
 ACCOUNT = "shop_spare"
 
 
-def test_the_example_comes_up_settles_and_is_protected(project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+def test_the_example_comes_up_settles_and_is_protected(
+    project: Project, pretend_node: Cluster, server: Callable[[str], DatabaseServer]
+) -> None:
     """All of it, with the words of the example changed by `pulumi config set --path`."""
     mysql = server("mysql")
     mysql.drop(ACCOUNT)
@@ -26,7 +28,9 @@ def test_the_example_comes_up_settles_and_is_protected(project: Project, pretend
         "administrator.username": mysql.username,
     }
     for key, value in values.items():
-        project.pulumi("config", "set", "--path", f"database-groups:servers.mysql-hq.{key}", value, stack="production").succeeded()
+        project.pulumi(
+            "config", "set", "--path", f"database-groups:servers.mysql-hq.{key}", value, stack="production"
+        ).succeeded()
     password = "database-groups:servers.mysql-hq.administrator.password"
     project.pulumi("config", "set", "--secret", "--path", password, mysql.password, stack="production").succeeded()
     # The example's other servers are made up.

@@ -17,21 +17,41 @@ SERVERS = ("postgresql", "postgresql-limited", "postgresql17", "postgresql17-lim
 MANY = 40
 MANY_SECONDS = 90
 PRIVILEGED = {
-    "postgresql": ("CREATE DATABASE other", "CREATE ROLE other", "ALTER SYSTEM SET work_mem = '1MB'", "COPY (SELECT 1) TO PROGRAM 'true'"),
-    "mysql": ("CREATE DATABASE other", "CREATE USER other", "SET GLOBAL max_connections = 10", "SELECT * FROM mysql.user"),
+    "postgresql": (
+        "CREATE DATABASE other",
+        "CREATE ROLE other",
+        "ALTER SYSTEM SET work_mem = '1MB'",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ),
+    "mysql": (
+        "CREATE DATABASE other",
+        "CREATE USER other",
+        "SET GLOBAL max_connections = 10",
+        "SELECT * FROM mysql.user",
+    ),
 }
 MAINTENANCE = {
-    "postgresql": (("template0", "SELECT 1"), ("postgres", "CREATE TABLE other (value INT)"), ("postgres", "SELECT * FROM pg_authid")),
-    "mysql": (("mysql", "SELECT * FROM user"), ("sys", "SELECT * FROM sys_config"), ("performance_schema", "SELECT * FROM threads")),
+    "postgresql": (
+        ("template0", "SELECT 1"),
+        ("postgres", "CREATE TABLE other (value INT)"),
+        ("postgres", "SELECT * FROM pg_authid"),
+    ),
+    "mysql": (
+        ("mysql", "SELECT * FROM user"),
+        ("sys", "SELECT * FROM sys_config"),
+        ("performance_schema", "SELECT * FROM threads"),
+    ),
 }
 
 
 def group(engine: str, server: str) -> dict[str, Any]:
     """One group of an application on a server."""
-    return {"databases": {engine: {"main": {"server": {"kind": "external", "on": server}}}}}
+    return {"databases": {engine: {"main": {"server": {"kind": "external", "provisionOn": server}}}}}
 
 
-def test_each_application_has_its_own_database_and_no_other(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+def test_each_application_has_its_own_database_and_no_other(
+    project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
+) -> None:
     """On every server two applications, whose databases differ by what `_` stands for in a MySQL grant."""
     servers = {name: server(name) for name in SERVERS}
     pairs = {name: (f"{letter}-shop", f"{letter}xshop") for name, letter in zip(SERVERS, "abcde", strict=True)}
@@ -39,8 +59,10 @@ def test_each_application_has_its_own_database_and_no_other(project: Project, cl
     for name, pair in pairs.items():
         servers[name].drop(*(accounts[application] for application in pair))
     config: dict[str, Any] = {
-        "servers": {name: found.as_server() for name, found in servers.items()},
-        "applications": {application: group(servers[name].engine, name) for name, pair in pairs.items() for application in pair},
+        "externalServers": {name: found.as_server() for name, found in servers.items()},
+        "applications": {
+            application: group(servers[name].engine, name) for name, pair in pairs.items() for application in pair
+        },
     }
 
     def uri(name: str, application: str) -> str:
@@ -95,7 +117,9 @@ def is_closed_to_others(server: DatabaseServer, uri: str, other: str) -> None:
             session.run(statement)
 
 
-def test_administrators_and_given_accounts_may_have_any_password(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+def test_administrators_and_given_accounts_may_have_any_password(
+    project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
+) -> None:
     """A password of every sort of character reaches both providers whole, encrypted in the stack file, and an application by its URI."""
     hostile = "p%20w:/?#[]@!$&'()*+,;=\"\\ {}|^~<>é`"
     servers = {engine: server(engine) for engine in ("postgresql", "mysql")}
@@ -106,13 +130,16 @@ def test_administrators_and_given_accounts_may_have_any_password(project: Projec
         session.run("DROP USER IF EXISTS hostile")
         session.run("CREATE USER hostile IDENTIFIED BY '" + hostile.replace("\\", "\\\\").replace("'", "\\'") + "'")
         session.run("GRANT ALL PRIVILEGES ON *.* TO hostile WITH GRANT OPTION")
-    entries = {engine: {**found.as_server(), "administrator": {"username": "hostile", "password": "x"}} for engine, found in servers.items()}
+    entries = {
+        engine: {**found.as_server(), "administrator": {"username": "hostile", "password": "x"}}
+        for engine, found in servers.items()
+    }
     applications = {f"hostile-{engine}": group(engine, engine) for engine in servers}
     for engine, found in servers.items():
         account = {"database": found.maintenance, "username": "hostile", "password": hostile}
         server_there = {"kind": "external", "host": found.host, "port": found.port, **account}
         applications[f"given-{engine}"] = {"databases": {engine: {"main": {"server": server_there}}}}
-    project.new("hostile", {"servers": entries, "applications": applications})
+    project.new("hostile", {"externalServers": entries, "applications": applications})
     try:
         for engine in servers:
             path = f"database-groups:servers.{engine}.administrator.password"
@@ -130,12 +157,20 @@ def test_administrators_and_given_accounts_may_have_any_password(project: Projec
         servers["mysql"].drop("hostile_mysql_main", "hostile")
 
 
-def test_many_applications_on_one_server(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]) -> None:
+def test_many_applications_on_one_server(
+    project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
+) -> None:
     """Databases that are made at once do not wait for each other for ever."""
     postgresql = server("postgresql-limited")
     names = [f"many{number:02d}" for number in range(MANY)]
     postgresql.drop(*(f"{name}_main" for name in names))
-    project.new("many", {"servers": {"lab": postgresql.as_server()}, "applications": {name: group("postgresql", "lab") for name in names}})
+    project.new(
+        "many",
+        {
+            "externalServers": {"lab": postgresql.as_server()},
+            "applications": {name: group("postgresql", "lab") for name in names},
+        },
+    )
     try:
         start = monotonic()
         project.up("many", "--parallel", "64").succeeded()
@@ -161,7 +196,11 @@ def documented(server: DatabaseServer) -> list[str]:
     blocks = re.findall(r"^```sql\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     needed = {"postgresql": "CREATEROLE", "mysql": "WITH GRANT OPTION"}[server.engine]
     (block,) = [block for block in blocks if needed in block]
-    return [statement.replace("provisioner", LEAST).replace("'...'", "'of-a-test'") for statement in block.split(";") if statement.strip()]
+    return [
+        statement.replace("provisioner", LEAST).replace("'...'", "'of-a-test'")
+        for statement in block.split(";")
+        if statement.strip()
+    ]
 
 
 def test_the_administrators_of_the_document_make_databases_with_chosen_names_and_extensions(
@@ -176,10 +215,10 @@ def test_the_administrators_of_the_document_make_databases_with_chosen_names_and
             for statement in documented(found):
                 session.run(statement)
         entries[name] = {**found.as_server(), "administrator": {"username": LEAST, "password": "of-a-test"}}
-        chosen = {"kind": "external", "on": name, "database": "store", "username": "keeper"}
+        chosen = {"kind": "external", "provisionOn": name, "database": "store", "username": "keeper"}
         extensions = {"extensions": ["pg_trgm", "hstore"]} if found.engine == "postgresql" else {}
         applications[f"least-{name}"] = {"databases": {found.engine: {"main": {"server": {**chosen, **extensions}}}}}
-    project.new("least", {"servers": entries, "applications": applications})
+    project.new("least", {"externalServers": entries, "applications": applications})
     try:
         project.up("least").succeeded()
         project.settles("least")
@@ -201,13 +240,21 @@ def test_the_administrators_of_the_document_make_databases_with_chosen_names_and
             found.drop("store", "keeper", LEAST)
 
 
-def test_an_update_that_was_killed_is_finished_by_a_later_one(project: Project, server: Callable[[str], DatabaseServer]) -> None:
+def test_an_update_that_was_killed_is_finished_by_a_later_one(
+    project: Project, server: Callable[[str], DatabaseServer]
+) -> None:
     """What it made is known to be the stack's own. The few things that Pulumi had no time to record are dropped, as the document says."""
     postgresql = server("postgresql-limited")
     names = [f"killed_g{number:02d}" for number in range(8)]
     postgresql.drop(*names)
-    groups = {name.removeprefix("killed_"): {"server": {"kind": "external", "on": "hq"}} for name in names}
-    project.new("killed", {"servers": {"hq": postgresql.as_server()}, "applications": {"killed": {"databases": {"postgresql": groups}}}})
+    groups = {name.removeprefix("killed_"): {"server": {"kind": "external", "provisionOn": "hq"}} for name in names}
+    project.new(
+        "killed",
+        {
+            "externalServers": {"hq": postgresql.as_server()},
+            "applications": {"killed": {"databases": {"postgresql": groups}}},
+        },
+    )
     try:
         project.kill_up("killed", lambda: len(postgresql.databases() & set(names)) > 1)
         made = postgresql.databases() & set(names)

@@ -40,7 +40,12 @@ def applications() -> list[str]:
 @pytest.mark.timeout(3 * 3600)
 @pytest.mark.parametrize("checkpoints", [True, False], ids=["checkpoints", "no-checkpoints"])
 def test_many_applications_with_a_database_on_each_of_two_servers(
-    applications: list[str], project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer], *, checkpoints: bool
+    applications: list[str],
+    project: Project,
+    cluster: Cluster,
+    server: Callable[[str], DatabaseServer],
+    *,
+    checkpoints: bool,
 ) -> None:
     """At Pulumi's own parallelism, with a file backend that records every step, and with one that records the end alone."""
     servers = {engine: server(name) for engine, name in SERVERS.items()}
@@ -91,9 +96,9 @@ def finished(project: Project, *command: str) -> int:
 
 def stack(servers: Mapping[str, DatabaseServer], applications: list[str]) -> dict[str, Any]:
     """Each application with one database on every server."""
-    databases = {engine: {"main": {"server": {"kind": "external", "on": engine}}} for engine in servers}
+    databases = {engine: {"main": {"server": {"kind": "external", "provisionOn": engine}}} for engine in servers}
     return {
-        "servers": {engine: found.as_server() for engine, found in servers.items()},
+        "externalServers": {engine: found.as_server() for engine, found in servers.items()},
         "applications": {application: {"databases": databases} for application in applications},
     }
 

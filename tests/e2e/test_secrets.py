@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from offline.__main__ import record
-from offline.render import diagram, manifests, summary
+from offline.__main__ import render_stack
+from offline.render import render_diagram, render_manifests, render_summary
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer
@@ -67,7 +67,12 @@ def objects(cluster: Cluster, namespaces: set[str]) -> dict[str, str]:
     """Every object of the namespaces but their Secrets, by kind, as JSON."""
     found: dict[str, str] = {}
     for resource in cluster.dynamic.resources.search():
-        listable = resource.namespaced and "list" in (resource.verbs or []) and resource.kind != "Secret" and not resource.kind.endswith("List")
+        listable = (
+            resource.namespaced
+            and "list" in (resource.verbs or [])
+            and resource.kind != "Secret"
+            and not resource.kind.endswith("List")
+        )
         for namespace in namespaces if listable else ():
             try:
                 answer = resource.get(namespace=namespace)
@@ -96,15 +101,26 @@ def accounts(server: Callable[[str], DatabaseServer]) -> Iterator[DatabaseServer
 
 def test_a_credential_is_in_secrets_alone(project: Project, pretend_node: Cluster, accounts: DatabaseServer) -> None:
     """A password that the user gave, an administrator's, and one that was generated, through preview, update, failure, refresh and destroy."""
-    given = {"kind": "external", "host": accounts.host, "port": accounts.port, "database": "postgres", "username": "canary_given"}
+    given = {
+        "kind": "external",
+        "host": accounts.host,
+        "port": accounts.port,
+        "database": "postgres",
+        "username": "canary_given",
+    }
     entry = {**accounts.as_server(), "administrator": {"username": "canary_admin"}}
     databases: dict[str, Any] = {
-        "postgresql": {"main": {"server": {"kind": "external", "on": "hq"}}, "given": {"server": given}},
+        "postgresql": {"main": {"server": {"kind": "external", "provisionOn": "hq"}}, "given": {"server": given}},
         "redis": {"main": {"server": "local"}},
     }
-    project.new("canary", {"servers": {"hq": entry}, "applications": {"canary": {"databases": databases}}})
-    for path, secret in (("servers.hq.administrator", ADMINISTRATOR), ("applications.canary.databases.postgresql.given.server", GIVEN)):
-        project.pulumi("config", "set", "--secret", "--path", f"database-groups:{path}.password", stack="canary", typed=secret).succeeded()
+    project.new("canary", {"externalServers": {"hq": entry}, "applications": {"canary": {"databases": databases}}})
+    for path, secret in (
+        ("servers.hq.administrator", ADMINISTRATOR),
+        ("applications.canary.databases.postgresql.given.server", GIVEN),
+    ):
+        project.pulumi(
+            "config", "set", "--secret", "--path", f"database-groups:{path}.password", stack="canary", typed=secret
+        ).succeeded()
 
     project.environment["PULUMI_DEBUG_COMMANDS"] = "true"  # without it there is no --event-log
     texts: dict[str, str] = {}
@@ -115,22 +131,44 @@ def test_a_credential_is_in_secrets_alone(project: Project, pretend_node: Cluste
         secrets = pretend_node.secret("canary", "postgresql-main"), pretend_node.secret("canary", "redis-main")
         texts["update in JSON"] = project.up("canary", "--json").succeeded().output
         texts["export"] = project.pulumi("stack", "export", stack="canary").succeeded().output
-        texts["outputs"] = project.pulumi("stack", "output", "--json", "--show-secrets", stack="canary").succeeded().output
-        texts["refresh"] = project.pulumi("refresh", "--yes", "--skip-preview", "--diff", stack="canary").succeeded().output
+        texts["outputs"] = (
+            project.pulumi("stack", "output", "--json", "--show-secrets", stack="canary").succeeded().output
+        )
+        texts["refresh"] = (
+            project.pulumi("refresh", "--yes", "--skip-preview", "--diff", stack="canary").succeeded().output
+        )
         texts |= objects(pretend_node, {"canary"})
-        rendered = record("canary", project.folder / "stacks")
-        texts |= {"manifests": str(manifests(rendered)), "summary": summary(rendered), "diagram": diagram(rendered)}
+        rendered = render_stack("canary", project.folder / "stacks")
+        texts |= {
+            "manifests": str(render_manifests(rendered)),
+            "summary": render_summary(rendered),
+            "diagram": render_diagram(rendered),
+        }
         broken = project.path("canary").read_text()
         project.path("canary").write_text(broken.replace("kind: external", "kind: remote"))
         texts["mistakes"] = project.up("canary").failed().output
         project.path("canary").write_text(broken)
-        texts |= kept(project.folder / "stacks") | kept(project.state) | {"events": (project.folder / "events.json").read_text()}
+        texts |= (
+            kept(project.folder / "stacks")
+            | kept(project.state)
+            | {"events": (project.folder / "events.json").read_text()}
+        )
         texts["destroy"] = project.destroy("canary").succeeded().output
     texts["arguments"] = "\n".join(sorted(processes))
 
     assert "postgresql-main" in texts["update and its log"]
     assert any("StatefulSet" in name and "redis-main" in text for name, text in texts.items())
     assert "pulumi" in texts["arguments"]
-    looked_for = {"given": GIVEN, "administrator's": ADMINISTRATOR, **{f"generated {keys['type']}": keys["password"] for keys in secrets}}
+    looked_for = {
+        "given": GIVEN,
+        "administrator's": ADMINISTRATOR,
+        **{f"generated {keys['type']}": keys["password"] for keys in secrets},
+    }
     assert all(len(secret) >= len(GIVEN) for secret in looked_for.values())
-    assert [(whose, where) for where, text in texts.items() for whose, secret in looked_for.items() for form in forms(secret) if form in text] == []
+    assert [
+        (whose, where)
+        for where, text in texts.items()
+        for whose, secret in looked_for.items()
+        for form in forms(secret)
+        if form in text
+    ] == []

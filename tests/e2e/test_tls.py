@@ -21,15 +21,25 @@ ONLY_ENCRYPTED = ("hostssl all all all scram-sha-256",)
 
 def stack(engine: str, secured: Secured, tls: str | None) -> dict[str, Any]:
     """An application with a database on a server whose authority is in a file of the project's."""
-    group = {"server": {"kind": "external", "on": "hq", **({"tls": tls} if tls else {})}}
+    group = {"server": {"kind": "external", "provisionOn": "hq", **({"tls": tls} if tls else {})}}
     administrator = {"username": secured.username, "password": secured.password}
     return {
-        "servers": {"hq": {"engine": engine, "host": secured.host, "port": secured.port, "ca": CA, "administrator": administrator}},
+        "externalServers": {
+            "hq": {
+                "engine": engine,
+                "host": secured.host,
+                "port": secured.port,
+                "caFile": CA,
+                "administrator": administrator,
+            }
+        },
         "applications": {"sealed": {"databases": {engine: {"main": group}}}},
     }
 
 
-def test_postgresql(project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer], tmp_path: Path) -> None:
+def test_postgresql(
+    project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer], tmp_path: Path
+) -> None:
     """A server that lets nobody in without TLS. libpq verifies by the URI alone, once it finds the authority where the Secret was mounted."""
     authority, lab = Authority(), server("postgresql")
     (project.folder / CA).write_bytes(authority.pem)
@@ -96,5 +106,10 @@ def login(keys: dict[str, str], host: str, authorities: str) -> Any:
     parts = urlsplit(keys["uri"])
     context = ssl.create_default_context(cadata=authorities)
     return pymysql.connect(
-        host=host, port=parts.port or 0, user=keys["username"], password=unquote(parts.password or ""), database=keys["database"], ssl=context
+        host=host,
+        port=parts.port or 0,
+        user=keys["username"],
+        password=unquote(parts.password or ""),
+        database=keys["database"],
+        ssl=context,
     )

@@ -64,28 +64,46 @@ MOVES = (
         connect=postgresql,
         images=("postgres:15", "postgres:17"),
         groups={
-            OLD: {"kind": "local", "version": "15", "init": "CREATE EXTENSION pg_trgm"},
-            NEW: {"kind": "local", "version": "17", "init": "CREATE EXTENSION pg_trgm"},
+            OLD: {"kind": "local", "version": "15", "initScript": "CREATE EXTENSION pg_trgm"},
+            NEW: {"kind": "local", "version": "17", "initScript": "CREATE EXTENSION pg_trgm"},
         },
         made=(
             ("CREATE EXTENSION citext", ()),
             ("CREATE SCHEMA extra", ()),
             ("CREATE TYPE extra.weather AS ENUM ('☀', '☃')", ()),
-            ("CREATE TABLE authors (id serial PRIMARY KEY, name citext UNIQUE, photo bytea, said text[], data jsonb, weather extra.weather)", ()),
+            (
+                "CREATE TABLE authors (id serial PRIMARY KEY, name citext UNIQUE, photo bytea, said text[], data jsonb, weather extra.weather)",
+                (),
+            ),
             ("COMMENT ON TABLE authors IS 'who wrote: \N{SNOWMAN}'", ()),
-            ("INSERT INTO authors (name, photo, said, data, weather) VALUES (%s, %s, %s, '{\"a\": [1, null]}', '☃')", (AWKWARD, EVERY_BYTE, [AWKWARD, None])),
+            (
+                "INSERT INTO authors (name, photo, said, data, weather) VALUES (%s, %s, %s, '{\"a\": [1, null]}', '☃')",
+                (AWKWARD, EVERY_BYTE, [AWKWARD, None]),
+            ),
             ("INSERT INTO authors (name) SELECT 'author ' || number FROM generate_series(1, 500) number", ()),
-            ('CREATE TABLE "Bücher ""und"" mehr" (id bigint GENERATED ALWAYS AS IDENTITY (START 1000), author int NOT NULL REFERENCES authors)', ()),
+            (
+                'CREATE TABLE "Bücher ""und"" mehr" (id bigint GENERATED ALWAYS AS IDENTITY (START 1000), author int NOT NULL REFERENCES authors)',
+                (),
+            ),
             ('INSERT INTO "Bücher ""und"" mehr" (author) VALUES (1), (2)', ()),
             ("CREATE INDEX ON authors USING gin ((name::text) gin_trgm_ops)", ()),
             ('CREATE VIEW shelf AS SELECT count(*) AS books, author FROM "Bücher ""und"" mehr" GROUP BY author', ()),
             ("CREATE MATERIALIZED VIEW summary AS SELECT sum(books) AS all_books FROM shelf", ()),
-            ("CREATE FUNCTION twice(number int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN RETURN number * 2; END $$", ()),
-            ("CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name::text); RETURN NEW; END $$", ()),
+            (
+                "CREATE FUNCTION twice(number int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN RETURN number * 2; END $$",
+                (),
+            ),
+            (
+                "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name::text); RETURN NEW; END $$",
+                (),
+            ),
             ("CREATE TRIGGER shouted BEFORE INSERT ON authors FOR EACH ROW EXECUTE FUNCTION shout()", ()),
             ("CREATE TABLE lines (line text)", ()),
             # Lines of data that look like the script's own concerns.
-            ("INSERT INTO lines VALUES (%s), (%s), (%s)", ("COMMENT ON EXTENSION pg_trgm IS 'data';", "\\.", "COPY lines (line) FROM stdin;")),
+            (
+                "INSERT INTO lines VALUES (%s), (%s), (%s)",
+                ("COMMENT ON EXTENSION pg_trgm IS 'data';", "\\.", "COPY lines (line) FROM stdin;"),
+            ),
             ("SELECT lo_from_bytea(4242, %s)", (EVERY_BYTE,)),
             ("GRANT SELECT ON authors TO PUBLIC", ()),
         ),
@@ -120,7 +138,10 @@ MOVES = (
         connect=mysql,
         # The one series that Debian has. The tools and the way are the same from an older one.
         images=("mysql:9.7",),
-        groups={group: {"kind": "local", "version": "9.7", "settings": {"log_bin_trust_function_creators": True}} for group in (OLD, NEW)},
+        groups={
+            group: {"kind": "local", "version": "9.7", "settings": {"log_bin_trust_function_creators": True}}
+            for group in (OLD, NEW)
+        },
         made=(
             (
                 """CREATE TABLE authors (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(200) NOT NULL, photo LONGBLOB, data JSON,
@@ -152,7 +173,10 @@ MOVES = (
             # Lines of data that look like the script's own concerns.
             (
                 "INSERT INTO `lines` VALUES (%s), (%s)",
-                ("CREATE DEFINER=`a`@`%` VIEW v\nCREATE DEFINER=`b`@`%` VIEW w", "/*!50013 DEFINER=`a`@`%` SQL SECURITY DEFINER */"),
+                (
+                    "CREATE DEFINER=`a`@`%` VIEW v\nCREATE DEFINER=`b`@`%` VIEW w",
+                    "/*!50013 DEFINER=`a`@`%` SQL SECURITY DEFINER */",
+                ),
             ),
         ),
         seen=(
@@ -256,7 +280,13 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     def run(script: str) -> str:
         command = ["bash", "-euo", "pipefail", "-c", script]
         ended = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False, cwd=tmp_path_factory.mktemp("bash")
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=tmp_path_factory.mktemp("bash"),
         )
         assert ended.returncode == 0, ended.stdout
         return ended.stdout
@@ -327,7 +357,11 @@ def test_a_patch_within_a_series_rolls_the_server_and_keeps_its_data(upgrades: U
     for move in MOVES:
         keys, pod = upgrades.keys(move, NEW), f"{move.engine}-{NEW}-0"
         LIBRARIES[move.engine].save(keys, upgrades.cluster.service_address(move.application, keys["host"]))
-        before[move.engine] = (keys, upgrades.cluster.ready_pod(move.application, pod), upgrades.cluster.image(move.application, pod))
+        before[move.engine] = (
+            keys,
+            upgrades.cluster.ready_pod(move.application, pod),
+            upgrades.cluster.image(move.application, pod),
+        )
         release = re.search(r"\d+(\.\d+)+", upgrades.cluster.run(move.application, pod, move.release)[1])
         assert release, move.engine
         assert release[0] != move.groups[NEW]["version"]

@@ -30,7 +30,10 @@ def manifest(kind: str, name: str, **pod: Any) -> dict[str, Any]:
         {
             "name": "web",
             "image": IMAGE,
-            "env": [{"name": "OWN", "value": "a"}, {"name": "ZONE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+            "env": [
+                {"name": "OWN", "value": "a"},
+                {"name": "ZONE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            ],
             "envFrom": [{"configMapRef": {"name": "own", "optional": True}}],
             "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}},
             "securityContext": RESTRICTED,
@@ -49,7 +52,10 @@ def manifest(kind: str, name: str, **pod: Any) -> dict[str, Any]:
             **pod,
         },
     }
-    extra: dict[str, dict[str, Any]] = {"StatefulSet": {"serviceName": name, "replicas": 1}, "Deployment": {"replicas": 2}}
+    extra: dict[str, dict[str, Any]] = {
+        "StatefulSet": {"serviceName": name, "replicas": 1},
+        "Deployment": {"replicas": 2},
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
@@ -101,7 +107,9 @@ def without_ours(found: dict[str, Any], secret: str, containers: set[str]) -> di
     assert template["metadata"]["annotations"].pop(f"{OURS}connections")
     for container in template["spec"]["containers"]:
         entries = container.pop("env", [])
-        ours = [entry for entry in entries if (entry.get("valueFrom") or {}).get("secretKeyRef", {}).get("name") == secret]
+        ours = [
+            entry for entry in entries if (entry.get("valueFrom") or {}).get("secretKeyRef", {}).get("name") == secret
+        ]
         assert bool(ours) == (container["name"] in containers)
         assert all(entry["name"] == entry["valueFrom"]["secretKeyRef"]["key"] for entry in ours)
         if rest := [entry for entry in entries if entry not in ours]:
@@ -141,12 +149,15 @@ def stack(project: Project, name: str, content: dict[str, Any]) -> Iterator[str]
 def test_variables_are_put_in_rolled_and_taken_out(project: Project, pretend_node: Cluster) -> None:
     """A Deployment, a StatefulSet and a DaemonSet with containers, variables and annotations of their own."""
     entries = [
-        {"kind": "Deployment", "name": "web", "container": "web"},
+        {"kind": "Deployment", "name": "web", "containers": "web"},
         {"kind": "StatefulSet", "name": "jobs"},
-        {"kind": "DaemonSet", "name": "agent", "container": ["proxy", "web"]},
+        {"kind": "DaemonSet", "name": "agent", "containers": ["proxy", "web"]},
     ]
     given = {"Deployment": {"web"}, "StatefulSet": {"proxy", "web"}, "DaemonSet": {"proxy", "web"}}
-    groups: dict[str, Any] = {"main": {"server": "local", "primary": True}, "spare": {"server": {"kind": "external", "host": SHARED}}}
+    groups: dict[str, Any] = {
+        "main": {"server": "local", "primary": True},
+        "spare": {"server": {"kind": "external", "host": SHARED}},
+    }
     content = config("wl-kinds", entries, redis=groups)
 
     def now() -> dict[str, dict[str, Any]]:
@@ -169,10 +180,14 @@ def test_variables_are_put_in_rolled_and_taken_out(project: Project, pretend_nod
         state = json.dumps(project.resources(name))
         assert "wl-app-connections" in state
         assert password not in state
-        assert base64.b64encode(password.encode()).decode() not in state, "what the word for a roll is made anew by is encrypted"
+        assert base64.b64encode(password.encode()).decode() not in state, (
+            "what the word for a roll is made anew by is encrypted"
+        )
 
         project.settles(name)
-        content["applications"]["wl-other"] = {"databases": {"redis": {"main": {"server": {"kind": "external", "host": "10.5.120.105"}}}}}
+        content["applications"]["wl-other"] = {
+            "databases": {"redis": {"main": {"server": {"kind": "external", "host": "10.5.120.105"}}}}
+        }
         project.write(name, content)
         project.up(name).succeeded()
         assert {kind: found["metadata"]["generation"] for kind, found in now().items()} == {
@@ -199,12 +214,17 @@ def test_variables_are_put_in_rolled_and_taken_out(project: Project, pretend_nod
         entries.clear()
         project.write(name, content)
         project.up(name).succeeded()
-        assert {kind: owners(found) for kind, found in now().items()} == {kind: owners(found) for kind, found in before.items()}
+        assert {kind: owners(found) for kind, found in now().items()} == {
+            kind: owners(found) for kind, found in before.items()
+        }
         project.settles(name)
 
 
 def test_destroy_takes_out_what_was_put_in(project: Project, pretend_node: Cluster) -> None:
-    with pretend_node.namespace("wl-destroy"), stack(project, "wl-destroy", config("wl-destroy", [{"kind": "Deployment", "name": "web"}])) as name:
+    with (
+        pretend_node.namespace("wl-destroy"),
+        stack(project, "wl-destroy", config("wl-destroy", [{"kind": "Deployment", "name": "web"}])) as name,
+    ):
         put(pretend_node, "wl-destroy", manifest("Deployment", "web"))
         before = read(pretend_node, "wl-destroy", "Deployment", "web")
         project.up(name).succeeded()
@@ -215,19 +235,28 @@ def test_destroy_takes_out_what_was_put_in(project: Project, pretend_node: Clust
 
 def test_a_workload_that_comes_later_and_one_that_goes(project: Project, pretend_node: Cluster) -> None:
     """Each is a warning, and the next update does what is to be done."""
-    entries: list[dict[str, Any]] = [{"kind": "Deployment", "name": "web"}, {"kind": "StatefulSet", "name": "jobs", "container": ["web", "nosuch"]}]
+    entries: list[dict[str, Any]] = [
+        {"kind": "Deployment", "name": "web"},
+        {"kind": "StatefulSet", "name": "jobs", "containers": ["web", "nosuch"]},
+    ]
     content = config("wl-late", entries)
     with pretend_node.namespace("wl-late"), stack(project, "wl-late", content) as name:
         output = project.up(name).succeeded().output
         for number, entry in enumerate(entries):
-            assert f"applications.wl-app.workloads[{number}]: there is no {entry['kind']} '{entry['name']}' in the namespace 'wl-late'" in output
+            assert (
+                f"applications.wl-app.workloads[{number}]: there is no {entry['kind']} '{entry['name']}' in the namespace 'wl-late'"
+                in output
+            )
         assert "deploy it, then run pulumi up again" in output
         assert not [resource for resource in project.resources(name) if resource["type"].endswith("Patch")]
 
         put(pretend_node, "wl-late", manifest("Deployment", "web"), manifest("StatefulSet", "jobs"))
         output = project.up(name).succeeded().output
         assert "there is no" not in output
-        assert "applications.wl-app.workloads[1].container: the StatefulSet 'jobs' has no container 'nosuch'; it has proxy, web" in output
+        assert (
+            "applications.wl-app.workloads[1].container: the StatefulSet 'jobs' has no container 'nosuch'; it has proxy, web"
+            in output
+        )
         assert "REDIS_URL" in variables(read(pretend_node, "wl-late", "Deployment", "web"), "proxy")
         assert "REDIS_URL" in variables(read(pretend_node, "wl-late", "StatefulSet", "jobs"), "web")
         project.settles(name)
@@ -235,7 +264,9 @@ def test_a_workload_that_comes_later_and_one_that_goes(project: Project, pretend
         remove(pretend_node, "wl-late", "Deployment", "web")
         put(pretend_node, "wl-late", manifest("Deployment", "web"))
         project.up(name).succeeded()
-        assert "REDIS_URL" in variables(read(pretend_node, "wl-late", "Deployment", "web"), "web"), "one that was made anew gets them again"
+        assert "REDIS_URL" in variables(read(pretend_node, "wl-late", "Deployment", "web"), "web"), (
+            "one that was made anew gets them again"
+        )
 
         remove(pretend_node, "wl-late", "Deployment", "web")
         remove(pretend_node, "wl-late", "StatefulSet", "jobs")
@@ -249,7 +280,9 @@ def test_a_workload_that_comes_later_and_one_that_goes(project: Project, pretend
 
 def test_an_application_that_goes_with_its_workload_leaves_nothing(project: Project, pretend_node: Cluster) -> None:
     content = config("wl-gone", [{"kind": "Deployment", "name": "web"}])
-    content["applications"]["wl-stays"] = {"databases": {"redis": {"main": {"server": {"kind": "external", "host": SHARED}}}}}
+    content["applications"]["wl-stays"] = {
+        "databases": {"redis": {"main": {"server": {"kind": "external", "host": SHARED}}}}
+    }
     with pretend_node.namespace("wl-gone"), stack(project, "wl-gone", content) as name:
         put(pretend_node, "wl-gone", manifest("Deployment", "web"))
         project.up(name).succeeded()
@@ -264,26 +297,38 @@ def test_an_application_that_goes_with_its_workload_leaves_nothing(project: Proj
 
 def test_what_a_workload_sets_itself_it_keeps(project: Project, pretend_node: Cluster) -> None:
     """Beside a variable and a mount of its own it gets the rest, and the user is told; when its own are gone it gets them too."""
-    databases: dict[str, Any] = {"redis": {"main": {"server": {"kind": "external", "host": SHARED}}}, "sqlite": {"main": {"server": "local"}}}
+    databases: dict[str, Any] = {
+        "redis": {"main": {"server": {"kind": "external", "host": SHARED}}},
+        "sqlite": {"main": {"server": "local"}},
+    }
     own = manifest("Deployment", "web")
     container = own["spec"]["template"]["spec"]["containers"][1]
     container["env"].append({"name": "REDIS_URL", "value": "redis://mine"})
     container["volumeMounts"].append({"name": "own", "mountPath": "/var/lib/sqlite/main"})
-    content = config("wl-own", [{"kind": "Deployment", "name": "web", "container": "web"}], **databases)
+    content = config("wl-own", [{"kind": "Deployment", "name": "web", "containers": "web"}], **databases)
     with pretend_node.namespace("wl-own"), stack(project, "wl-own", content) as name:
         put(pretend_node, "wl-own", own)
         output = project.up(name).succeeded().output
-        assert "applications.wl-app.workloads[0]: the container 'web' of the Deployment 'web' has REDIS_URL, /var/lib/sqlite/main of its own" in output
+        assert (
+            "applications.wl-app.workloads[0]: the container 'web' of the Deployment 'web' has REDIS_URL, /var/lib/sqlite/main of its own"
+            in output
+        )
         found = read(pretend_node, "wl-own", "Deployment", "web")
         env = {entry["name"]: entry for entry in found["spec"]["template"]["spec"]["containers"][1]["env"]}
         assert env["REDIS_URL"] == {"name": "REDIS_URL", "value": "redis://mine"}
-        assert env["REDIS_MAIN_URL"]["valueFrom"]["secretKeyRef"] == {"name": "wl-app-databases", "key": "REDIS_MAIN_URL"}
+        assert env["REDIS_MAIN_URL"]["valueFrom"]["secretKeyRef"] == {
+            "name": "wl-app-databases",
+            "key": "REDIS_MAIN_URL",
+        }
         project.settles(name)
 
         put(pretend_node, "wl-own", manifest("Deployment", "web"))
         assert "of its own" not in project.up(name).succeeded().output
         found = read(pretend_node, "wl-own", "Deployment", "web")
-        mounts = {mount["mountPath"]: mount["name"] for mount in found["spec"]["template"]["spec"]["containers"][1]["volumeMounts"]}
+        mounts = {
+            mount["mountPath"]: mount["name"]
+            for mount in found["spec"]["template"]["spec"]["containers"][1]["volumeMounts"]
+        }
         volumes = {volume["name"]: volume for volume in found["spec"]["template"]["spec"]["volumes"]}
         assert volumes[mounts["/var/lib/sqlite/main"]]["persistentVolumeClaim"] == {"claimName": "sqlite-main"}
         assert mounts["/own"] == "own"
@@ -292,7 +337,9 @@ def test_what_a_workload_sets_itself_it_keeps(project: Project, pretend_node: Cl
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(0, 0, 20), (5, 5, 35)], ids=["not at all", "for a time"])
-def test_the_wait_for_a_rollout_is_bounded(project: Project, pretend_node: Cluster, seconds: int, least: int, most: int) -> None:
+def test_the_wait_for_a_rollout_is_bounded(
+    project: Project, pretend_node: Cluster, seconds: int, least: int, most: int
+) -> None:
     """A Deployment whose Pods fit on no node."""
     entry = {"kind": "Deployment", "name": "web", "rolloutSeconds": seconds}
     with pretend_node.namespace("wl-wait"), stack(project, "wl-wait", config("wl-wait", [entry])) as name:
@@ -310,11 +357,15 @@ def test_the_wait_for_a_rollout_is_bounded(project: Project, pretend_node: Clust
         assert "REDIS_URL" in variables(read(pretend_node, "wl-wait", "Deployment", "web"), "web")
 
 
-def test_a_cluster_that_cannot_be_looked_at_is_told_before_anything_is_made(project: Project, pretend_node: Cluster) -> None:  # noqa: ARG001 (Pulumi itself needs one)
+def test_a_cluster_that_cannot_be_looked_at_is_told_before_anything_is_made(
+    project: Project, pretend_node: Cluster
+) -> None:  # noqa: ARG001 (Pulumi itself needs one)
     content = config("wl-nowhere", [{"kind": "Deployment", "name": "web"}])
     project.new("wl-nowhere", content)
     project.pulumi("config", "set", "kubernetes:context", "nosuch", stack="wl-nowhere").succeeded()
     output = project.up("wl-nowhere").failed().output
     assert "the workloads of the stack cannot be looked for, and nothing was changed" in output
     assert "nosuch" in output
-    assert not [resource["urn"] for resource in project.resources("wl-nowhere") if not resource["type"].startswith("pulumi:")]
+    assert not [
+        resource["urn"] for resource in project.resources("wl-nowhere") if not resource["type"].startswith("pulumi:")
+    ]

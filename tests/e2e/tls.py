@@ -53,29 +53,43 @@ class Authority:
     def __init__(self, name: str = "Authority of a test") -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = _named(name)
-        self.certificate = (self._builder(self.name, self.key, -DAY, DAY).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)).sign(
-            self.key, hashes.SHA256()
-        )
+        self.certificate = (
+            self._builder(self.name, self.key, -DAY, DAY).add_extension(
+                x509.BasicConstraints(ca=True, path_length=None), critical=True
+            )
+        ).sign(self.key, hashes.SHA256())
 
     @property
     def pem(self) -> bytes:
         """Its own certificate."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, *names: str, since: datetime.timedelta = -DAY, until: datetime.timedelta = DAY) -> tuple[bytes, bytes]:
+    def issue(
+        self, *names: str, since: datetime.timedelta = -DAY, until: datetime.timedelta = DAY
+    ) -> tuple[bytes, bytes]:
         """A certificate for names and addresses, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(_named("server of a test"), key, since, until)
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
+            )
         certificate = builder.sign(self.key, hashes.SHA256())
-        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
         return certificate.public_bytes(serialization.Encoding.PEM), private
 
-    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, since: datetime.timedelta, until: datetime.timedelta) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, since: datetime.timedelta, until: datetime.timedelta
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateBuilder().subject_name(name).issuer_name(self.name).public_key(key.public_key())
-        return builder.serial_number(x509.random_serial_number()).not_valid_before(now + since).not_valid_after(now + until)
+        return (
+            builder.serial_number(x509.random_serial_number())
+            .not_valid_before(now + since)
+            .not_valid_after(now + until)
+        )
 
 
 def _named(name: str) -> x509.Name:
@@ -122,18 +136,41 @@ def postgresql_with_tls(
             for path in (folder, *folder.iterdir()):
                 shutil.chown(path, user)
         data, port = folder / "data", free_port()
-        command = [initdb, f"--pgdata={data}", f"--username={SUPERUSER}", f"--pwfile={folder / 'password'}", "--auth=scram-sha-256", "--no-sync"]
+        command = [
+            initdb,
+            f"--pgdata={data}",
+            f"--username={SUPERUSER}",
+            f"--pwfile={folder / 'password'}",
+            "--auth=scram-sha-256",
+            "--no-sync",
+        ]
         subprocess.run(command, user=user, cwd=folder, check=True, capture_output=True)
         if standby:
             (data / "standby.signal").touch()
         (data / "pg_hba.conf").write_text("".join(f"{line}\n" for line in access))
         settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off", "ssl=on"]
         settings += [f"ssl_cert_file={folder / 'server.pem'}", f"ssl_key_file={folder / 'server.key'}"]
-        command = [postgres, "-D", str(data), "-p", str(port), *(word for setting in settings for word in ("-c", setting))]
-        with (folder / "log").open("w") as log, subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log) as server:
+        command = [
+            postgres,
+            "-D",
+            str(data),
+            "-p",
+            str(port),
+            *(word for setting in settings for word in ("-c", setting)),
+        ]
+        with (
+            (folder / "log").open("w") as log,
+            subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log) as server,
+        ):
             try:
                 _wait(port, server)
-                yield Secured(host=names[0] if names else "localhost", port=port, ca=folder / "ca.pem", username=SUPERUSER, password=SUPERUSER_PASSWORD)
+                yield Secured(
+                    host=names[0] if names else "localhost",
+                    port=port,
+                    ca=folder / "ca.pem",
+                    username=SUPERUSER,
+                    password=SUPERUSER_PASSWORD,
+                )
             finally:
                 server.send_signal(signal.SIGINT)
                 server.wait(START_SECONDS)
@@ -167,7 +204,9 @@ def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:
     limit = time.monotonic() + START_SECONDS
     while server.poll() is None and time.monotonic() < limit:
         try:
-            psycopg.connect(host="127.0.0.1", port=port, user=SUPERUSER, password="none", dbname="postgres", connect_timeout=2).close()
+            psycopg.connect(
+                host="127.0.0.1", port=port, user=SUPERUSER, password="none", dbname="postgres", connect_timeout=2
+            ).close()
         except psycopg.OperationalError as error:
             if any(word in str(error) for word in ("authentication failed", "pg_hba.conf")):
                 return
@@ -177,7 +216,11 @@ def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:
 
 @contextlib.contextmanager
 def mysql_with_tls(
-    server: DatabaseServer, folder: Path, authority: Authority, *names: str, certificate: tuple[bytes, bytes] | None = None
+    server: DatabaseServer,
+    folder: Path,
+    authority: Authority,
+    *names: str,
+    certificate: tuple[bytes, bytes] | None = None,
 ) -> Iterator[Secured]:
     """A running MySQL with other certificates, until the end.
 
@@ -196,7 +239,13 @@ def mysql_with_tls(
                 session.run(f"SELECT 0x{content.hex()} INTO DUMPFILE '{place}-{name}'")
                 session.run(f"SET GLOBAL {name} = '{place}-{name}'")
             session.run("ALTER INSTANCE RELOAD TLS")
-            yield Secured(host=server.host, port=server.port, ca=folder / "ca.pem", username=server.username, password=server.password)
+            yield Secured(
+                host=server.host,
+                port=server.port,
+                ca=folder / "ca.pem",
+                username=server.username,
+                password=server.password,
+            )
         finally:
             for name, value in zip(variables, before, strict=True):
                 session.run(f"SET GLOBAL {name} = '{value}'")

@@ -23,7 +23,7 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     (tmp_path / "stacks").mkdir()
     shutil.copy(ROOT / "__main__.py", tmp_path)
     monkeypatch.setattr(command, "ROOT", tmp_path)
-    monkeypatch.setattr(command, "record", functools.partial(command.record, folder=tmp_path / "stacks"))
+    monkeypatch.setattr(command, "record", functools.partial(command.render_stack, folder=tmp_path / "stacks"))
 
     def run(text: str) -> int:
         (tmp_path / "stacks" / "Pulumi.test.yaml").write_text(text)
@@ -32,7 +32,9 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return run
 
 
-def test_a_good_stack_is_written_and_said(run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_stack_is_written_and_said(
+    run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_with(GOOD) == 0
     assert sorted(path.name for path in (tmp_path / "rendered" / "test").iterdir()) == ["diagram.md", "shop.yaml"]
     told = capsys.readouterr()
@@ -53,9 +55,14 @@ def test_what_an_earlier_run_wrote_does_not_stay(run_with: Command, tmp_path: Pa
     [
         ("config: {a: b", "error: Pulumi.test.yaml is not YAML: line 2, column 1\n"),
         ("", "error: Pulumi.test.yaml is not a stack file: it has no map named 'config'\n"),
-        ("config: {}", "error: the stack's configuration has 1 mistake; nothing was changed:\n  applications: is missing\n"),
         (
-            GOOD.replace("main: ", "main: {server: {kind: external, host: 127.0.0.1, password: [" + CANARY + "]}, primry: 1}"),
+            "config: {}",
+            "error: the stack's configuration has 1 mistake; nothing was changed:\n  applications: is missing\n",
+        ),
+        (
+            GOOD.replace(
+                "main: ", "main: {server: {kind: external, host: 127.0.0.1, password: [" + CANARY + "]}, primry: 1}"
+            ),
             "error: the stack's configuration has 3 mistakes; nothing was changed:\n"
             "  applications.shop.databases.redis.main.primry: is not a known key; did you mean 'primary'?\n"
             "  applications.shop.databases.redis.main.server.host: '127.0.0.1' is a loopback address, which from a Pod is the Pod itself;"
@@ -69,7 +76,9 @@ def test_what_an_earlier_run_wrote_does_not_stay(run_with: Command, tmp_path: Pa
     ],
     ids=["broken YAML", "empty file", "no applications", "invalid stack", "applications are words"],
 )
-def test_a_bad_stack_file_is_told_and_nothing_is_written(run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
+def test_a_bad_stack_file_is_told_and_nothing_is_written(
+    run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
     assert run_with(text) == 1
     told = capsys.readouterr()
     assert told.out == ""
@@ -89,7 +98,9 @@ def test_a_bad_stack_file_leaves_what_was_written_before(run_with: Command, tmp_
     assert {path.name: path.read_text() for path in (tmp_path / "rendered" / "test").iterdir()} == before
 
 
-def test_an_unknown_stack_is_told_with_the_known_ones(run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_stack_is_told_with_the_known_ones(
+    run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_with(GOOD) == 0
     capsys.readouterr()
     assert command.main(["nosuch"]) == 1
@@ -103,7 +114,9 @@ def test_a_wrong_call_is_told_how_to_call(arguments: list[str], capsys: pytest.C
     assert capsys.readouterr() == ("", "usage: python -m offline STACK\n")
 
 
-def test_the_key_on_reaches_the_program_and_an_encrypted_password_is_no_warning(run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_key_on_reaches_the_program_and_an_encrypted_password_is_no_warning(
+    run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stack = f"""\
 config:
   database-groups:servers:
@@ -118,7 +131,9 @@ config:
 
 
 def test_from_the_command_line_a_mistake_has_no_traceback() -> None:
-    ran = subprocess.run([sys.executable, "-m", "offline", "no-such-stack"], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", "offline", "no-such-stack"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.startswith("error: there is no stack 'no-such-stack' in stacks/; there are: ")
     assert {"development", "production"} <= set(ran.stderr.strip().rpartition(": ")[2].split(", "))

@@ -12,20 +12,39 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components.engines import ENGINES
-from offline.recorder import run
-from stacks.config import Stack, load, parse
-from stacks.problems import InvalidStack
-from tests.support import CANARY, GIVEN, REACHED, SERVED, everything, given_account, groups, on, one_group, own, recorded, server
+from offline.recorder import run_program
+from stacks.config import Stack, load_stack, parse_stack
+from stacks.problems import InvalidStackConfigError
+from tests.support import (
+    CANARY,
+    ENGINES_WITH_SERVER,
+    EXISTING_SERVER,
+    NETWORK_ENGINES,
+    existing_account,
+    external_server,
+    groups,
+    managed_server,
+    provisioned_on,
+    record_stack,
+    stack_with_group,
+    to_json_text,
+)
 
 FIRST = re.compile(r"the stack's configuration has \d+ mistakes?; nothing was changed:")
 LINE = re.compile(r"  (\[-?\d+\]|[A-Za-z0-9'\"])\S*.*: \S.*")
 
 VALID: dict[str, Any] = {
     "environment": "production",
-    "databaseNodes": {"selector": {"node-role": "database"}, "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}]},
-    "servers": {
-        "mysql-hq": server("mysql", host="10.5.120.101", port=3306, tls="require"),
-        "pg-hq": server("postgresql", administrator={"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 15432}),
+    "databaseNodes": {
+        "nodeSelector": {"node-role": "database"},
+        "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}],
+    },
+    "externalServers": {
+        "mysql-hq": external_server("mysql", host="10.5.120.101", port=3306, tls="require"),
+        "pg-hq": external_server(
+            "postgresql",
+            administrator={"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 15432},
+        ),
     },
     "applications": {
         "shop": {
@@ -35,20 +54,43 @@ VALID: dict[str, Any] = {
                 "mysql": {
                     "main": {
                         "primary": True,
-                        "flavour": "percona",
-                        "rotation": 1,
-                        "server": {"kind": "dedicated", "version": "8.4", "storage": "50Gi", "storageClass": "fast", "exclusiveNode": True},
+                        "variant": "percona",
+                        "passwordVersion": 1,
+                        "server": {
+                            "kind": "dedicated",
+                            "version": "8.4",
+                            "storage": "50Gi",
+                            "storageClass": "fast",
+                            "exclusiveNode": True,
+                        },
                     },
-                    "spare": on("mysql-hq"),
-                    "archive": {"server": GIVEN},
+                    "spare": provisioned_on("mysql-hq"),
+                    "archive": {"server": EXISTING_SERVER},
                 },
-                "postgresql": {"main": on("pg-hq")},
+                "postgresql": {"main": provisioned_on("pg-hq")},
                 "redis": {
                     "main": {"server": {"kind": "external", "host": ["10.5.120.104", "10.5.120.105"]}},
-                    "cache": {"server": {"kind": "local", "near": {"app": "web"}, "resources": {"cpu": 2, "memory": "1Gi"}}},
-                    "more": {"server": {"kind": "local", "settings": {"maxmemory": "100mb", "appendonly": False, "databases": 3}}},
+                    "cache": {
+                        "server": {"kind": "local", "near": {"app": "web"}, "resources": {"cpu": 2, "memory": "1Gi"}}
+                    },
+                    "more": {
+                        "server": {
+                            "kind": "local",
+                            "settings": {"maxmemory": "100mb", "appendonly": False, "databases": 3},
+                        }
+                    },
                 },
-                "rabbitmq": {"main": {"server": {"kind": "external", "host": "rabbit.example.org", "vhost": "/", "username": "u", "password": CANARY}}},
+                "rabbitmq": {
+                    "main": {
+                        "server": {
+                            "kind": "external",
+                            "host": "rabbit.example.org",
+                            "vhost": "/",
+                            "username": "u",
+                            "password": CANARY,
+                        }
+                    }
+                },
             },
         }
     },
@@ -89,8 +131,8 @@ def changed(raw: dict[str, Any], place: tuple[Any, ...], value: Any) -> dict[str
 def refused_without_a_secret(raw: Any) -> None:
     """Parsing ends well, or with a list of mistakes, each with a path and none with a secret."""
     try:
-        told = "\n".join(parse(raw).warnings)
-    except InvalidStack as error:
+        told = "\n".join(parse_stack(raw).warnings)
+    except InvalidStackConfigError as error:
         told, count = str(error), len(error.problems)
         first, *lines = told.split("\n")
         wrong = [line for line in lines if not LINE.fullmatch(line)]
@@ -101,30 +143,64 @@ def refused_without_a_secret(raw: Any) -> None:
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.sampled_from(["", "local", "external", "mysql", "8.4", "10.0.0.1", "a" * 300, 10**30])
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | TEXT
+    | st.sampled_from(["", "local", "external", "mysql", "8.4", "10.0.0.1", "a" * 300, 10**30])
 )
 KEYS = TEXT | st.sampled_from(
     [
-        *("environment", "databaseNodes", "servers", "applications", "databases", "mysql", "redis", "main", "server", "kind", "on", "host", "port"),
+        *(
+            "environment",
+            "databaseNodes",
+            "servers",
+            "applications",
+            "databases",
+            "mysql",
+            "redis",
+            "main",
+            "server",
+            "kind",
+            "on",
+            "host",
+            "port",
+        ),
         *("password", "administrator", "primary", "shop", "[key]", "local", "external", "tolerations", "selector", "-"),
         *("token", "settings", "init", "vhost", "rabbitmq", "sqlite"),
     ]
 )
-JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=12)
+JUNK = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=12
+)
 WRONG_SECRETS = st.sampled_from(
-    [CANARY, [CANARY], {CANARY: CANARY}, {"value": CANARY}, {"secure": CANARY}, [{"a": [CANARY]}], f"{CANARY}\n", f"\0{CANARY}", CANARY * 200]
+    [
+        CANARY,
+        [CANARY],
+        {CANARY: CANARY},
+        {"value": CANARY},
+        {"secure": CANARY},
+        [{"a": [CANARY]}],
+        f"{CANARY}\n",
+        f"\0{CANARY}",
+        CANARY * 200,
+    ]
 )
 
 
 @given(raw=st.dictionaries(KEYS, JUNK, max_size=5))
 @example(raw={})
 @example(raw={"applications": {"shop": {"databases": {"mysql": {"main": {"server": {"kind": ["external"]}}}}}}})
-@example(raw={"applications": {"a\nb": {"databases": 5}}, "servers": {"x": {"engine": ["mysql"]}}})
+@example(raw={"applications": {"a\nb": {"databases": 5}}, "externalServers": {"x": {"engine": ["mysql"]}}})
 def test_junk_is_refused_by_a_list_of_mistakes(raw: dict[str, Any]) -> None:
     refused_without_a_secret(raw)
 
 
-@given(raw=st.dictionaries(st.integers() | st.none() | st.booleans() | KEYS, JUNK, min_size=1, max_size=3), place=st.sampled_from(PLACES))
+@given(
+    raw=st.dictionaries(st.integers() | st.none() | st.booleans() | KEYS, JUNK, min_size=1, max_size=3),
+    place=st.sampled_from(PLACES),
+)
 def test_maps_with_keys_that_are_no_words_are_refused_too(raw: dict[Any, Any], place: tuple[Any, ...]) -> None:
     refused_without_a_secret(changed(VALID, place, raw))
 
@@ -149,7 +225,9 @@ def test_a_good_stack_with_keys_lost_or_misspelt_never_shows_a_secret(data: st.D
         if isinstance(node, dict) and place[-1] in node:
             value = node.pop(place[-1])
             if data.draw(st.booleans()):
-                node[data.draw(st.sampled_from([f"{place[-1]}s", f" {place[-1]}", str(place[-1]).upper(), "zzz"]))] = value
+                node[data.draw(st.sampled_from([f"{place[-1]}s", f" {place[-1]}", str(place[-1]).upper(), "zzz"]))] = (
+                    value
+                )
     refused_without_a_secret(raw)
 
 
@@ -160,8 +238,8 @@ def test_a_good_stack_with_keys_lost_or_misspelt_never_shows_a_secret(data: st.D
     ids=["list", "map", "value", "newline", "number", "bool", "null", "empty"],
 )
 def test_a_password_of_a_wrong_type_is_refused_without_being_shown(place: tuple[str, ...], value: Any) -> None:
-    with pytest.raises(InvalidStack) as caught:
-        parse(changed(VALID, place, value))
+    with pytest.raises(InvalidStackConfigError) as caught:
+        parse_stack(changed(VALID, place, value))
     assert ".".join(place[:-1]) in str(caught.value)
     assert CANARY not in str(caught.value)
     assert "5081081" not in str(caught.value)
@@ -177,8 +255,14 @@ def test_a_password_of_a_wrong_type_is_refused_without_being_shown(place: tuple[
         (("servers", "mysql-hq", "host"), f"root:{CANARY}@db.example.org"),
         (("servers", "mysql-hq", "administrator", "host"), f"root:{CANARY}@db.example.org"),
         (("servers", "mysql-hq", "host"), [f"root:{CANARY}@10.0.0.1"]),
-        (("applications", "shop", "databases", "mysql", "archive", "server", "host"), f"mysql://shop:{CANARY}@db.example.org:3306/shop"),
-        (("applications", "shop", "databases", "mysql", "archive", "server", "uri"), f"mysql://shop:{CANARY}@db.example.org:3306/shop"),
+        (
+            ("applications", "shop", "databases", "mysql", "archive", "server", "host"),
+            f"mysql://shop:{CANARY}@db.example.org:3306/shop",
+        ),
+        (
+            ("applications", "shop", "databases", "mysql", "archive", "server", "uri"),
+            f"mysql://shop:{CANARY}@db.example.org:3306/shop",
+        ),
         (("applications", "shop", "databases", "mysql", "archive", "server", "on"), f"root:{CANARY}@db.example.org"),
         (("applications", "shop", "databases", "mysql", "spare", "server", "on"), f"root:{CANARY}@db.example.org"),
         (("applications", "shop", "databases", "mysql", "spare", "server"), f"mysql://root:{CANARY}@db.example.org"),
@@ -191,42 +275,52 @@ def test_a_password_of_a_wrong_type_is_refused_without_being_shown(place: tuple[
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
 )
 def test_a_secret_in_a_wrong_place_is_not_shown(place: tuple[str, ...], value: Any) -> None:
-    with pytest.raises(InvalidStack) as caught:
-        parse(changed(VALID, place, value))
+    with pytest.raises(InvalidStackConfigError) as caught:
+        parse_stack(changed(VALID, place, value))
     assert CANARY not in str(caught.value)
 
 
 def test_the_stack_that_the_others_are_made_of_is_good() -> None:
-    stack = parse(VALID, encrypted={"servers", "applications"})
+    stack = parse_stack(VALID, encrypted={"servers", "applications"})
     assert stack.spec.environment == "production"
     assert [application.name for application in stack.applications] == ["shop"]
 
 
 def test_models_do_not_show_the_passwords_that_they_hold() -> None:
-    assert CANARY not in repr(parse(VALID).spec)
-    assert CANARY not in str(parse(VALID).applications)
+    assert CANARY not in repr(parse_stack(VALID).spec)
+    assert CANARY not in str(parse_stack(VALID).applications)
 
 
 def group_of(stack: Stack, name: str = "main") -> Any:
-    return next(group for application in stack.applications for group in application.groups() if group.group == name)
+    return next(
+        group
+        for application in stack.applications
+        for group in application.database_groups
+        if group.group_name == name
+    )
 
 
 @pytest.mark.parametrize("server", [None, "local", {"kind": "local"}], ids=["left out", "short", "long"])
 def test_a_server_may_be_left_out_in_development_or_named_shortly(server: Any) -> None:
     spec = {} if server is None else {"server": server}
-    assert group_of(parse(groups(mysql={"main": spec}))).spec.server.kind == "local"
+    assert group_of(parse_stack(groups(mysql={"main": spec}))).spec.server.kind == "local"
 
 
 def test_an_empty_group_is_a_local_server_with_every_default() -> None:
-    group = group_of(parse(groups(mysql={"main": None})))
-    assert (group.spec.server.kind, group.flavour.name, group.default, group.spec.rotation) == ("local", "mysql", True, 0)
+    group = group_of(parse_stack(groups(mysql={"main": None})))
+    assert (group.spec.server.kind, group.variant.name, group.default, group.spec.rotation) == (
+        "local",
+        "mysql",
+        True,
+        0,
+    )
 
 
 def test_an_application_has_a_namespace_of_its_own_name_unless_it_says_another() -> None:
-    raw = one_group("redis")
-    assert [application.namespace for application in parse(raw).applications] == ["shop"]
+    raw = stack_with_group("redis")
+    assert [application.namespace for application in parse_stack(raw).applications] == ["shop"]
     raw["applications"]["shop"]["namespace"] = "web"
-    assert [application.namespace for application in parse(raw).applications] == ["web"]
+    assert [application.namespace for application in parse_stack(raw).applications] == ["web"]
 
 
 @pytest.mark.parametrize(
@@ -240,9 +334,11 @@ def test_an_application_has_a_namespace_of_its_own_name_unless_it_says_another()
     ],
     ids=["only group", "no primary", "first is primary", "second is primary", "by engine"],
 )
-def test_the_default_names_are_those_of_the_primary_or_only_group(databases: dict[str, Any], default: list[str]) -> None:
-    (application,) = parse(groups(**databases)).applications
-    assert [group.group for group in application.groups() if group.default] == default
+def test_the_default_names_are_those_of_the_primary_or_only_group(
+    databases: dict[str, Any], default: list[str]
+) -> None:
+    (application,) = parse_stack(groups(**databases)).applications
+    assert [group.group_name for group in application.database_groups if group.is_primary] == default
 
 
 @pytest.mark.parametrize(
@@ -282,110 +378,147 @@ def test_the_default_names_are_those_of_the_primary_or_only_group(databases: dic
         "a file beside two servers",
     ],
 )
-def test_database_url_is_the_one_relational_group_with_default_names(databases: dict[str, Any], group: str | None) -> None:
-    (application,) = parse(groups(**databases)).applications
-    found = application.database_url_group()
+def test_database_url_is_the_one_relational_group_with_default_names(
+    databases: dict[str, Any], group: str | None
+) -> None:
+    (application,) = parse_stack(groups(**databases)).applications
+    found = application.database_url_group
     assert (found.resource_name if found else None) == group
-    recorder = recorded(groups(**databases))
-    variables = recorder.registrations[next(urn for urn in recorder.registrations if urn.endswith("::shop-environment"))].inputs["data"]
+    recorder = record_stack(groups(**databases))
+    variables = recorder.registrations[
+        next(urn for urn in recorder.registrations if urn.endswith("::shop-environment"))
+    ].inputs["data"]
     assert ("DATABASE_URL" in variables) == (group is not None)
     if found:
-        assert variables["DATABASE_URL"] == variables[f"{found.engine.name.upper()}_{found.group.upper()}_URL"]
+        assert variables["DATABASE_URL"] == variables[f"{found.engine.name.upper()}_{found.group_name.upper()}_URL"]
 
 
 def test_ports_are_the_engines_unless_they_are_said() -> None:
-    raw = {"servers": {"hq": server("mysql")}, **groups(mysql={"main": on("hq")})}
-    assert parse(raw).spec.servers["hq"].endpoint == ("mysql.example.org", 3306)
+    raw = {"externalServers": {"hq": external_server("mysql")}, **groups(mysql={"main": provisioned_on("hq")})}
+    assert parse_stack(raw).spec.external_servers["hq"].administrator_endpoint == ("mysql.example.org", 3306)
     raw["servers"]["hq"]["port"] = 3307
-    assert parse(raw).spec.servers["hq"].endpoint == ("mysql.example.org", 3307)
+    assert parse_stack(raw).spec.external_servers["hq"].administrator_endpoint == ("mysql.example.org", 3307)
     raw["servers"]["hq"]["administrator"] |= {"host": "127.0.0.1", "port": 13306}
-    spec = parse(raw).spec.servers["hq"]
-    assert (spec.endpoint, spec.host, spec.service_port) == (("127.0.0.1", 13306), ("mysql.example.org",), 3307)
+    spec = parse_stack(raw).spec.external_servers["hq"]
+    assert (spec.administrator_endpoint, spec.host, spec.service_port) == (
+        ("127.0.0.1", 13306),
+        ("mysql.example.org",),
+        3307,
+    )
 
 
 def test_tls_of_an_administrator_is_verified_unless_something_else_is_said() -> None:
-    raw = {"servers": {"hq": server("mysql")}, **groups(mysql={"main": on("hq")})}
-    assert parse(raw).spec.servers["hq"].tls == "verify-full"
+    raw = {"externalServers": {"hq": external_server("mysql")}, **groups(mysql={"main": provisioned_on("hq")})}
+    assert parse_stack(raw).spec.external_servers["hq"].tls == "verify-full"
 
 
 @pytest.mark.parametrize(
     "host",
-    ["db", "db.example.org", "10.0.0.1", "fd00::1", ["10.0.0.1"], ["10.0.0.1", "10.0.0.2"], ["fd00::1", "fd00::2"], ["db.example.org"]],
+    [
+        "db",
+        "db.example.org",
+        "10.0.0.1",
+        "fd00::1",
+        ["10.0.0.1"],
+        ["10.0.0.1", "10.0.0.2"],
+        ["fd00::1", "fd00::2"],
+        ["db.example.org"],
+    ],
     ids=["short name", "name", "IPv4", "IPv6", "list of one", "list of IPv4", "list of IPv6", "list of one name"],
 )
 def test_a_host_may_be_a_name_an_address_or_a_list_of_addresses(host: Any) -> None:
-    parse(one_group("mysql", {**GIVEN, "host": host}))
+    parse_stack(stack_with_group("mysql", {**EXISTING_SERVER, "host": host}))
 
 
 @pytest.mark.parametrize("cpu", [2, 0.5, "2", "0.5", "500m"])
 def test_processors_may_be_a_number_or_a_quantity(cpu: Any) -> None:
-    parse(one_group("mysql", {"kind": "local", "resources": {"cpu": cpu}}))
+    parse_stack(stack_with_group("mysql", {"kind": "local", "resources": {"cpu": cpu}}))
 
 
 @pytest.mark.parametrize("size", ["512Mi", "1Gi", "1.5Gi", "10G", "1Ti"])
 def test_sizes_are_quantities_with_a_unit(size: str) -> None:
-    parse(one_group("mysql", {"kind": "local", "storage": size, "resources": {"memory": size}}))
+    parse_stack(stack_with_group("mysql", {"kind": "local", "storage": size, "resources": {"memory": size}}))
 
 
 WARNINGS = {
-    "servers": ["servers.mysql-hq.administrator.password", "servers.pg-hq.administrator.password"],
-    "applications": ["applications.shop.databases.mysql.archive.server.password", "applications.shop.databases.rabbitmq.main.server.password"],
+    "externalServers": ["servers.mysql-hq.administrator.password", "servers.pg-hq.administrator.password"],
+    "applications": [
+        "applications.shop.databases.mysql.archive.server.password",
+        "applications.shop.databases.rabbitmq.main.server.password",
+    ],
 }
 
 
-@pytest.mark.parametrize("encrypted", [(), ("servers",), ("applications",), ("applications", "servers")], ids=lambda keys: " and ".join(keys) or "none")
+@pytest.mark.parametrize(
+    "encrypted",
+    [(), ("servers",), ("applications",), ("applications", "externalServers")],
+    ids=lambda keys: " and ".join(keys) or "none",
+)
 def test_a_password_in_plain_text_is_a_warning_with_the_command_that_mends_it(encrypted: tuple[str, ...]) -> None:
     paths = [path for key, found in WARNINGS.items() if key not in encrypted for path in found]
-    told = [warning for warning in parse(VALID, encrypted=encrypted).warnings if "plain text" in warning]
-    assert told == [f"{path}: is in plain text; encrypt it: pulumi config set --secret --path 'database-groups:{path}'" for path in paths]
+    told = [warning for warning in parse_stack(VALID, encrypted=encrypted).warnings if "plain text" in warning]
+    assert told == [
+        f"{path}: is in plain text; encrypt it: pulumi config set --secret --path 'database-groups:{path}'"
+        for path in paths
+    ]
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if "token" in ENGINES[name].given])
+@pytest.mark.parametrize("engine", [name for name in ENGINES if "token" in ENGINES[name].existing_account_keys])
 def test_a_token_in_plain_text_is_a_warning_too(engine: str) -> None:
     path = f"applications.shop.databases.{engine}.main.server.token"
     assert (
         f"{path}: is in plain text; encrypt it: pulumi config set --secret --path 'database-groups:{path}'"
-        in parse(one_group(engine, given_account(engine))).warnings
+        in parse_stack(stack_with_group(engine, existing_account(engine))).warnings
     )
 
 
 @pytest.mark.parametrize("value", [1, 1.5, True, False, "1", "true", "", " x "], ids=repr)
 def test_a_setting_stays_the_number_word_or_truth_that_it_was(value: Any) -> None:
-    (settings,) = group_of(parse(one_group("mysql", {"kind": "local", "settings": {"a": value}}))).spec.server.settings.values()
+    (settings,) = group_of(
+        parse_stack(stack_with_group("mysql", {"kind": "local", "settings": {"a": value}}))
+    ).spec.server.settings.values()
     assert (type(settings), settings) == (type(value), value)
 
 
 def test_a_local_server_in_production_is_a_warning() -> None:
-    told = [warning for warning in parse(VALID, encrypted={"applications", "servers"}).warnings]
+    told = [warning for warning in parse_stack(VALID, encrypted={"applications", "servers"}).warnings]
     reason = "a local server shares the node of its web server and is for development; in production use dedicated or external"
     assert told == [f"applications.shop.databases.redis.{group}.server: {reason}" for group in ("cache", "more")]
 
 
 def test_a_development_stack_gives_no_warning() -> None:
-    assert parse(one_group("mysql")).warnings == ()
+    assert parse_stack(stack_with_group("mysql")).warnings == ()
 
 
 def test_the_configuration_is_read_as_pulumi_hands_it_over() -> None:
     """Maps as JSON, words as they are, what is encrypted by key; what other projects configure is none of ours."""
     found: list[Stack] = []
-    config = {f"database-groups:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in VALID.items()}
-    run(lambda: found.append(load()), config={**config, "kubernetes:context": "c", "other:applications": "5"}, encrypted=("database-groups:servers",))
-    assert found[0].spec == parse(VALID).spec
-    assert {warning.split(":")[0] for warning in found[0].warnings if "plain text" in warning} == set(WARNINGS["applications"])
+    config = {
+        f"database-groups:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in VALID.items()
+    }
+    run_program(
+        lambda: found.append(load_stack()),
+        config={**config, "kubernetes:context": "c", "other:applications": "5"},
+        encrypted=("database-groups:servers",),
+    )
+    assert found[0].spec == parse_stack(VALID).spec
+    assert {warning.split(":")[0] for warning in found[0].warnings if "plain text" in warning} == set(
+        WARNINGS["applications"]
+    )
 
 
 def _load() -> None:
-    load()
+    load_stack()
 
 
 def test_a_bad_configuration_ends_the_program_before_the_first_resource() -> None:
-    with pytest.raises(InvalidStack, match="applications: is missing"):
-        run(_load, config={"database-groups:environment": "production"})
+    with pytest.raises(InvalidStackConfigError, match="applications: is missing"):
+        run_program(_load, config={"database-groups:environment": "production"})
 
 
 def test_the_outputs_of_a_stack_are_names_only() -> None:
-    outputs = parse(VALID).outputs()
-    assert CANARY not in everything(outputs)
+    outputs = parse_stack(VALID).outputs()
+    assert CANARY not in to_json_text(outputs)
     assert outputs["shop"]["namespace"] == "web"
     assert outputs["shop"]["secret"] == "shop-databases"
     assert outputs["shop"]["databases"]["mysql"]["main"] == {
@@ -393,7 +526,7 @@ def test_the_outputs_of_a_stack_are_names_only() -> None:
         "secret": "mysql-main",
         "kind": "dedicated",
         "engine": "mysql",
-        "flavour": "percona",
+        "variant": "percona",
         "version": "8.4",
         "series": "8.4",
         "server": None,
@@ -408,10 +541,12 @@ NAMES = ["a", "mysql", "redis", "mysql-a", "a-mysql", "databases", "mysql-mysql"
 
 def _imaged(databases: dict[str, Any]) -> dict[str, Any]:
     """Groups whose servers have an image, and an account as their engine has it."""
-    spec: dict[str, dict[str, Any]] = {engine: {"server": own(engine)} for engine in SERVED}
+    spec: dict[str, dict[str, Any]] = {engine: {"server": managed_server(engine)} for engine in ENGINES_WITH_SERVER}
     return {
         engine: {
-            name: {"server": given_account(engine)} if group == {"server": GIVEN} and engine in REACHED else {**spec.get(engine, {}), **(group or {})}
+            name: {"server": existing_account(engine)}
+            if group == {"server": EXISTING_SERVER} and engine in NETWORK_ENGINES
+            else {**spec.get(engine, {}), **(group or {})}
             for name, group in found.items()
         }
         for engine, found in databases.items()
@@ -424,7 +559,12 @@ SMALL_STACKS = st.dictionaries(
         {
             "databases": st.dictionaries(
                 st.sampled_from(sorted(ENGINES)),
-                st.dictionaries(st.sampled_from(NAMES), st.sampled_from([None, {"primary": True}, on("hq"), {"server": GIVEN}]), min_size=1, max_size=2),
+                st.dictionaries(
+                    st.sampled_from(NAMES),
+                    st.sampled_from([None, {"primary": True}, provisioned_on("hq"), {"server": EXISTING_SERVER}]),
+                    min_size=1,
+                    max_size=2,
+                ),
                 min_size=1,
                 max_size=3,
             ).map(_imaged)
@@ -438,15 +578,20 @@ SMALL_STACKS = st.dictionaries(
 
 @settings(max_examples=150)
 @given(applications=SMALL_STACKS)
-@example(applications={"a": {"databases": {"mysql": {"b-a": on("hq")}}}, "a-b": {"databases": {"mysql": {"a": on("hq")}}}})
+@example(
+    applications={
+        "a": {"databases": {"mysql": {"b-a": provisioned_on("hq")}}},
+        "a-b": {"databases": {"mysql": {"a": provisioned_on("hq")}}},
+    }
+)
 def test_no_two_things_of_a_good_stack_have_one_name(applications: dict[str, Any]) -> None:
     """Neither for Pulumi (the recorder refuses that) nor in the cluster nor on an external server."""
-    raw = {"servers": {"hq": server("mysql")}, "applications": applications}
+    raw = {"externalServers": {"hq": external_server("mysql")}, "applications": applications}
     try:
-        parse(raw)
-    except InvalidStack:
+        parse_stack(raw)
+    except InvalidStackConfigError:
         return
-    registrations = list(recorded(raw).registrations.values())
+    registrations = list(record_stack(raw).registrations.values())
     objects = [
         (found.inputs["kind"], found.inputs["metadata"].get("namespace"), found.inputs["metadata"]["name"])
         for found in registrations
@@ -463,8 +608,8 @@ def test_an_administrator_whom_the_mysql_provider_would_misread_is_refused() -> 
 
     def parsed(engine: str) -> None:
         server = {"engine": engine, "host": "db.example.org", "administrator": {"username": "a:b", "password": "word"}}
-        parse({"servers": {"hq": server}, "applications": applications})
+        parse_stack({"externalServers": {"hq": server}, "applications": applications})
 
     parsed("postgresql")
-    with pytest.raises(InvalidStack, match=r"servers\.hq: has an administrator with ':' in the user name"):
+    with pytest.raises(InvalidStackConfigError, match=r"servers\.hq: has an administrator with ':' in the user name"):
         parsed("mysql")

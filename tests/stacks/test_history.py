@@ -9,10 +9,10 @@ from typing import Any
 import pulumi
 import pytest
 
-from offline.recorder import Recorder, run
-from stacks.config import parse
-from stacks.history import forbidden, previous, remembered
-from tests.support import APPLICATION, GIVEN, SECRET, on, own, server
+from offline.recorder import Recorder, run_program
+from stacks.config import parse_stack
+from stacks.history import collect_component_outputs, read_previous_state, validate_update
+from tests.support import APPLICATION, EXISTING_SERVER, SECRET, external_server, managed_server, provisioned_on
 
 ROOT = Path(__file__).resolve().parents[2]
 UNPROTECT = "set protect: false there, run pulumi up, and then"
@@ -26,21 +26,29 @@ Edit = Callable[[Stack], Any]
 def stack(**keys: Any) -> Stack:
     """A stack of every kind of server, in production."""
     mysql = {
-        "main": {"server": own("mysql", "dedicated", version="8.4.3")},
-        "spare": {"server": {"kind": "external", "on": "hq"}},
-        "archive": {"server": dict(GIVEN)},
+        "main": {"server": managed_server("mysql", "dedicated", version="8.4.3")},
+        "spare": {"server": {"kind": "external", "provisionOn": "hq"}},
+        "archive": {"server": dict(EXISTING_SERVER)},
     }
     return {
         "environment": "production",
-        "servers": {"hq": server("mysql"), "other": server("mysql", host="other.example.org")},
-        "applications": {"shop": {"databases": {"mysql": mysql, "redis": {"main": {"server": own("redis", "dedicated")}}}}},
+        "externalServers": {
+            "hq": external_server("mysql"),
+            "other": external_server("mysql", host="other.example.org"),
+        },
+        "applications": {
+            "shop": {"databases": {"mysql": mysql, "redis": {"main": {"server": managed_server("redis", "dedicated")}}}}
+        },
         **keys,
     }
 
 
 def outputs(raw: Stack) -> dict[str, Any]:
     """The stack's output as Pulumi keeps it: JSON, without the keys that have no value."""
-    bare = json.loads(json.dumps(parse(raw).outputs()), object_hook=lambda found: {key: value for key, value in found.items() if value is not None})
+    bare = json.loads(
+        json.dumps(parse_stack(raw).outputs()),
+        object_hook=lambda found: {key: value for key, value in found.items() if value is not None},
+    )
     return dict(bare)
 
 
@@ -56,7 +64,7 @@ def mysql(raw: Stack) -> dict[str, Any]:
 
 
 def told(before: Stack, now: Stack) -> list[str]:
-    return [str(problem) for problem in forbidden(outputs(before), parse(now).outputs())]
+    return [str(problem) for problem in validate_update(outputs(before), parse_stack(now).outputs())]
 
 
 def rename_group(raw: Stack) -> None:
@@ -65,7 +73,9 @@ def rename_group(raw: Stack) -> None:
 
 def other_engine(raw: Stack) -> None:
     mysql(raw).pop("spare")
-    raw["applications"]["shop"]["databases"]["postgresql"] = {"spare": {"server": own("postgresql", "dedicated")}}
+    raw["applications"]["shop"]["databases"]["postgresql"] = {
+        "spare": {"server": managed_server("postgresql", "dedicated")}
+    }
 
 
 def rename_application(raw: Stack) -> None:
@@ -77,26 +87,32 @@ REFUSED: list[tuple[str, Edit, list[str]]] = [
     (
         "series",
         lambda raw: mysql(raw)["main"]["server"].update(version="9.7"),
-        [f"{MAIN}.server.version: was created as '8.4', and there is no upgrade in place to '9.7'; keep a version of 8.4, or {MOVE}"],
+        [
+            f"{MAIN}.server.version: was created as '8.4', and there is no upgrade in place to '9.7'; keep a version of 8.4, or {MOVE}"
+        ],
     ),
     (
         "older series",
         lambda raw: mysql(raw)["main"]["server"].update(version="8.0"),
-        [f"{MAIN}.server.version: was created as '8.4', and there is no upgrade in place to '8.0'; keep a version of 8.4, or {MOVE}"],
+        [
+            f"{MAIN}.server.version: was created as '8.4', and there is no upgrade in place to '8.0'; keep a version of 8.4, or {MOVE}"
+        ],
     ),
     (
-        "flavour",
-        lambda raw: mysql(raw)["main"].update(flavour="percona"),
-        [f"{MAIN}.flavour: was created as 'mysql', whose data 'percona' is not given to open; {MOVE}"],
+        "variant",
+        lambda raw: mysql(raw)["main"].update(variant="percona"),
+        [f"{MAIN}.variant: was created as 'mysql', whose data 'percona' is not given to open; {MOVE}"],
     ),
     (
         "kind",
-        lambda raw: mysql(raw)["main"].update(server={"kind": "external", "on": "hq"}),
-        [f"{MAIN}.server.kind: was 'dedicated', and the data would stay there; put it back, or {UNPROTECT} make it 'external'"],
+        lambda raw: mysql(raw)["main"].update(external_server={"kind": "external", "provisionOn": "hq"}),
+        [
+            f"{MAIN}.server.kind: was 'dedicated', and the data would stay there; put it back, or {UNPROTECT} make it 'external'"
+        ],
     ),
     (
         "kind and series",
-        lambda raw: mysql(raw)["main"].update(server=own("mysql", "local", version="9.7")),
+        lambda raw: mysql(raw)["main"].update(external_server=managed_server("mysql", "local", version="9.7")),
         [
             f"{MAIN}.server.version: was created as '8.4', and there is no upgrade in place to '9.7'; keep a version of 8.4, or {MOVE}",
             f"{MAIN}.server.kind: was 'dedicated', and the data would stay there; put it back, or {UNPROTECT} make it 'local'",
@@ -104,16 +120,28 @@ REFUSED: list[tuple[str, Edit, list[str]]] = [
     ),
     (
         "server of the stack",
-        lambda raw: mysql(raw)["spare"].update(on("other")),
-        ["applications.shop.databases.mysql.spare.server.on: was 'hq', and the data would stay there; put it back, or " + UNPROTECT + " change it"],
+        lambda raw: mysql(raw)["spare"].update(provisioned_on("other")),
+        [
+            "applications.shop.databases.mysql.spare.server.on: was 'hq', and the data would stay there; put it back, or "
+            + UNPROTECT
+            + " change it"
+        ],
     ),
     (
         "from the stack's server to a given account",
-        lambda raw: mysql(raw)["spare"].update(server=dict(GIVEN)),
-        ["applications.shop.databases.mysql.spare.server.on: was 'hq', and the data would stay there; put it back, or " + UNPROTECT + " change it"],
+        lambda raw: mysql(raw)["spare"].update(external_server=dict(EXISTING_SERVER)),
+        [
+            "applications.shop.databases.mysql.spare.server.on: was 'hq', and the data would stay there; put it back, or "
+            + UNPROTECT
+            + " change it"
+        ],
     ),
     ("group gone", lambda raw: mysql(raw).pop("main"), [f"{MAIN}: {GONE}, {UNPROTECT} take it away"]),
-    ("given group gone", lambda raw: mysql(raw).pop("archive"), [f"applications.shop.databases.mysql.archive: {GONE}, {UNPROTECT} take it away"]),
+    (
+        "given group gone",
+        lambda raw: mysql(raw).pop("archive"),
+        [f"applications.shop.databases.mysql.archive: {GONE}, {UNPROTECT} take it away"],
+    ),
     ("group renamed", rename_group, [f"{MAIN}: {GONE}, {UNPROTECT} take it away"]),
     ("engine", other_engine, [f"applications.shop.databases.mysql.spare: {GONE}, {UNPROTECT} take it away"]),
     (
@@ -132,7 +160,9 @@ REFUSED: list[tuple[str, Edit, list[str]]] = [
     (
         "namespace",
         lambda raw: raw["applications"]["shop"].update(namespace="store"),
-        ["applications.shop.namespace: was 'shop', and nothing in it can move; put it back, or make another application and move the data"],
+        [
+            "applications.shop.namespace: was 'shop', and nothing in it can move; put it back, or make another application and move the data"
+        ],
     ),
     (
         "another word for the environment does not help at once",
@@ -141,8 +171,10 @@ REFUSED: list[tuple[str, Edit, list[str]]] = [
     ),
     (
         "the word and the deed at once",
-        lambda raw: mysql(raw)["main"].update(protect=False, server={"kind": "external", "on": "hq"}),
-        [f"{MAIN}.server.kind: was 'dedicated', and the data would stay there; put it back, or {UNPROTECT} make it 'external'"],
+        lambda raw: mysql(raw)["main"].update(protect=False, external_server={"kind": "external", "provisionOn": "hq"}),
+        [
+            f"{MAIN}.server.kind: was 'dedicated', and the data would stay there; put it back, or {UNPROTECT} make it 'external'"
+        ],
     ),
 ]
 
@@ -150,13 +182,21 @@ ALLOWED: list[tuple[str, Edit]] = [
     ("nothing", lambda _raw: None),
     ("another release of the series", lambda raw: mysql(raw)["main"]["server"].update(version="8.4.9")),
     ("the series itself", lambda raw: mysql(raw)["main"]["server"].update(version="8.4")),
-    ("a new group", lambda raw: mysql(raw).update(more={"server": own("mysql", "dedicated", version="9.7")})),
+    (
+        "a new group",
+        lambda raw: mysql(raw).update(more={"server": managed_server("mysql", "dedicated", version="9.7")}),
+    ),
     ("another primary", lambda raw: mysql(raw)["spare"].update(primary=True)),
-    ("a rotation", lambda raw: mysql(raw)["main"].update(rotation=1)),
+    ("a rotation", lambda raw: mysql(raw)["main"].update(passwordVersion=1)),
     ("another host of a server", lambda raw: raw["servers"]["hq"].update(host="new.example.org")),
     ("another given account", lambda raw: mysql(raw)["archive"]["server"].update(host="new.example.org")),
     ("protect: false", lambda raw: mysql(raw)["main"].update(protect=False)),
-    ("a new application", lambda raw: raw["applications"].update(blog={"databases": {"redis": {"main": {"server": own("redis", "dedicated")}}}})),
+    (
+        "a new application",
+        lambda raw: raw["applications"].update(
+            blog={"databases": {"redis": {"main": {"server": managed_server("redis", "dedicated")}}}}
+        ),
+    ),
 ]
 
 
@@ -171,12 +211,21 @@ def test_any_other_edit_is_free(edit: Edit) -> None:
 
 
 def test_all_of_them_are_told_at_once() -> None:
-    now = edited(lambda raw: raw["applications"]["shop"]["databases"].update(mysql={"new": {"server": own("mysql", "dedicated")}}))
+    now = edited(
+        lambda raw: raw["applications"]["shop"]["databases"].update(
+            mysql={"new": {"server": managed_server("mysql", "dedicated")}}
+        )
+    )
     assert len(told(stack(), now)) == 3
 
 
 @pytest.mark.parametrize(
-    ("edit", "lines"), [pytest.param(edit, lines, id=name) for name, edit, lines in REFUSED if name not in ("series", "older series", "flavour")]
+    ("edit", "lines"),
+    [
+        pytest.param(edit, lines, id=name)
+        for name, edit, lines in REFUSED
+        if name not in ("series", "older series", "variant")
+    ],
 )
 def test_in_development_only_another_version_is_refused(edit: Edit, lines: list[str]) -> None:
     before, now = stack(environment="development"), edited(edit)
@@ -184,7 +233,9 @@ def test_in_development_only_another_version_is_refused(edit: Edit, lines: list[
     assert told(before, now) == [line for line in lines if "no upgrade in place" in line]
 
 
-@pytest.mark.parametrize("edit", [pytest.param(edit, id=name) for name, edit, _ in REFUSED if name in ("series", "older series", "flavour")])
+@pytest.mark.parametrize(
+    "edit", [pytest.param(edit, id=name) for name, edit, _ in REFUSED if name in ("series", "older series", "variant")]
+)
 @pytest.mark.parametrize("environment", ["development", "production"])
 @pytest.mark.parametrize("protect", [True, False])
 def test_there_is_no_upgrade_in_place_whatever_is_protected(edit: Edit, environment: str, protect: bool) -> None:
@@ -203,7 +254,9 @@ def test_a_group_that_said_protect_false_may_be_taken_away_and_its_neighbours_ma
 
 def test_an_application_that_said_protect_false_may_be_taken_away_with_all_its_groups() -> None:
     before = edited(lambda raw: raw["applications"]["shop"].update(protect=False))
-    now = stack(applications={"blog": {"databases": {"redis": {"main": {"server": own("redis", "dedicated")}}}}})
+    now = stack(
+        applications={"blog": {"databases": {"redis": {"main": {"server": managed_server("redis", "dedicated")}}}}}
+    )
     assert told(before, now) == []
 
 
@@ -220,18 +273,21 @@ def test_outputs_of_an_earlier_version_of_the_program_are_no_obstacle() -> None:
             for key in ("series", "protected", "server"):
                 group.pop(key, None)
     del before["shop"]["protected"]
-    assert list(forbidden(before, {})) == []
-    assert list(forbidden(before, parse(stack()).outputs())) == []
+    assert list(validate_update(before, {})) == []
+    assert list(validate_update(before, parse_stack(stack()).outputs())) == []
 
 
 def whole_program(now: Stack, before: Recorder | None = None) -> Recorder:
     """The program as `pulumi up` runs it, for a stack of which an earlier run left something in the state."""
-    config = {f"database-groups:{key}": json.dumps(value) if isinstance(value, dict) else value for key, value in {**now, "preflight": "none"}.items()}
+    config = {
+        f"database-groups:{key}": json.dumps(value) if isinstance(value, dict) else value
+        for key, value in {**now, "preflight": "none"}.items()
+    }
 
     def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"))
 
-    return run(program, config=config, previous=before.components() if before else {})
+    return run_program(program, config=config, previous=before.component_states() if before else {})
 
 
 def test_the_program_registers_nothing_of_a_stack_that_would_lose_data(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +300,9 @@ def test_the_program_registers_nothing_of_a_stack_that_would_lose_data(monkeypat
         return register(recorder, request)
 
     monkeypatch.setattr(Recorder, "RegisterResource", listen)
-    with pytest.raises(pulumi.RunError, match=r"nothing was changed:\n  applications\.shop\.databases\.mysql\.main: was taken away"):
+    with pytest.raises(
+        pulumi.RunError, match=r"nothing was changed:\n  applications\.shop\.databases\.mysql\.main: was taken away"
+    ):
         whole_program(edited(lambda raw: mysql(raw).pop("main")), before)
     assert set(registered) <= {"pulumi:pulumi:Stack"}
 
@@ -256,18 +314,30 @@ def test_the_program_goes_on_with_a_stack_that_it_knows_or_that_is_new() -> None
 
 def test_what_components_say_of_themselves_is_what_the_stack_was() -> None:
     """So an update that failed or was killed is remembered as far as it came: what it registered, and nothing else."""
-    components = whole_program(stack()).components()
-    assert remembered(components.values()) == {
-        "shop": {**outputs(stack())["shop"], "name": "shop", "databases": named_groups(outputs(stack())["shop"]["databases"])}
+    components = whole_program(stack()).component_states()
+    assert collect_component_outputs(components.values()) == {
+        "shop": {
+            **outputs(stack())["shop"],
+            "name": "shop",
+            "databases": named_groups(outputs(stack())["shop"]["databases"]),
+        }
     }
     killed = {urn: found for urn, found in components.items() if not urn.endswith("shop-mysql-main")}
-    assert set(remembered(killed.values())["shop"]["databases"]["mysql"]) == {"spare", "archive"}
-    assert remembered([{"type": APPLICATION, "outputs": {}}, {"type": APPLICATION}, {"type": SECRET, "outputs": {"name": "x"}}]) == {}
+    assert set(collect_component_outputs(killed.values())["shop"]["databases"]["mysql"]) == {"spare", "archive"}
+    assert (
+        collect_component_outputs(
+            [{"type": APPLICATION, "outputs": {}}, {"type": APPLICATION}, {"type": SECRET, "outputs": {"name": "x"}}]
+        )
+        == {}
+    )
 
 
 def named_groups(databases: dict[str, Any]) -> dict[str, Any]:
     """Groups with the names that their components add."""
-    return {engine: {name: {**group, "application": "shop", "group": name} for name, group in groups.items()} for engine, groups in databases.items()}
+    return {
+        engine: {name: {**group, "application": "shop", "group": name} for name, group in groups.items()}
+        for engine, groups in databases.items()
+    }
 
 
 def test_a_backend_that_is_being_written_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +350,7 @@ def test_a_backend_that_is_being_written_is_read_again(monkeypatch: pytest.Monke
         return type("Answer", (), {"value": {"outputs": {"urn": {"type": APPLICATION, "outputs": {"name": "shop"}}}}})
 
     monkeypatch.setattr("stacks.history.invoke", answer)
-    assert previous() == {"shop": {"name": "shop", "databases": {}}}
+    assert read_previous_state() == {"shop": {"name": "shop", "databases": {}}}
 
 
 def test_a_backend_that_cannot_be_read_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +360,7 @@ def test_a_backend_that_cannot_be_read_changes_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr("stacks.history.PAUSES", (0, 0))
     monkeypatch.setattr("stacks.history.invoke", fail)
     with pytest.raises(pulumi.RunError, match="cannot be read, and nothing was changed: no such bucket"):
-        previous()
+        read_previous_state()
 
 
 def test_an_application_whose_groups_were_given_up_is_still_held_for_its_namespace() -> None:
@@ -299,6 +369,8 @@ def test_an_application_whose_groups_were_given_up_is_still_held_for_its_namespa
             for group in groups.values():
                 group["protect"] = False
 
-    now = stack(applications={"blog": {"databases": {"redis": {"main": {"server": own("redis", "dedicated")}}}}})
+    now = stack(
+        applications={"blog": {"databases": {"redis": {"main": {"server": managed_server("redis", "dedicated")}}}}}
+    )
     (line,) = told(edited(give_up_groups), now)
     assert line.startswith("applications.shop: was taken away or renamed, and with it its namespace; put it back")

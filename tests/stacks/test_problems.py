@@ -7,16 +7,29 @@ from typing import Any
 import pytest
 
 from components.engines import ENGINES
-from stacks.config import parse
-from stacks.problems import InvalidStack, Problem
-from tests.support import CANARY, GIVEN, SERVED, given_account, groups, on, one_group, own, problems, server
+from stacks.config import parse_stack
+from stacks.problems import ConfigIssue, InvalidStackConfigError
+from tests.support import (
+    CANARY,
+    ENGINES_WITH_SERVER,
+    EXISTING_SERVER,
+    config_issues,
+    existing_account,
+    external_server,
+    groups,
+    managed_server,
+    provisioned_on,
+    stack_with_group,
+)
 
 MAIN = "applications.shop.databases.mysql.main"
 RABBIT = "applications.shop.databases.rabbitmq.main"
 FILE = "applications.shop.databases.sqlite.main"
 NAME_RULE = "a name begins with a letter and has lower-case letters, digits and '-' only, such as main or main-2"
 MAP = "must be a map of keys and values"
-LOOPBACK = "is a loopback address, which from a Pod is the Pod itself; give the address that the cluster reaches the server at"
+LOOPBACK = (
+    "is a loopback address, which from a Pod is the Pod itself; give the address that the cluster reaches the server at"
+)
 MALFORMED = "is neither a host name in lower case, such as db.example.org, nor an IP address; a port or a user has a key of its own"
 NO_SLICE = "is an address that Kubernetes admits to no EndpointSlice (unspecified, link-local, multicast, with a zone, or IPv4 written as IPv6)"
 SIZE = "is not a size with its unit, such as 512Mi or 50Gi"
@@ -25,7 +38,7 @@ APPLICATION_KEYS = "createNamespace, databases, namespace, networkPolicy, pods, 
 SERVER_KEYS = "administrator, ca, engine, host, port, tls"
 TAKEN = "takes already"
 RENAME = "give one another name"
-GROUP_KEYS = "flavour, networkPolicy, primary, protect, rotation, server"
+GROUP_KEYS = "variant, networkPolicy, primary, protect, rotation, server"
 EXTERNAL_KEYS = "bucket, ca, database, extensions, host, kind, on, org, password, port, storage, storageClass, tls, token, username, vhost, volume"
 DEDICATED_KEYS = "exclusiveNode, image, init, kind, resources, settings, storage, storageClass, version"
 SCALAR = "must be text, a number, true or false"
@@ -35,23 +48,23 @@ ALL_ENGINES = ", ".join(sorted(ENGINES))
 
 
 def local(**keys: Any) -> dict[str, Any]:
-    return one_group("mysql", {"kind": "local", **keys})
+    return stack_with_group("mysql", {"kind": "local", **keys})
 
 
 def dedicated(**keys: Any) -> dict[str, Any]:
-    return one_group("mysql", {"kind": "dedicated", **keys})
+    return stack_with_group("mysql", {"kind": "dedicated", **keys})
 
 
 def external(**keys: Any) -> dict[str, Any]:
-    return one_group("mysql", {**GIVEN, **keys})
+    return stack_with_group("mysql", {**EXISTING_SERVER, **keys})
 
 
 def with_server(entry: Any, group: Any = None) -> dict[str, Any]:
-    return {"servers": {"hq": entry}, **groups(mysql={"main": group})}
+    return {"externalServers": {"hq": entry}, **groups(mysql={"main": group})}
 
 
 def administrator(**keys: Any) -> dict[str, Any]:
-    return with_server(server("mysql", administrator={"username": "provisioner", "password": CANARY, **keys}))
+    return with_server(external_server("mysql", administrator={"username": "provisioner", "password": CANARY, **keys}))
 
 
 def application(**keys: Any) -> dict[str, Any]:
@@ -59,29 +72,49 @@ def application(**keys: Any) -> dict[str, Any]:
 
 
 def top(**keys: Any) -> dict[str, Any]:
-    return {**one_group("mysql"), **keys}
+    return {**stack_with_group("mysql"), **keys}
 
 
 WRONG_TYPES = [
     ("applications is a list", {"applications": []}, f"applications: {MAP}"),
     ("applications is null", {"applications": None}, f"applications: {MAP}"),
     ("an application is null", {"applications": {"shop": None}}, f"applications.shop: {MAP}"),
-    ("databases is a list", {"applications": {"shop": {"databases": ["mysql"]}}}, f"applications.shop.databases: {MAP}"),
-    ("an engine's groups are a word", {"applications": {"shop": {"databases": {"mysql": "main"}}}}, f"applications.shop.databases.mysql: {MAP}"),
+    (
+        "databases is a list",
+        {"applications": {"shop": {"databases": ["mysql"]}}},
+        f"applications.shop.databases: {MAP}",
+    ),
+    (
+        "an engine's groups are a word",
+        {"applications": {"shop": {"databases": {"mysql": "main"}}}},
+        f"applications.shop.databases.mysql: {MAP}",
+    ),
     ("a group is a word", {"applications": {"shop": {"databases": {"mysql": {"main": "local"}}}}}, f"{MAIN}: {MAP}"),
-    ("a server is a number", one_group("mysql", 5), f"{MAIN}.server: {MAP}"),
-    ("a server is null", one_group("mysql", None), f"{MAIN}.server: {MAP}"),
-    ("a server is a list", one_group("mysql", []), f"{MAIN}.server: {MAP}"),
-    ("primary is a word", one_group("mysql", primary="yes please"), f"{MAIN}.primary: must be true or false"),
-    ("primary is a quoted true", one_group("mysql", primary="true"), f"{MAIN}.primary: must be true or false"),
-    ("primary is a number", one_group("mysql", primary=1), f"{MAIN}.primary: must be true or false"),
-    ("createNamespace is a word", application(createNamespace="no"), "applications.shop.createNamespace: must be true or false"),
+    ("a server is a number", stack_with_group("mysql", 5), f"{MAIN}.server: {MAP}"),
+    ("a server is null", stack_with_group("mysql", None), f"{MAIN}.server: {MAP}"),
+    ("a server is a list", stack_with_group("mysql", []), f"{MAIN}.server: {MAP}"),
+    ("primary is a word", stack_with_group("mysql", primary="yes please"), f"{MAIN}.primary: must be true or false"),
+    ("primary is a quoted true", stack_with_group("mysql", primary="true"), f"{MAIN}.primary: must be true or false"),
+    ("primary is a number", stack_with_group("mysql", primary=1), f"{MAIN}.primary: must be true or false"),
+    (
+        "createNamespace is a word",
+        application(createNamespace="no"),
+        "applications.shop.createNamespace: must be true or false",
+    ),
     ("exclusiveNode is a number", dedicated(exclusiveNode=0), f"{MAIN}.server.exclusiveNode: must be true or false"),
-    ("rotation is true", one_group("mysql", rotation=True), f"{MAIN}.rotation: must be a whole number"),
-    ("rotation is half", one_group("mysql", rotation=1.5), f"{MAIN}.rotation: must be a whole number"),
-    ("rotation is negative", one_group("mysql", rotation=-1), f"{MAIN}.rotation: is out of range: at least 0"),
-    ("flavour is a number", one_group("mysql", flavour=5), f'{MAIN}.flavour: must be text: put it in quotes, "5"'),
-    ("flavour is empty", one_group("mysql", flavour=""), f"{MAIN}.flavour: must not be empty"),
+    ("rotation is true", stack_with_group("mysql", passwordVersion=True), f"{MAIN}.rotation: must be a whole number"),
+    ("rotation is half", stack_with_group("mysql", passwordVersion=1.5), f"{MAIN}.rotation: must be a whole number"),
+    (
+        "rotation is negative",
+        stack_with_group("mysql", passwordVersion=-1),
+        f"{MAIN}.rotation: is out of range: at least 0",
+    ),
+    (
+        "variant is a number",
+        stack_with_group("mysql", variant=5),
+        f'{MAIN}.variant: must be text: put it in quotes, "5"',
+    ),
+    ("variant is empty", stack_with_group("mysql", variant=""), f"{MAIN}.variant: must not be empty"),
     ("version is a number", local(version=8.4), f'{MAIN}.server.version: must be text: put it in quotes, "8.4"'),
     ("version is a list", local(version=["8.4"]), f"{MAIN}.server.version: must be text"),
     ("near is a list", local(near=["web"]), f"{MAIN}.server.near: {MAP}"),
@@ -89,32 +122,88 @@ WRONG_TYPES = [
     ("resources is a word", local(resources="2"), f"{MAIN}.server.resources: {MAP}"),
     ("servers is a list", top(servers=[]), f"servers: {MAP}"),
     ("a server of the stack is null", with_server(None), f"servers.hq: {MAP}"),
-    ("administrator is a word", with_server(server("mysql", administrator=CANARY)), f"servers.hq.administrator: {MAP}"),
+    (
+        "administrator is a word",
+        with_server(external_server("mysql", administrator=CANARY)),
+        f"servers.hq.administrator: {MAP}",
+    ),
     ("a password is a number", external(password=12345), f"{MAIN}.server.password: must be text: put it in quotes"),
     ("a password is a map", external(password={"value": CANARY}), f"{MAIN}.server.password: must be text"),
     ("a password is a list", external(password=[CANARY]), f"{MAIN}.server.password: must be text"),
-    ("an administrator's password is a number", administrator(password=12345), "servers.hq.administrator.password: must be text: put it in quotes"),
+    (
+        "an administrator's password is a number",
+        administrator(password=12345),
+        "servers.hq.administrator.password: must be text: put it in quotes",
+    ),
     ("tolerations is a map", top(databaseNodes={"tolerations": {}}), "databaseNodes.tolerations: must be a list"),
     ("a toleration is a word", top(databaseNodes={"tolerations": ["x"]}), f"databaseNodes.tolerations[0]: {MAP}"),
     ("environment is a number", top(environment=5), "environment: '5' is none of development, production"),
 ]
 
 UNKNOWN = [
-    ("near miss at the top", {"application": {}, **one_group("mysql")}, "application: is not a known key; did you mean 'applications'?"),
-    ("far from all at the top", top(zzz=1), "zzz: is not a known key; known keys: applications, databaseNodes, environment, preflight, servers"),
-    ("of an application", application(zzz=[]), f"applications.shop.zzz: is not a known key; known keys: {APPLICATION_KEYS}"),
-    ("near miss in an application", application(nameSpace="x"), "applications.shop.nameSpace: is not a known key; did you mean 'namespace'?"),
-    ("snake case", application(create_namespace=True), "applications.shop.create_namespace: is not a known key; did you mean 'createNamespace'?"),
-    ("near miss in a group", one_group("mysql", primry=True), f"{MAIN}.primry: is not a known key; did you mean 'primary'?"),
-    ("of a group", one_group("mysql", zzz=1), f"{MAIN}.zzz: is not a known key; known keys: {GROUP_KEYS}"),
+    (
+        "near miss at the top",
+        {"application": {}, **stack_with_group("mysql")},
+        "application: is not a known key; did you mean 'applications'?",
+    ),
+    (
+        "far from all at the top",
+        top(zzz=1),
+        "zzz: is not a known key; known keys: applications, databaseNodes, environment, preflight, servers",
+    ),
+    (
+        "of an application",
+        application(zzz=[]),
+        f"applications.shop.zzz: is not a known key; known keys: {APPLICATION_KEYS}",
+    ),
+    (
+        "near miss in an application",
+        application(nameSpace="x"),
+        "applications.shop.nameSpace: is not a known key; did you mean 'namespace'?",
+    ),
+    (
+        "snake case",
+        application(create_namespace=True),
+        "applications.shop.create_namespace: is not a known key; did you mean 'createNamespace'?",
+    ),
+    (
+        "near miss in a group",
+        stack_with_group("mysql", primry=True),
+        f"{MAIN}.primry: is not a known key; did you mean 'primary'?",
+    ),
+    ("of a group", stack_with_group("mysql", zzz=1), f"{MAIN}.zzz: is not a known key; known keys: {GROUP_KEYS}"),
     ("replicas", dedicated(replicas=3), f"{MAIN}.server.replicas: is not a known key; known keys: {DEDICATED_KEYS}"),
-    ("near miss in a server", dedicated(exclusivenode=True), f"{MAIN}.server.exclusivenode: is not a known key; did you mean 'exclusiveNode'?"),
-    ("near miss in an external server", external(user="x"), f"{MAIN}.server.user: is not a known key; did you mean 'username'?"),
+    (
+        "near miss in a server",
+        dedicated(exclusivenode=True),
+        f"{MAIN}.server.exclusivenode: is not a known key; did you mean 'exclusiveNode'?",
+    ),
+    (
+        "near miss in an external server",
+        external(user="x"),
+        f"{MAIN}.server.user: is not a known key; did you mean 'username'?",
+    ),
     ("of an external server", external(zzz=1), f"{MAIN}.server.zzz: is not a known key; known keys: {EXTERNAL_KEYS}"),
-    ("near miss in resources", local(resources={"memry": "1Gi"}), f"{MAIN}.server.resources.memry: is not a known key; did you mean 'memory'?"),
-    ("near miss in a server of the stack", with_server({**server("mysql"), "hosts": "x"}), "servers.hq.hosts: is not a known key; did you mean 'host'?"),
-    ("of a server of the stack", with_server({**server("mysql"), "x": 1}), f"servers.hq.x: is not a known key; known keys: {SERVER_KEYS}"),
-    ("of an administrator", administrator(passwd=CANARY), "servers.hq.administrator.passwd: is not a known key; did you mean 'password'?"),
+    (
+        "near miss in resources",
+        local(resources={"memry": "1Gi"}),
+        f"{MAIN}.server.resources.memry: is not a known key; did you mean 'memory'?",
+    ),
+    (
+        "near miss in a server of the stack",
+        with_server({**external_server("mysql"), "hosts": "x"}),
+        "servers.hq.hosts: is not a known key; did you mean 'host'?",
+    ),
+    (
+        "of a server of the stack",
+        with_server({**external_server("mysql"), "x": 1}),
+        f"servers.hq.x: is not a known key; known keys: {SERVER_KEYS}",
+    ),
+    (
+        "of an administrator",
+        administrator(passwd=CANARY),
+        "servers.hq.administrator.passwd: is not a known key; did you mean 'password'?",
+    ),
     (
         "of a toleration",
         top(databaseNodes={"tolerations": [{"key": "a", "efect": "NoExecute"}]}),
@@ -125,7 +214,11 @@ UNKNOWN = [
         top(**{"[key]": 1}),
         "'[key]': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers",
     ),
-    ("that is no word", top(**{"a b\n": 1}), "'a b\\n': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers"),
+    (
+        "that is no word",
+        top(**{"a b\n": 1}),
+        "'a b\\n': is not a known key; known keys: applications, databaseNodes, environment, preflight, servers",
+    ),
 ]
 
 
@@ -137,19 +230,35 @@ WEB = {"kind": "Deployment", "name": "web"}
 WORKLOAD = "applications.shop.workloads[0]"
 KUBERNETES_NAME = "is not a name as Kubernetes has it: lower-case letters, digits and '-', and for workloads '.'"
 WORKLOADS = [
-    ("a kind", workloads({"kind": "Job", "name": "web"}), f"{WORKLOAD}.kind: 'Job' is none of DaemonSet, Deployment, StatefulSet"),
+    (
+        "a kind",
+        workloads({"kind": "Job", "name": "web"}),
+        f"{WORKLOAD}.kind: 'Job' is none of DaemonSet, Deployment, StatefulSet",
+    ),
     ("no kind", workloads({"name": "web"}), f"{WORKLOAD}.kind: is missing"),
     ("no name", workloads({"kind": "Deployment"}), f"{WORKLOAD}.name: is missing"),
     ("a name", workloads({**WEB, "name": "Web"}), f"{WORKLOAD}.name: 'Web' {KUBERNETES_NAME}"),
-    ("a container's name", workloads({**WEB, "container": "a.b"}), f"{WORKLOAD}.container[0]: 'a.b' {KUBERNETES_NAME}"),
-    ("a container twice", workloads({**WEB, "container": ["a", "a"]}), f"{WORKLOAD}.container: names a container twice"),
-    ("no container", workloads({**WEB, "container": []}), f"{WORKLOAD}.container: must not be empty"),
+    (
+        "a container's name",
+        workloads({**WEB, "containers": "a.b"}),
+        f"{WORKLOAD}.container[0]: 'a.b' {KUBERNETES_NAME}",
+    ),
+    (
+        "a container twice",
+        workloads({**WEB, "containers": ["a", "a"]}),
+        f"{WORKLOAD}.container: names a container twice",
+    ),
+    ("no container", workloads({**WEB, "containers": []}), f"{WORKLOAD}.container: must not be empty"),
     ("a wait", workloads({**WEB, "rolloutSeconds": "5m"}), f"{WORKLOAD}.rolloutSeconds: must be a whole number"),
-    ("near miss", workloads({**WEB, "containers": "web"}), f"{WORKLOAD}.containers: is not a known key; did you mean 'container'?"),
+    (
+        "near miss",
+        workloads({**WEB, "containers": "web"}),
+        f"{WORKLOAD}.containers: is not a known key; did you mean 'container'?",
+    ),
     ("a map", application(workloads={"web": WEB}), "applications.shop.workloads: must be a list"),
     (
         "twice",
-        workloads(WEB, {**WEB, "container": "a"}),
+        workloads(WEB, {**WEB, "containers": "a"}),
         f"applications.shop.workloads[1]: takes the Deployment 'web', which {WORKLOAD} takes already; name each workload once, with all its containers",
     ),
 ]
@@ -163,12 +272,12 @@ def test_two_applications_cannot_have_one_workload() -> None:
             "b": {**shared, "databases": {"mysql": {"x": None, "y": None}}},
         }
     }
-    assert problems(raw) == [
+    assert config_issues(raw) == [
         "applications.b.workloads[0]: takes the Deployment 'web', which applications.a.workloads[0] takes already;"
         " name each workload once, with all its containers"
     ]
     raw["applications"]["b"]["workloads"] = [{**WEB, "kind": "DaemonSet"}]
-    assert problems(raw) == []
+    assert config_issues(raw) == []
 
 
 def test_two_patches_never_have_one_pulumi_name() -> None:
@@ -179,43 +288,71 @@ def test_two_patches_never_have_one_pulumi_name() -> None:
             "a-deployment-b": {"workloads": [{"kind": "Deployment", "name": "c"}], **databases},
         }
     }
-    assert problems(raw) == [
+    assert config_issues(raw) == [
         "applications.a-deployment-b: takes the Pulumi name 'a-deployment-b-deployment-c' with its Deployment 'c', which applications.a takes already;"
         " give one another name"
     ]
 
 
 CHOICES = [
-    ("engine", one_group("mysq"), f"applications.shop.databases.mysq: 'mysq' is none of {ALL_ENGINES}"),
-    ("kind", one_group("mysql", {"kind": "remote"}), f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local"),
-    ("kind in its short form", one_group("mysql", "remote"), f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local"),
-    ("no kind", one_group("mysql", {"storage": "1Gi"}), f"{MAIN}.server.kind: is missing: one of dedicated, external, local"),
-    ("flavour", one_group("mysql", flavour="mariadb"), f"{MAIN}.flavour: 'mariadb' is none of mysql, percona"),
-    ("flavour of another engine", one_group("mysql", flavour="valkey"), f"{MAIN}.flavour: 'valkey' is none of mysql, percona"),
+    ("engine", stack_with_group("mysq"), f"applications.shop.databases.mysq: 'mysq' is none of {ALL_ENGINES}"),
+    (
+        "kind",
+        stack_with_group("mysql", {"kind": "remote"}),
+        f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local",
+    ),
+    (
+        "kind in its short form",
+        stack_with_group("mysql", "remote"),
+        f"{MAIN}.server.kind: 'remote' is none of dedicated, external, local",
+    ),
+    (
+        "no kind",
+        stack_with_group("mysql", {"storage": "1Gi"}),
+        f"{MAIN}.server.kind: is missing: one of dedicated, external, local",
+    ),
+    ("variant", stack_with_group("mysql", variant="mariadb"), f"{MAIN}.variant: 'mariadb' is none of mysql, percona"),
+    (
+        "variant of another engine",
+        stack_with_group("mysql", variant="valkey"),
+        f"{MAIN}.variant: 'valkey' is none of mysql, percona",
+    ),
     ("environment", top(environment="prod"), "environment: 'prod' is none of development, production"),
-    ("tls", with_server(server("mysql", tls="on")), "servers.hq.tls: 'on' is none of disable, require, verify-full"),
+    (
+        "tls",
+        with_server(external_server("mysql", tls="on")),
+        "servers.hq.tls: 'on' is none of disable, require, verify-full",
+    ),
     (
         "engine of a server",
-        with_server(server("redis")),
+        with_server(external_server("redis")),
         "servers.hq.engine: 'redis' is none of mysql, postgresql, the engines on whose servers databases can be made",
     ),
-    ("version of no series", local(version="5.7"), f"{MAIN}.server.version: '5.7' is of none of the series of mysql: 8.0, 8.4, 9.7"),
     (
-        "version of another flavour",
-        one_group("mysql", {"kind": "local", "version": "9.7"}, flavour="percona"),
+        "version of no series",
+        local(version="5.7"),
+        f"{MAIN}.server.version: '5.7' is of none of the series of mysql: 8.0, 8.4, 9.7",
+    ),
+    (
+        "version of another variant",
+        stack_with_group("mysql", {"kind": "local", "version": "9.7"}, variant="percona"),
         f"{MAIN}.server.version: '9.7' is of none of the series of percona: 8.0, 8.4",
     ),
-    ("version with a suffix", local(version="8.4-debian"), f"{MAIN}.server.version: '8.4-debian' is of none of the series of mysql: 8.0, 8.4, 9.7"),
+    (
+        "version with a suffix",
+        local(version="8.4-debian"),
+        f"{MAIN}.server.version: '8.4-debian' is of none of the series of mysql: 8.0, 8.4, 9.7",
+    ),
     *(
         (
-            f"version without an image of {flavour.name}",
-            one_group(engine, own(engine, version=flavour.series[0])),
-            f"applications.shop.databases.{engine}.main.server.version: '{flavour.series[0]}' is no whole release, such as {flavour.version}, "
+            f"version without an image of {variant.name}",
+            stack_with_group(engine, managed_server(engine, version=variant.supported_series[0])),
+            f"applications.shop.databases.{engine}.main.server.version: '{variant.supported_series[0]}' is no whole release, such as {variant.default_version}, "
             "and there are images of no others",
         )
-        for engine in SERVED
-        for flavour in ENGINES[engine].flavours[:1]
-        if flavour.series[0].count(".") + 1 < flavour.numbers
+        for engine in ENGINES_WITH_SERVER
+        for variant in ENGINES[engine].variants[:1]
+        if variant.supported_series[0].count(".") + 1 < variant.min_version_parts
     ),
     (
         "effect of a taint",
@@ -244,12 +381,32 @@ MISSING = [
     ("any application", {"applications": {}}, "applications: must not be empty"),
     ("databases", {"applications": {"shop": {}}}, "applications.shop.databases: is missing"),
     ("any database", {"applications": {"shop": {"databases": {}}}}, "applications.shop.databases: must not be empty"),
-    ("any group", {"applications": {"shop": {"databases": {"mysql": {}}}}}, "applications.shop.databases.mysql: must not be empty"),
+    (
+        "any group",
+        {"applications": {"shop": {"databases": {"mysql": {}}}}},
+        "applications.shop.databases.mysql: must not be empty",
+    ),
     ("administrator", with_server({"engine": "mysql", "host": "db"}), "servers.hq.administrator: is missing"),
-    ("an administrator's password", with_server(server("mysql", administrator={"username": "u"})), "servers.hq.administrator.password: is missing"),
-    ("an administrator's name", with_server(server("mysql", administrator={"password": CANARY})), "servers.hq.administrator.username: is missing"),
-    ("the engine of a server", with_server({"host": "db", "administrator": {"username": "u", "password": CANARY}}), "servers.hq.engine: is missing"),
-    ("the host of a server", with_server({"engine": "mysql", "administrator": {"username": "u", "password": CANARY}}), "servers.hq.host: is missing"),
+    (
+        "an administrator's password",
+        with_server(external_server("mysql", administrator={"username": "u"})),
+        "servers.hq.administrator.password: is missing",
+    ),
+    (
+        "an administrator's name",
+        with_server(external_server("mysql", administrator={"password": CANARY})),
+        "servers.hq.administrator.username: is missing",
+    ),
+    (
+        "the engine of a server",
+        with_server({"host": "db", "administrator": {"username": "u", "password": CANARY}}),
+        "servers.hq.engine: is missing",
+    ),
+    (
+        "the host of a server",
+        with_server({"engine": "mysql", "administrator": {"username": "u", "password": CANARY}}),
+        "servers.hq.host: is missing",
+    ),
 ]
 
 PORTS = [
@@ -292,9 +449,21 @@ HOSTS = [
     ("number in a list", [5], 'host[0]: must be text: put it in quotes, "5"'),
     ("empty list", [], "host: must not be empty"),
     ("number", 5, "host: must be a list"),
-    ("two names", ["a.example.org", "b.example.org"], "host: must be one host name, or a list of IP addresses: a Service follows only one name"),
-    ("a name and an address", ["a.example.org", "10.0.0.1"], "host: must be one host name, or a list of IP addresses: a Service follows only one name"),
-    ("both families", ["10.0.0.1", "fd00::1"], "host: mixes IPv4 and IPv6 addresses, which need an EndpointSlice each; give those of one family"),
+    (
+        "two names",
+        ["a.example.org", "b.example.org"],
+        "host: must be one host name, or a list of IP addresses: a Service follows only one name",
+    ),
+    (
+        "a name and an address",
+        ["a.example.org", "10.0.0.1"],
+        "host: must be one host name, or a list of IP addresses: a Service follows only one name",
+    ),
+    (
+        "both families",
+        ["10.0.0.1", "fd00::1"],
+        "host: mixes IPv4 and IPv6 addresses, which need an EndpointSlice each; give those of one family",
+    ),
     ("twice", ["10.0.0.1", "10.0.0.1"], "host: names an address twice"),
     ("twice in two ways", ["fd00::1", "fd00:0::1"], "host: names an address twice"),
 ]
@@ -314,47 +483,47 @@ QUANTITIES = [
 ACCOUNTS = [
     (
         "neither on nor host",
-        one_group("mysql", {"kind": "external"}),
+        stack_with_group("mysql", {"kind": "external"}),
         f"{MAIN}.server: needs 'on' (one of the stack's servers, to make a database there) or 'host' (where a database exists already), and has neither",
     ),
     (
         "on and host",
-        one_group("mysql", {"kind": "external", "on": "hq", "host": "db"}),
+        stack_with_group("mysql", {"kind": "external", "provisionOn": "hq", "host": "db"}),
         f"{MAIN}.server: needs 'on' (one of the stack's servers, to make a database there) or 'host' (where a database exists already), and has both",
     ),
     (
         "on and an account",
-        one_group("mysql", {"kind": "external", "on": "hq", "username": "u", "password": CANARY}),
+        stack_with_group("mysql", {"kind": "external", "provisionOn": "hq", "username": "u", "password": CANARY}),
         f"{MAIN}.server: has 'password' beside 'on'; on one of the stack's servers these are the program's or the server's",
     ),
     (
         "a user without a password",
-        one_group("mysql", {"kind": "external", "host": "db", "username": "u"}),
+        stack_with_group("mysql", {"kind": "external", "host": "db", "username": "u"}),
         f"{MAIN}.server: has a 'username' without a 'password'",
     ),
     (
         "a password without a user",
-        one_group("mysql", {"kind": "external", "host": "db", "database": "d", "password": CANARY}),
+        stack_with_group("mysql", {"kind": "external", "host": "db", "database": "d", "password": CANARY}),
         f"{MAIN}.server: lacks 'username', without which mysql cannot be used; or name one of the stack's servers with 'on'",
     ),
     (
         "no account",
-        one_group("mysql", {"kind": "external", "host": "db", "database": "d"}),
+        stack_with_group("mysql", {"kind": "external", "host": "db", "database": "d"}),
         f"{MAIN}.server: lacks 'password', 'username', without which mysql cannot be used; or name one of the stack's servers with 'on'",
     ),
     (
         "no database",
-        one_group("mysql", {"kind": "external", "host": "db", "username": "u", "password": CANARY}),
+        stack_with_group("mysql", {"kind": "external", "host": "db", "username": "u", "password": CANARY}),
         f"{MAIN}.server: lacks 'database', without which mysql cannot be used; or name one of the stack's servers with 'on'",
     ),
     (
         "no account where none is made",
-        one_group("rabbitmq", {"kind": "external", "host": "db"}),
+        stack_with_group("rabbitmq", {"kind": "external", "host": "db"}),
         f"{RABBIT}.server: lacks 'password', 'username', without which rabbitmq cannot be used",
     ),
     (
         "another engine's key",
-        one_group("rabbitmq", given_account("rabbitmq", database="d")),
+        stack_with_group("rabbitmq", existing_account("rabbitmq", database="d")),
         f"{RABBIT}.server.database: has no meaning for rabbitmq; it takes password, username, vhost",
     ),
     (
@@ -385,7 +554,12 @@ ACCOUNTS = [
     ),
     (
         "on and a volume",
-        {"servers": {"hq": server("mysql")}, **groups(mysql={"main": {"server": {**on("hq")["server"], "storageClass": "x", "storage": "1Gi"}}})},
+        {
+            "externalServers": {"hq": external_server("mysql")},
+            **groups(
+                mysql={"main": {"server": {**provisioned_on("hq")["server"], "storageClass": "x", "storage": "1Gi"}}}
+            ),
+        },
         f"{MAIN}.server: has 'storage', 'storageClass' beside 'on'; on one of the stack's servers these are the program's or the server's",
     ),
     ("an empty password", external(password=""), f"{MAIN}.server.password: must not be empty"),
@@ -396,27 +570,55 @@ ACCOUNTS = [
     ),
     (
         "a rotation of a given password",
-        one_group("mysql", GIVEN, rotation=1),
+        stack_with_group("mysql", EXISTING_SERVER, passwordVersion=1),
         f"{MAIN}.rotation: has no effect: the password of this group is not made by the program",
     ),
     (
         "a server that is not there",
-        one_group("mysql", {"kind": "external", "on": "hq"}),
+        stack_with_group("mysql", {"kind": "external", "provisionOn": "hq"}),
         f"{MAIN}.server.on: 'hq' is none of the stack's servers: there are none",
     ),
-    ("a server of another name", with_server(server("mysql"), on("qh")), f"{MAIN}.server.on: 'qh' is none of the stack's servers: hq"),
-    ("a server of another engine", with_server(server("postgresql"), on("hq")), f"{MAIN}.server.on: 'hq' is a server of postgresql, and the group is of mysql"),
-    ("a server of no name", with_server(server("mysql"), on("HQ")), f"{MAIN}.server.on: 'HQ' is not a name: {NAME_RULE}"),
+    (
+        "a server of another name",
+        with_server(external_server("mysql"), provisioned_on("qh")),
+        f"{MAIN}.server.on: 'qh' is none of the stack's servers: hq",
+    ),
+    (
+        "a server of another engine",
+        with_server(external_server("postgresql"), provisioned_on("hq")),
+        f"{MAIN}.server.on: 'hq' is a server of postgresql, and the group is of mysql",
+    ),
+    (
+        "a server of no name",
+        with_server(external_server("mysql"), provisioned_on("HQ")),
+        f"{MAIN}.server.on: 'HQ' is not a name: {NAME_RULE}",
+    ),
 ]
 
 SETTINGS = [
     ("a list", local(settings={"a": [1]}), f"{MAIN}.server.settings.a: {SCALAR}"),
     ("a map", local(settings={"a": {"b": "c"}}), f"{MAIN}.server.settings.a: {SCALAR}"),
     ("nothing", local(settings={"a": None}), f"{MAIN}.server.settings.a: {SCALAR}"),
-    ("a line break", local(settings={"a": "b\nbind_address = *"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
-    ("a carriage return", local(settings={"a": "b\rc"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
-    ("a zero", local(settings={"a": "b\0"}), f"{MAIN}.server.settings.a: holds a control character, such as a line break"),
-    ("without end", local(settings={"a": "b" * 4097}), f"{MAIN}.server.settings.a: is too long: at most 4096 characters"),
+    (
+        "a line break",
+        local(settings={"a": "b\nbind_address = *"}),
+        f"{MAIN}.server.settings.a: holds a control character, such as a line break",
+    ),
+    (
+        "a carriage return",
+        local(settings={"a": "b\rc"}),
+        f"{MAIN}.server.settings.a: holds a control character, such as a line break",
+    ),
+    (
+        "a zero",
+        local(settings={"a": "b\0"}),
+        f"{MAIN}.server.settings.a: holds a control character, such as a line break",
+    ),
+    (
+        "without end",
+        local(settings={"a": "b" * 4097}),
+        f"{MAIN}.server.settings.a: is too long: at most 4096 characters",
+    ),
     ("no number", local(settings={"a": float("inf")}), f"{MAIN}.server.settings.a: 'inf' is no number"),
     ("a name with a space", local(settings={"a b": 1}), f"{MAIN}.server.settings.'a b': {SETTING_RULE}"),
     ("a name with a line break", local(settings={"a\nb": 1}), f"{MAIN}.server.settings.'a\\nb': {SETTING_RULE}"),
@@ -425,60 +627,110 @@ SETTINGS = [
     ("an inclusion", local(settings={"!include": "/f"}), f"{MAIN}.server.settings.'!include': {SETTING_RULE}"),
     ("a word", local(settings="a=b"), f"{MAIN}.server.settings: {MAP}"),
     ("owned", local(settings={"bind_address": "*"}), f"{MAIN}.server.settings.bind_address: {OWNED}"),
-    ("owned, in another spelling", dedicated(settings={"loose-Bind-Address": "*"}), f"{MAIN}.server.settings.loose-Bind-Address: {OWNED}"),
+    (
+        "owned, in another spelling",
+        dedicated(settings={"loose-Bind-Address": "*"}),
+        f"{MAIN}.server.settings.loose-Bind-Address: {OWNED}",
+    ),
     (
         "below an owned one",
-        one_group("rabbitmq", {"kind": "local", "settings": {"listeners.tcp.other": 5673}}),
+        stack_with_group("rabbitmq", {"kind": "local", "settings": {"listeners.tcp.other": 5673}}),
         f"{RABBIT}.server.settings.listeners.tcp.other: {OWNED}",
     ),
-    ("of a file", one_group("sqlite", {"kind": "local", "settings": {"a": 1}}), f"{FILE}.server.settings: has no effect: sqlite is a file and has no server"),
+    (
+        "of a file",
+        stack_with_group("sqlite", {"kind": "local", "settings": {"a": 1}}),
+        f"{FILE}.server.settings: has no effect: sqlite is a file and has no server",
+    ),
     ("init that is empty", local(init=""), f"{MAIN}.server.init: must not be empty"),
     ("init that is a list", local(init=["SELECT 1"]), f"{MAIN}.server.init: must be text"),
     (
         "init where there is no way",
-        one_group("rabbitmq", {"kind": "local", "init": "x"}),
+        stack_with_group("rabbitmq", {"kind": "local", "initScript": "x"}),
         f"{RABBIT}.server.init: has no effect: the image of rabbitmq has no way to run anything once",
     ),
     (
-        "init of a flavour where there is no way",
-        one_group("redis", {"kind": "dedicated", "init": "x"}, flavour="valkey"),
+        "init of a variant where there is no way",
+        stack_with_group("redis", {"kind": "dedicated", "initScript": "x"}, variant="valkey"),
         "applications.shop.databases.redis.main.server.init: has no effect: the image of valkey has no way to run anything once",
     ),
 ]
 
 FILES = [
     *(
-        (f"{key} of a file", one_group("sqlite", {"kind": "local", key: value}), f"{FILE}.server.{key}: has no effect: sqlite is a file and has no server")
-        for key, value in {"version": "3", "image": "i", "init": "x", "resources": {"cpu": 1}, "near": {"app": "web"}}.items()
+        (
+            f"{key} of a file",
+            stack_with_group("sqlite", {"kind": "local", key: value}),
+            f"{FILE}.server.{key}: has no effect: sqlite is a file and has no server",
+        )
+        for key, value in {
+            "version": "3",
+            "image": "i",
+            "initScript": "x",
+            "resources": {"cpu": 1},
+            "near": {"app": "web"},
+        }.items()
     ),
-    ("dedicated", one_group("sqlite", "dedicated"), f"{FILE}.server.kind: 'dedicated' is for servers: sqlite is a file, and can only be local"),
+    (
+        "dedicated",
+        stack_with_group("sqlite", "dedicated"),
+        f"{FILE}.server.kind: 'dedicated' is for servers: sqlite is a file, and can only be local",
+    ),
     (
         "external",
-        one_group("sqlite", {"kind": "external", "host": "db"}),
+        stack_with_group("sqlite", {"kind": "external", "host": "db"}),
         f"{FILE}.server.kind: 'external' is for servers: sqlite is a file, and can only be local",
     ),
     (
         "external on a server",
-        {"servers": {"hq": server("mysql")}, **groups(sqlite={"main": on("hq")})},
+        {"externalServers": {"hq": external_server("mysql")}, **groups(sqlite={"main": provisioned_on("hq")})},
         f"{FILE}.server.on: 'hq' is a server of mysql, and the group is of sqlite",
     ),
     (
         "production",
-        top(environment="production", **one_group("sqlite")),
+        top(environment="production", **stack_with_group("sqlite")),
         f"{FILE}.server: is a file beside one Pod: sqlite is for development only; in production use an engine with a server",
     ),
-    ("rotation", one_group("sqlite", rotation=1), f"{FILE}.rotation: has no effect: the password of this group is not made by the program"),
+    (
+        "rotation",
+        stack_with_group("sqlite", passwordVersion=1),
+        f"{FILE}.rotation: has no effect: the password of this group is not made by the program",
+    ),
 ]
 
 LONG = "a" * 60
 NAMES = [
-    ("upper case", {"applications": {"Shop": {"databases": {"mysql": {"main": None}}}}}, f"applications.Shop: 'Shop' is not a name: {NAME_RULE}"),
-    ("digit first", one_group("mysql", group="2nd"), f"applications.shop.databases.mysql.2nd: '2nd' is not a name: {NAME_RULE}"),
-    ("hyphen last", one_group("mysql", group="main-"), f"applications.shop.databases.mysql.main-: 'main-' is not a name: {NAME_RULE}"),
-    ("underscore", one_group("mysql", group="a_b"), f"applications.shop.databases.mysql.a_b: 'a_b' is not a name: {NAME_RULE}"),
+    (
+        "upper case",
+        {"applications": {"Shop": {"databases": {"mysql": {"main": None}}}}},
+        f"applications.Shop: 'Shop' is not a name: {NAME_RULE}",
+    ),
+    (
+        "digit first",
+        stack_with_group("mysql", group="2nd"),
+        f"applications.shop.databases.mysql.2nd: '2nd' is not a name: {NAME_RULE}",
+    ),
+    (
+        "hyphen last",
+        stack_with_group("mysql", group="main-"),
+        f"applications.shop.databases.mysql.main-: 'main-' is not a name: {NAME_RULE}",
+    ),
+    (
+        "underscore",
+        stack_with_group("mysql", group="a_b"),
+        f"applications.shop.databases.mysql.a_b: 'a_b' is not a name: {NAME_RULE}",
+    ),
     ("namespace", application(namespace="My"), f"applications.shop.namespace: 'My' is not a name: {NAME_RULE}"),
-    ("a server of the stack", {"servers": {"HQ": server("mysql")}, **one_group("mysql")}, f"servers.HQ: 'HQ' is not a name: {NAME_RULE}"),
-    ("64 characters", one_group("redis", group="a" * 64), f"applications.shop.databases.redis.'{'a' * 63}': is too long: at most 63 characters"),
+    (
+        "a server of the stack",
+        {"externalServers": {"HQ": external_server("mysql")}, **stack_with_group("mysql")},
+        f"servers.HQ: 'HQ' is not a name: {NAME_RULE}",
+    ),
+    (
+        "64 characters",
+        stack_with_group("redis", group="a" * 64),
+        f"applications.shop.databases.redis.'{'a' * 63}': is too long: at most 63 characters",
+    ),
     (
         "an application's Secret",
         {"applications": {LONG: {"databases": {"redis": {"main": None}}}}},
@@ -486,12 +738,12 @@ NAMES = [
     ),
     (
         "a server",
-        one_group("redis", group="b" * 47),
+        stack_with_group("redis", group="b" * 47),
         f"applications.shop.databases.redis.{'b' * 47}: is too long a name by 1: a server can be named with 52 characters, not 'redis-{'b' * 47}'",
     ),
     (
         "a user of mysql",
-        one_group("mysql", group="b" * 28),
+        stack_with_group("mysql", group="b" * 28),
         f"applications.shop.databases.mysql.{'b' * 28}: is too long a name by 1: its user would be named 'shop_{'b' * 28}', and mysql allows 32 characters",
     ),
 ]
@@ -503,91 +755,95 @@ def table(rows: Sequence[tuple[str, Any, str]]) -> list[Any]:
 
 @pytest.mark.parametrize(("raw", "line"), table(WRONG_TYPES))
 def test_a_value_of_a_wrong_type_is_told_with_the_right_one(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(WORKLOADS))
 def test_a_mistake_in_a_workload_is_told(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(UNKNOWN))
 def test_an_unknown_key_is_told_with_the_nearest_known_one(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(CHOICES))
 def test_a_wrong_choice_is_told_with_the_right_ones_sorted(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(MISSING))
 def test_what_is_missing_is_told_at_its_place(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(("port", "message"), [pytest.param(port, message, id=name) for name, port, message in PORTS])
 def test_a_bad_port_is_told_wherever_it_is(port: Any, message: str) -> None:
-    assert problems(external(port=port)) == [f"{MAIN}.server.port: {message}"]
-    assert problems(with_server(server("mysql", port=port))) == [f"servers.hq.port: {message}"]
-    assert problems(administrator(port=port)) == [f"servers.hq.administrator.port: {message}"]
+    assert config_issues(external(port=port)) == [f"{MAIN}.server.port: {message}"]
+    assert config_issues(with_server(external_server("mysql", port=port))) == [f"servers.hq.port: {message}"]
+    assert config_issues(administrator(port=port)) == [f"servers.hq.administrator.port: {message}"]
 
 
 @pytest.mark.parametrize(("host", "message"), [pytest.param(host, message, id=name) for name, host, message in HOSTS])
 def test_a_bad_host_is_one_mistake_wherever_it_is(host: Any, message: str) -> None:
-    assert problems(external(host=host)) == [f"{MAIN}.server.{message}"]
-    assert problems(with_server(server("mysql", host=host))) == [f"servers.hq.{message}"]
+    assert config_issues(external(host=host)) == [f"{MAIN}.server.{message}"]
+    assert config_issues(with_server(external_server("mysql", host=host))) == [f"servers.hq.{message}"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "db.example.org"])
 def test_a_loopback_address_is_right_as_an_administrators_host(host: str) -> None:
-    assert problems(administrator(host=host)) == []
+    assert config_issues(administrator(host=host)) == []
 
 
 @pytest.mark.parametrize("host", ["DB", "127.0.0.1:3306", "", "10.0.0"])
 def test_a_malformed_host_of_an_administrator_is_told(host: str) -> None:
-    (line,) = problems(administrator(host=host))
+    (line,) = config_issues(administrator(host=host))
     assert line.startswith("servers.hq.administrator.host: ")
     assert line.endswith(MALFORMED)
 
 
 @pytest.mark.parametrize(("raw", "line"), table(QUANTITIES))
 def test_a_bad_quantity_is_told_with_a_good_one(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(ACCOUNTS))
 def test_a_way_in_that_leads_nowhere_is_told(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(SETTINGS))
 def test_a_setting_that_cannot_be_one_is_told_at_its_place(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(FILES))
 def test_what_a_file_has_not_is_told(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
-@pytest.mark.parametrize("engine", [name for name in SERVED if not all(flavour.image for flavour in ENGINES[name].flavours)])
+@pytest.mark.parametrize(
+    "engine", [name for name in ENGINES_WITH_SERVER if not all(variant.image for variant in ENGINES[name].variants)]
+)
 @pytest.mark.parametrize("kind", ["local", "dedicated"])
 def test_an_engine_without_an_image_asks_for_one(engine: str, kind: str) -> None:
-    flavour = ENGINES[engine].flavours[0].name
-    line = f"applications.shop.databases.{engine}.main.server.image: is missing: there is no maintained image of {flavour}; name one of yours"
-    assert problems(one_group(engine, kind)) == [line]
-    assert problems(one_group(engine, own(engine, kind))) == []
+    variant = ENGINES[engine].variants[0].name
+    line = f"applications.shop.databases.{engine}.main.server.image: is missing: there is no maintained image of {variant}; name one of yours"
+    assert config_issues(stack_with_group(engine, kind)) == [line]
+    assert config_issues(stack_with_group(engine, managed_server(engine, kind))) == []
 
 
 def test_every_owned_setting_is_told_at_once() -> None:
     raw = local(settings={"datadir": "/", "PORT": 1, "max_connections": 5, "skip-networking": True})
-    assert problems(raw) == [f"{MAIN}.server.settings.{name}: {OWNED}" for name in ("PORT", "datadir", "skip-networking")]
+    assert config_issues(raw) == [
+        f"{MAIN}.server.settings.{name}: {OWNED}" for name in ("PORT", "datadir", "skip-networking")
+    ]
 
 
 @pytest.mark.parametrize(("raw", "line"), table(NAMES))
 def test_a_bad_name_is_told_with_the_rule_or_by_how_much_it_is_too_long(raw: dict[str, Any], line: str) -> None:
-    assert problems(raw) == [line]
+    assert config_issues(raw) == [line]
 
 
 @pytest.mark.parametrize(
@@ -596,12 +852,12 @@ def test_a_bad_name_is_told_with_the_rule_or_by_how_much_it_is_too_long(raw: dic
     ids=["redis", "mysql", "postgresql"],
 )
 def test_a_name_at_its_limit_is_good(engine: str, application: str, group: str) -> None:
-    assert problems({"applications": {application: {"databases": {engine: {group: None}}}}}) == []
+    assert config_issues({"applications": {application: {"databases": {engine: {group: None}}}}}) == []
 
 
 def test_a_user_of_postgresql_is_not_cut_off_silently() -> None:
     name = "a" * 23
-    (database, user) = problems({"applications": {name: {"databases": {"postgresql": {"b" * 41: None}}}}})
+    (database, user) = config_issues({"applications": {name: {"databases": {"postgresql": {"b" * 41: None}}}}})
     assert "is too long a name by 2: its database would be named" in database
     assert "is too long a name by 2: its user would be named" in user
     assert user.endswith("and postgresql allows 63 characters")
@@ -609,7 +865,9 @@ def test_a_user_of_postgresql_is_not_cut_off_silently() -> None:
 
 def test_two_primaries_are_told_at_their_engine() -> None:
     raw = groups(mysql={"main": {"primary": True}, "spare": {"primary": True}, "third": None})
-    assert problems(raw) == ["applications.shop.databases.mysql: has 2 primary groups, main, spare; only one can have the Service named 'mysql'"]
+    assert config_issues(raw) == [
+        "applications.shop.databases.mysql: has 2 primary groups, main, spare; only one can have the Service named 'mysql'"
+    ]
 
 
 def apps(**applications: Any) -> dict[str, Any]:
@@ -619,8 +877,13 @@ def apps(**applications: Any) -> dict[str, Any]:
 COLLISIONS = [
     (
         "one namespace twice",
-        apps(a={"namespace": "x", "databases": {"mysql": {"main": None}}}, b={"namespace": "x", "databases": {"redis": {"main": None}}}),
-        [f"applications.b: takes the Namespace 'x', which applications.a {TAKEN}; set createNamespace: false for all but one"],
+        apps(
+            a={"namespace": "x", "databases": {"mysql": {"main": None}}},
+            b={"namespace": "x", "databases": {"redis": {"main": None}}},
+        ),
+        [
+            f"applications.b: takes the Namespace 'x', which applications.a {TAKEN}; set createNamespace: false for all but one"
+        ],
     ),
     (
         "one group in one namespace",
@@ -654,7 +917,10 @@ COLLISIONS = [
     ),
     (
         "one Pulumi name",
-        apps(a={"databases": {"mysql": {"b-mysql-c": None, "d": None}}}, a_mysql_b={"databases": {"mysql": {"c": None, "d": None}}}),
+        apps(
+            a={"databases": {"mysql": {"b-mysql-c": None, "d": None}}},
+            a_mysql_b={"databases": {"mysql": {"c": None, "d": None}}},
+        ),
         [
             f"applications.a-mysql-b.databases.mysql.c: takes the Pulumi name 'a-mysql-b-mysql-c' of its Service"
             f", which applications.a.databases.mysql.b-mysql-c {TAKEN}; {RENAME}",
@@ -664,7 +930,10 @@ COLLISIONS = [
     ),
     (
         "one Pulumi name of two Services",
-        apps(shop={"databases": {"mysql": {"redis": None, "x": None}}}, shop_mysql={"databases": {"redis": {"main": None}}}),
+        apps(
+            shop={"databases": {"mysql": {"redis": None, "x": None}}},
+            shop_mysql={"databases": {"redis": {"main": None}}},
+        ),
         [
             f"applications.shop-mysql.databases.redis.main: takes the Pulumi name 'shop-mysql-redis' of its Service"
             f", which applications.shop.databases.mysql.redis {TAKEN}; {RENAME}"
@@ -673,8 +942,11 @@ COLLISIONS = [
     (
         "one database on a server",
         {
-            "servers": {"hq": server("mysql")},
-            **apps(shop_main={"databases": {"mysql": {"x": on("hq")}}}, shop={"databases": {"mysql": {"main-x": on("hq")}}}),
+            "externalServers": {"hq": external_server("mysql")},
+            **apps(
+                shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}},
+                shop={"databases": {"mysql": {"main-x": provisioned_on("hq")}}},
+            ),
         },
         [
             f"applications.shop.databases.mysql.main-x: takes the {what} 'shop_main_x' on that server"
@@ -685,8 +957,11 @@ COLLISIONS = [
     (
         "one database on a server with two entries",
         {
-            "servers": {"hq": server("mysql", host="db"), "also": server("mysql", host="db")},
-            **apps(shop_main={"databases": {"mysql": {"x": on("hq")}}}, shop={"databases": {"mysql": {"main-x": on("also")}}}),
+            "externalServers": {"hq": external_server("mysql", host="db"), "also": external_server("mysql", host="db")},
+            **apps(
+                shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}},
+                shop={"databases": {"mysql": {"main-x": provisioned_on("also")}}},
+            ),
         },
         [
             f"applications.shop.databases.mysql.main-x: takes the {what} 'shop_main_x' on that server"
@@ -699,20 +974,23 @@ COLLISIONS = [
 
 @pytest.mark.parametrize(("raw", "lines"), [pytest.param(raw, lines, id=name) for name, raw, lines in COLLISIONS])
 def test_two_things_with_one_name_are_told(raw: dict[str, Any], lines: list[str]) -> None:
-    assert problems(raw) == lines
+    assert config_issues(raw) == lines
 
 
 def test_one_database_name_on_two_servers_is_good() -> None:
     raw = {
-        "servers": {"hq": server("mysql", host="a"), "other": server("mysql", host="b")},
-        **apps(shop_main={"databases": {"mysql": {"x": on("hq")}}}, shop={"databases": {"mysql": {"main-x": on("other")}}}),
+        "externalServers": {"hq": external_server("mysql", host="a"), "other": external_server("mysql", host="b")},
+        **apps(
+            shop_main={"databases": {"mysql": {"x": provisioned_on("hq")}}},
+            shop={"databases": {"mysql": {"main-x": provisioned_on("other")}}},
+        ),
     }
-    assert problems(raw) == []
+    assert config_issues(raw) == []
 
 
 MANY: dict[str, Any] = {
     "environment": "prod",
-    "servers": {"hq": server("mysql", port=0), "Bad": server("mysql")},
+    "externalServers": {"hq": external_server("mysql", port=0), "Bad": external_server("mysql")},
     "applications": {
         "shop": {
             "databases": {
@@ -721,7 +999,7 @@ MANY: dict[str, Any] = {
                     "spare": {"primry": True},
                     "third": {"server": {"kind": "local", "version": "5.7", "storage": "10Gi"}},
                 },
-                "postgresql": {"main": {"server": {"kind": "external", "on": "nope"}}, "a": {"flavour": "x"}},
+                "postgresql": {"main": {"server": {"kind": "external", "provisionOn": "nope"}}, "a": {"variant": "x"}},
             },
             "zzz": 1,
         },
@@ -733,7 +1011,7 @@ TOLD = [
     "applications.shop.databases.mysql.main.server.kind: 'remote' is none of dedicated, external, local",
     "applications.shop.databases.mysql.spare.primry: is not a known key; did you mean 'primary'?",
     "applications.shop.databases.mysql.third.server.version: '5.7' is of none of the series of mysql: 8.0, 8.4, 9.7",
-    "applications.shop.databases.postgresql.a.flavour: 'x' is none of postgresql",
+    "applications.shop.databases.postgresql.a.variant: 'x' is none of postgresql",
     f"applications.shop.zzz: is not a known key; known keys: {APPLICATION_KEYS}",
     "environment: 'prod' is none of development, production",
     f"servers.Bad: 'Bad' is not a name: {NAME_RULE}",
@@ -743,36 +1021,46 @@ TOLD = [
 
 def test_mistakes_of_values_and_of_their_fit_are_told_at_once_and_sorted() -> None:
     """A server that has a mistake itself may be the one that a group means, so that `on` is left alone."""
-    assert problems(MANY) == TOLD
+    assert config_issues(MANY) == TOLD
 
 
 def test_a_mistake_elsewhere_does_not_hide_a_server_that_is_not_there() -> None:
     raw = copy.deepcopy(MANY)
     del raw["servers"]
-    line = "applications.shop.databases.postgresql.main.server.on: 'nope' is none of the stack's servers: there are none"
-    assert problems(raw) == sorted([*(told for told in TOLD if not told.startswith("servers")), line])
+    line = (
+        "applications.shop.databases.postgresql.main.server.on: 'nope' is none of the stack's servers: there are none"
+    )
+    assert config_issues(raw) == sorted([*(told for told in TOLD if not told.startswith("servers")), line])
 
 
 def test_the_message_counts_the_mistakes_and_says_that_nothing_was_changed() -> None:
-    with pytest.raises(InvalidStack) as caught:
-        parse(MANY)
-    assert str(caught.value) == "\n".join([f"the stack's configuration has {len(TOLD)} mistakes; nothing was changed:", *(f"  {line}" for line in TOLD)])
-    with pytest.raises(InvalidStack, match=r"^the stack's configuration has 1 mistake; nothing was changed:\n  applications: is missing$"):
-        parse({})
+    with pytest.raises(InvalidStackConfigError) as caught:
+        parse_stack(MANY)
+    assert str(caught.value) == "\n".join(
+        [f"the stack's configuration has {len(TOLD)} mistakes; nothing was changed:", *(f"  {line}" for line in TOLD)]
+    )
+    with pytest.raises(
+        InvalidStackConfigError,
+        match=r"^the stack's configuration has 1 mistake; nothing was changed:\n  applications: is missing$",
+    ):
+        parse_stack({})
 
 
 def test_a_mistake_is_told_once() -> None:
-    assert InvalidStack([Problem("b", "x"), Problem("a", "x"), Problem("b", "x")]).problems == [Problem("a", "x"), Problem("b", "x")]
+    assert InvalidStackConfigError([ConfigIssue("b", "x"), ConfigIssue("a", "x"), ConfigIssue("b", "x")]).problems == [
+        ConfigIssue("a", "x"),
+        ConfigIssue("b", "x"),
+    ]
 
 
 def test_good_input_is_taken_after_bad_input() -> None:
-    good = one_group("mysql")
-    assert problems(good) == []
-    assert problems(MANY) == TOLD
-    assert problems(good) == []
+    good = stack_with_group("mysql")
+    assert config_issues(good) == []
+    assert config_issues(MANY) == TOLD
+    assert config_issues(good) == []
 
 
 def test_parsing_changes_nothing_of_what_it_is_given() -> None:
     raw = copy.deepcopy(MANY)
-    problems(raw)
+    config_issues(raw)
     assert raw == MANY

@@ -98,12 +98,29 @@ class Image:
     @property
     def recipe(self) -> str:
         """A digest of what makes the root file system."""
-        return digest(self.suite, self.packages, self.version, self.user, self.home, self.directories, sorted(self.files), START, self.finish, FINISH)
+        return digest(
+            self.suite,
+            self.packages,
+            self.version,
+            self.user,
+            self.home,
+            self.directories,
+            sorted(self.files),
+            START,
+            self.finish,
+            FINISH,
+        )
 
     @property
     def content(self) -> str:
         """A digest of the whole image."""
-        return digest(self.recipe, self.entrypoint, self.files, self.config, *((path.stat().st_size, path.stat().st_mtime) for path in self.sources))
+        return digest(
+            self.recipe,
+            self.entrypoint,
+            self.files,
+            self.config,
+            *((path.stat().st_size, path.stat().st_mtime) for path in self.sources),
+        )
 
     @property
     def entrypoint(self) -> str:
@@ -133,7 +150,12 @@ def postgres(series: int, suite: str) -> Image:
         """,
         config={
             "Cmd": ["postgres"],
-            "Env": [f"PATH={SYSTEM_PATH}:/usr/lib/postgresql/{series}/bin", "LANG=en_US.utf8", f"PG_MAJOR={series}", f"PGDATA={data}"],
+            "Env": [
+                f"PATH={SYSTEM_PATH}:/usr/lib/postgresql/{series}/bin",
+                "LANG=en_US.utf8",
+                f"PG_MAJOR={series}",
+                f"PGDATA={data}",
+            ],
             "ExposedPorts": {"5432/tcp": {}},
             "StopSignal": "SIGINT",
             "Volumes": {data: {}},
@@ -141,7 +163,9 @@ def postgres(series: int, suite: str) -> Image:
     )
 
 
-def key_value_store(server: str, suite: str, series: int, repository: str, directories: tuple[str, ...], **config: object) -> Image:
+def key_value_store(
+    server: str, suite: str, series: int, repository: str, directories: tuple[str, ...], **config: object
+) -> Image:
     """Make the recipe of Redis or of the server that forked from it."""
     return Image(
         name=f"docker.io/{repository}:{series}",
@@ -153,7 +177,13 @@ def key_value_store(server: str, suite: str, series: int, repository: str, direc
         home="/data",
         directories=directories,
         finish=f"for program in cli server; do [ -e /usr/bin/redis-$program ] || ln -s {server}-$program /usr/bin/redis-$program; done",
-        config={"Cmd": [f"{server}-server"], "Env": [f"PATH={SYSTEM_PATH}"], "ExposedPorts": {"6379/tcp": {}}, "WorkingDir": "/data", **config},
+        config={
+            "Cmd": [f"{server}-server"],
+            "Env": [f"PATH={SYSTEM_PATH}"],
+            "ExposedPorts": {"6379/tcp": {}},
+            "WorkingDir": "/data",
+            **config,
+        },
     )
 
 
@@ -217,7 +247,13 @@ def rabbitmq(tag: str, plugins: str, conf: Mapping[str, str]) -> Image:
         config={
             "Cmd": ["rabbitmq-server"],
             # Before Debian's own wrappers, which ask to be root.
-            "Env": [f"PATH=/usr/lib/rabbitmq/bin:{SYSTEM_PATH}", "HOME=/var/lib/rabbitmq", "LANG=C.UTF-8", "LANGUAGE=C.UTF-8", "LC_ALL=C.UTF-8"],
+            "Env": [
+                f"PATH=/usr/lib/rabbitmq/bin:{SYSTEM_PATH}",
+                "HOME=/var/lib/rabbitmq",
+                "LANG=C.UTF-8",
+                "LANGUAGE=C.UTF-8",
+                "LC_ALL=C.UTF-8",
+            ],
             "ExposedPorts": {f"{port}/tcp": {} for port in (4369, 5671, 5672, 15671, 15672, 15691, 15692, 25672)},
             "Volumes": {"/var/lib/rabbitmq": {}},
         },
@@ -240,7 +276,9 @@ INFLUXDB = Image(
         mkdir -p /etc/defaults/influxdb2 /docker-entrypoint-initdb.d
         install -d -o influxdb -g influxdb /home/influxdb
     """,
-    files={"etc/defaults/influxdb2/config.yml": "bolt-path: /var/lib/influxdb2/influxd.bolt\nengine-path: /var/lib/influxdb2/engine\n"},
+    files={
+        "etc/defaults/influxdb2/config.yml": "bolt-path: /var/lib/influxdb2/influxd.bolt\nengine-path: /var/lib/influxdb2/engine\n"
+    },
     config={
         "Cmd": ["influxd"],
         "Env": [f"PATH={SYSTEM_PATH}", "INFLUX_CONFIGS_PATH=/etc/influxdb2/influx-configs", "INFLUXD_INIT_PORT=9999"],
@@ -259,7 +297,11 @@ GLUSTERFS = Image(
     user="gluster",
     home="/var/lib/glusterd",
     directories=(),
-    config={"Cmd": ["glusterd", "--no-daemon"], "Env": [f"PATH={SYSTEM_PATH}"], "ExposedPorts": {"24007/tcp": {}, "49152/tcp": {}}},
+    config={
+        "Cmd": ["glusterd", "--no-daemon"],
+        "Env": [f"PATH={SYSTEM_PATH}"],
+        "ExposedPorts": {"24007/tcp": {}, "49152/tcp": {}},
+    },
 )
 
 IMAGES = {
@@ -273,7 +315,9 @@ IMAGES = {
         rabbitmq(
             "4.0",
             "rabbitmq_prometheus",
-            {"etc/rabbitmq/conf.d/20-management_agent.disable_metrics_collector.conf": "management_agent.disable_metrics_collector = true\n"},
+            {
+                "etc/rabbitmq/conf.d/20-management_agent.disable_metrics_collector.conf": "management_agent.disable_metrics_collector = true\n"
+            },
         ),
         INFLUXDB,
         GLUSTERFS,
@@ -295,7 +339,9 @@ def recorded(record: Path) -> str:
 def run(log: Path, *command: str | Path, text: str = "", env: Mapping[str, str] | None = None) -> None:
     """Run a program with its output in the log; its failure ends this program with the log's last lines."""
     with log.open("a") as output:
-        ended = subprocess.run(command, input=text, text=True, stdout=output, stderr=subprocess.STDOUT, env=env, check=False)
+        ended = subprocess.run(
+            command, input=text, text=True, stdout=output, stderr=subprocess.STDOUT, env=env, check=False
+        )
     if ended.returncode:
         lines = "\n".join(log.read_text().splitlines()[-20:])
         sys.exit(f"{lines}\nbuild.py: {command[0]} failed ({ended.returncode}); the whole log is {log}")
@@ -321,7 +367,9 @@ def make_root(image: Image) -> Path:
     run(log, "chroot", new, "sh", "-eux", text=START + image.finish + FINISH, env=env)
     found = version(image, new)
     if not found.startswith(image.version):
-        sys.exit(f"build.py: {image.short}: Debian {image.suite} has {image.packages[0]} {found}, not {image.version}: give the image the name of that version")
+        sys.exit(
+            f"build.py: {image.short}: Debian {image.suite} has {image.packages[0]} {found}, not {image.version}: give the image the name of that version"
+        )
     new.rename(root)
     record.write_text(image.recipe)
     return root
@@ -364,7 +412,13 @@ def load(image: Image, program: str) -> bool:
         for source in image.sources:
             shutil.copy(source, root / "usr/local/bin" / source.name)
         record.unlink(missing_ok=True)
-        run(image.cache / "log", program, image.name, root, json.dumps({"Entrypoint": ["docker-entrypoint.sh"], **image.config}))
+        run(
+            image.cache / "log",
+            program,
+            image.name,
+            root,
+            json.dumps({"Entrypoint": ["docker-entrypoint.sh"], **image.config}),
+        )
         record.write_text(f"{image.content} {LAB}")
     if (other := release(image, root)) != image.name:
         node("tag", "--force", image.name, other)
@@ -373,7 +427,9 @@ def load(image: Image, program: str) -> bool:
 
 def main() -> None:
     """Build and load the images that are asked for."""
-    parser = argparse.ArgumentParser(description="Makes the images of the end-to-end tests and loads them in the lab's node.")
+    parser = argparse.ArgumentParser(
+        description="Makes the images of the end-to-end tests and loads them in the lab's node."
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(IMAGES)}; all without one")
     names = parser.parse_args().names or [name for name, image in IMAGES.items() if PROGRAMS or not image.programs]
     if unknown := sorted(set(names) - set(IMAGES)):
@@ -391,7 +447,10 @@ def main() -> None:
         for name in names:
             image, start = IMAGES[name], time.monotonic()
             done = "loaded" if load(image, program) else "was loaded already"
-            print(f"{image.name}: {image.packages[0]} {version(image, image.cache / 'root')}, {done} ({time.monotonic() - start:.0f} s)", flush=True)
+            print(
+                f"{image.name}: {image.packages[0]} {version(image, image.cache / 'root')}, {done} ({time.monotonic() - start:.0f} s)",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

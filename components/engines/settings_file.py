@@ -6,60 +6,70 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["Settings", "Value", "assignments", "nested", "no_value_and_map", "words"]
+from components.spec import SettingValue
 
-Value = str | int | float | bool
+__all__ = ["SettingsFile", "quote_json", "reject_value_and_map", "render_assignments", "render_nested_json"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SettingsFile:
     """The configuration file of an engine."""
 
-    render: Callable[[Mapping[str, Value]], str]
-    owned: frozenset[str]
+    render: Callable[[Mapping[str, SettingValue]], str]
+    reserved_names: frozenset[str]
     """Settings that the program gives, by their normal names; a name before a `.` owns all that begin with it."""
-    normal: Callable[[str], str] = str.lower
+    normalize_name: Callable[[str], str] = str.lower
     """The one name of a setting that can be written in several ways."""
 
-    unfit: Callable[[str, Mapping[str, Value]], str | None] = lambda _name, _values: None
+    rejection_reason: Callable[[str, Mapping[str, SettingValue]], str | None] = lambda _name, _values: None
     """Why the file cannot hold a setting beside the others, if it cannot."""
 
-    def mistakes(self, values: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    def validate(self, values: Mapping[str, SettingValue]) -> Iterator[tuple[str, str]]:
         """The settings that cannot be set, and why."""
         for name in values:
-            reason = "is given by the program and cannot be set" if self.owns(name) else self.unfit(name, values)
+            reason = (
+                "is given by the program and cannot be set"
+                if self.is_reserved(name)
+                else self.rejection_reason(name, values)
+            )
             if reason:
                 yield name, reason
 
-    def owns(self, name: str) -> bool:
+    def is_reserved(self, name: str) -> bool:
         """Whether a setting is the program's own."""
-        parts = self.normal(name).split(".")
-        return any(".".join(parts[:count]) in self.owned for count in range(1, len(parts) + 1))
+        parts = self.normalize_name(name).split(".")
+        return any(".".join(parts[:count]) in self.reserved_names for count in range(1, len(parts) + 1))
 
 
-def assignments(values: Mapping[str, Value], *, sign: str, true: str, false: str, quote: Callable[[str], str] = str) -> str:
+def render_assignments(
+    values: Mapping[str, SettingValue], *, sign: str, true: str, false: str, quote: Callable[[str], str] = str
+) -> str:
     """A line for each setting: name, sign, value."""
 
-    def text(value: Value) -> str:
+    def render_value(value: SettingValue) -> str:
         if isinstance(value, bool):
             return true if value else false
         # Not every server reads an exponent.
         return quote(value) if isinstance(value, str) else format(Decimal(str(value)), "f")
 
-    return "".join(f"{name}{sign}{text(value)}\n" for name, value in sorted(values.items()))
+    return "".join(f"{name}{sign}{render_value(value)}\n" for name, value in sorted(values.items()))
 
 
-def words(value: str) -> str:
+def quote_json(value: str) -> str:
     """A value in double quotes, with backslashes as in C."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def no_value_and_map(name: str, values: Mapping[str, Value]) -> str | None:
+def reject_value_and_map(name: str, values: Mapping[str, SettingValue]) -> str | None:
     """Why a setting cannot be one where names with dots are maps in maps."""
-    return "is a value here and a map in another setting" if any(other.startswith(f"{name}.") for other in values) else None
+    return (
+        "is a value here and a map in another setting"
+        if any(other.startswith(f"{name}.") for other in values)
+        else None
+    )
 
 
-def nested(values: Mapping[str, Value]) -> str:
+def render_nested_json(values: Mapping[str, SettingValue]) -> str:
     """Settings with dots in their names as nested maps. JSON, which is YAML."""
     tree: dict[str, Any] = {}
     for name, value in sorted(values.items()):
