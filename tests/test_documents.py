@@ -22,7 +22,7 @@ from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, s
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
 UPGRADING = sections((ROOT / "docs" / "upgrading.md").read_text())
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 UNSUPPORTED = "not supported"
 NONE = "none"

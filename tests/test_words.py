@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOTS = (
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "docs",
     "Makefile",
     "Pulumi.yaml",
