@@ -17,7 +17,7 @@ from components.arguments import Arguments, Name
 from components.platform import NodePool, Platform
 from components.provisioning import ProvisioningServer, ProvisioningServerSpec
 from components.workloads import PatchedWorkload
-from preflight.cluster import ClusterKeys
+from preflight.workload_reader import ClusterConfig
 from stacks.checks import mistakes, warnings
 from stacks.problems import SECRET_KEYS, InvalidStack, Location, Problem, problems_of
 
@@ -71,12 +71,12 @@ def decoded(values: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> St
     return parse(ours, encrypted={key.removeprefix(prefix) for key in encrypted})
 
 
-def cluster_keys() -> ClusterKeys | None:
+def cluster_keys() -> ClusterConfig | None:
     """How the running program finds its cluster; None where it has none."""
     values = {**config.get_config_env(), **config.CONFIG.get()}
     if CLUSTERLESS in values:
         return None
-    return ClusterKeys(**{key: values.get(f"kubernetes:{key}") for key in ("kubeconfig", "context", "cluster")})
+    return ClusterConfig(**{key: values.get(f"kubernetes:{key}") for key in ("kubeconfig", "context", "cluster")})
 
 
 def parse(raw: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> Stack:

@@ -9,17 +9,18 @@ import pulumi
 from components.application import ApplicationArgs
 from components.names import environment_secret_name
 from components.workloads import APPLIED, Container, PatchedWorkload, Workload, WorkloadSpec
-from preflight.cluster import ClusterError, ClusterKeys, Found, FoundContainer, Place, look
+from preflight.errors import ClusterError
+from preflight.workload_reader import ClusterConfig, ObservedContainer, ObservedWorkload, WorkloadKey, read_workloads
 from stacks.config import Stack
 from stacks.history import Memory
 from stacks.problems import Problem
 
 __all__ = ["located"]
 
-Look = Callable[[Collection[Place], ClusterKeys], Mapping[Place, Found | None]]
+Look = Callable[[Collection[WorkloadKey], ClusterConfig], Mapping[WorkloadKey, ObservedWorkload | None]]
 
 
-def located(stack: Stack, keys: ClusterKeys | None, before: Memory, look: Look = look) -> Stack:
+def located(stack: Stack, keys: ClusterConfig | None, before: Memory, look: Look = read_workloads) -> Stack:
     """The stack with those of its workloads that the cluster has, a warning for each of the others, and those that are gone.
 
     `before` is what the stack was at its last update.
@@ -32,7 +33,7 @@ def located(stack: Stack, keys: ClusterKeys | None, before: Memory, look: Look =
         for number, spec in enumerate(application.spec.workloads)
     ]
     patched = list(_patched(before))
-    places = dict.fromkeys([*(entry.place for entry in wanted), *((old.namespace, old.kind, old.name) for old in patched)])
+    places = dict.fromkeys([*(entry.place for entry in wanted), *(WorkloadKey(old.namespace, old.kind, old.name) for old in patched)])
     if not places:
         return stack
     found = _looked(places, keys, look) if keys else {entry.place: _assumed(entry.spec) for entry in wanted}
@@ -47,7 +48,7 @@ def located(stack: Stack, keys: ClusterKeys | None, before: Memory, look: Look =
         stack,
         applications=tuple(dataclasses.replace(application, workloads=tuple(workloads.get(application.name, ()))) for application in stack.applications),
         warnings=(*stack.warnings, *map(str, notes)),
-        parted=tuple(old for old in patched if keys and not found[old.namespace, old.kind, old.name] and not _given(workloads, old)),
+        parted=tuple(old for old in patched if keys and not found[WorkloadKey(old.namespace, old.kind, old.name)] and not _given(workloads, old)),
     )
 
 
@@ -74,26 +75,26 @@ class _Wanted:
     spec: WorkloadSpec
 
     @property
-    def place(self) -> Place:
-        return self.application.namespace, self.spec.kind, self.spec.name
+    def place(self) -> WorkloadKey:
+        return WorkloadKey(self.application.namespace, self.spec.kind, self.spec.name)
 
     def __str__(self) -> str:
         return f"the {self.spec.kind} {self.spec.name!r}"
 
 
-def _looked(places: Collection[Place], keys: ClusterKeys, look: Look) -> Mapping[Place, Found | None]:
+def _looked(places: Collection[WorkloadKey], keys: ClusterConfig, look: Look) -> Mapping[WorkloadKey, ObservedWorkload | None]:
     try:
         return look(places, keys)
     except ClusterError as error:
         raise pulumi.RunError(f"the workloads of the stack cannot be looked for, and nothing was changed: {error}") from None
 
 
-def _assumed(spec: WorkloadSpec) -> Found | None:
+def _assumed(spec: WorkloadSpec) -> ObservedWorkload | None:
     """A workload as it would be where there is no cluster to ask."""
-    return Found(revision="", annotations={}, containers={name: FoundContainer() for name in spec.container}) if spec.container else None
+    return ObservedWorkload(revision="", annotations={}, containers={name: ObservedContainer() for name in spec.container}) if spec.container else None
 
 
-def _notes(entry: _Wanted, found: Found | None) -> Iterator[Problem]:
+def _notes(entry: _Wanted, found: ObservedWorkload | None) -> Iterator[Problem]:
     """What of an entry cannot be done."""
     if found is None:
         yield Problem(
@@ -116,7 +117,7 @@ def _notes(entry: _Wanted, found: Found | None) -> Iterator[Problem]:
             )
 
 
-def _containers(entry: _Wanted, found: Found) -> Iterator[Container]:
+def _containers(entry: _Wanted, found: ObservedWorkload) -> Iterator[Container]:
     """What is put into the containers that are named and there: all but what the workload sets itself."""
     for name, there in found.containers.items():
         if entry.spec.container is None or name in entry.spec.container:
@@ -130,7 +131,7 @@ def _reference(entry: _Wanted, variable: str) -> tuple[str, str]:
     return environment_secret_name(entry.application.name), variable
 
 
-def _workload(entry: _Wanted, found: Found, containers: tuple[Container, ...]) -> Workload:
+def _workload(entry: _Wanted, found: ObservedWorkload, containers: tuple[Container, ...]) -> Workload:
     """What is put into a workload, and whether it is there already: as the annotation has it, and none of it taken out since."""
     workload = Workload(kind=entry.spec.kind, name=entry.spec.name, containers=containers, rollout_seconds=entry.spec.rollout_seconds)
     digest, _, revision = found.annotations.get(APPLIED, "").partition("-")
@@ -140,7 +141,7 @@ def _workload(entry: _Wanted, found: Found, containers: tuple[Container, ...]) -
     return dataclasses.replace(workload, applied=f"{workload.digest}-{found.revision}" if found.revision else None)
 
 
-def _has(entry: _Wanted, there: FoundContainer, container: Container) -> bool:
+def _has(entry: _Wanted, there: ObservedContainer, container: Container) -> bool:
     """Whether a container has everything that is put into it."""
     return all(there.variables.get(variable) == _reference(entry, variable) for variable in container.variables) and all(
         there.mounts.get(mount.path) == mount.volume for mount in container.mounts

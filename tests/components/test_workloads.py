@@ -13,7 +13,7 @@ from components.engines import ENGINES
 from components.servers import KINDS
 from components.workloads import PATCHES, Container, Mount, PatchedWorkload, Workload, WorkloadSpec, part_with
 from offline.recorder import Recorder, Registration, run
-from preflight.cluster import ClusterKeys, Found, FoundContainer, Place
+from preflight.workload_reader import ClusterConfig, ObservedContainer, ObservedWorkload, WorkloadKey
 from stacks.config import Stack, parse
 from stacks.workloads import located
 from tests.support import APPLICATION, CANARY, GROUP, NAMESPACE, SECRET, everything, given_account, groups, named, on, own, server
@@ -30,13 +30,13 @@ def stack(*workloads: dict[str, Any], databases: dict[str, Any] | None = None, *
     return {"applications": {"shop": {"workloads": list(workloads), "databases": databases or DATABASES, **keys}}}
 
 
-def found(*containers: str, annotations: dict[str, str] | None = None, revision: str = "uid.1", **known: FoundContainer) -> Found:
-    return Found(revision=revision, annotations=annotations or {}, containers={**{name: FoundContainer() for name in containers}, **known})
+def found(*containers: str, annotations: dict[str, str] | None = None, revision: str = "uid.1", **known: ObservedContainer) -> ObservedWorkload:
+    return ObservedWorkload(revision=revision, annotations=annotations or {}, containers={**{name: ObservedContainer() for name in containers}, **known})
 
 
-def placed(raw: dict[str, Any], there: dict[Place, Found | None], before: dict[str, Any] | None = None) -> Stack:
+def placed(raw: dict[str, Any], there: dict[WorkloadKey, ObservedWorkload | None], before: dict[str, Any] | None = None) -> Stack:
     return located(
-        parse(raw, encrypted=("applications", "servers")), ClusterKeys(), before or {}, look=lambda places, _: {place: there.get(place) for place in places}
+        parse(raw, encrypted=("applications", "servers")), ClusterConfig(), before or {}, look=lambda places, _: {place: there.get(place) for place in places}
     )
 
 
@@ -51,7 +51,7 @@ def registered(located_stack: Stack) -> Recorder:
 
 
 WEB = {"kind": "Deployment", "name": "web"}
-PLACE = ("shop", "Deployment", "web")
+PLACE = WorkloadKey("shop", "Deployment", "web")
 
 
 def both(recorder: Recorder, kind: str = "Deployment", name: str = "web") -> tuple[Registration, Registration]:
@@ -67,7 +67,7 @@ def pod(patch: Registration) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", PATCHES)
 def test_every_variable_is_an_entry_that_leads_to_the_environment_secret(kind: str) -> None:
-    recorder = registered(placed(stack({"kind": kind, "name": "web", "container": "web"}), {("shop", kind, "web"): found("web", "proxy")}))
+    recorder = registered(placed(stack({"kind": kind, "name": "web", "container": "web"}), {WorkloadKey("shop", kind, "web"): found("web", "proxy")}))
     content, connections = both(recorder, kind)
     secret = named(recorder, SECRET, "shop-environment")
     (container,) = pod(content)["containers"]
@@ -146,12 +146,12 @@ def test_patches_go_with_a_namespace_that_takes_the_workloads_with_it(keys: dict
         assert patch.deleted_with == (spaces[0] if expected else "")
 
 
-def settled(**changes: Any) -> Found:
+def settled(**changes: Any) -> ObservedWorkload:
     """The workload as the patch of this module's stack leaves it."""
     content, _ = both(registered(placed(stack(WEB), {PLACE: found("web")})))
     variables = {entry["name"]: ("shop-databases", entry["name"]) for entry in pod(content)["containers"][0]["env"]}
     annotations = {"database-groups/applied": content.inputs["metadata"]["annotations"]["database-groups/applied"]}
-    return found(**{"annotations": annotations, "revision": "uid.7", "web": FoundContainer(variables={**variables, "OWN": None}), **changes})
+    return found(**{"annotations": annotations, "revision": "uid.7", "web": ObservedContainer(variables={**variables, "OWN": None}), **changes})
 
 
 def applied(patch: Registration) -> str:
@@ -167,15 +167,15 @@ def test_what_is_there_already_is_not_compared_by_position() -> None:
 
 
 LOST = {
-    "an entry was taken out": settled(web=FoundContainer(variables={"OWN": None})),
+    "an entry was taken out": settled(web=ObservedContainer(variables={"OWN": None})),
     "another workload of its name": settled(revision="other.7"),
     "its annotation was taken out": settled(annotations={}),
-    "a container more": settled(extra=FoundContainer()),
+    "a container more": settled(extra=ObservedContainer()),
 }
 
 
 @pytest.mark.parametrize("there", LOST.values(), ids=list(LOST))
-def test_what_is_lost_is_put_in_again(there: Found) -> None:
+def test_what_is_lost_is_put_in_again(there: ObservedWorkload) -> None:
     """The patch is compared, and differs from what it was in any earlier state of the workload."""
     content, _ = both(registered(placed(stack(WEB), {PLACE: there})))
     assert content.ignore_changes == ()
@@ -197,7 +197,7 @@ def test_the_order_of_containers_is_no_reason_to_roll() -> None:
 
 
 def test_what_a_container_sets_itself_is_left_to_it_and_told() -> None:
-    own_variable = FoundContainer(variables={"REDIS_URL": None, "REDIS_PORT": ("other", "REDIS_PORT")})
+    own_variable = ObservedContainer(variables={"REDIS_URL": None, "REDIS_PORT": ("other", "REDIS_PORT")})
     where = placed(stack(WEB), {PLACE: found("proxy", web=own_variable)})
     (proxy, web) = pod(both(registered(where))[0])["containers"]
     assert {entry["name"] for entry in proxy["env"]} - {entry["name"] for entry in web["env"]} == {"REDIS_URL", "REDIS_PORT"}
@@ -266,7 +266,7 @@ def test_no_cluster_is_looked_at_for_a_stack_without_workloads() -> None:
         raise AssertionError
 
     raw = parse(stack())
-    assert located(raw, ClusterKeys(), {}, look=look) == raw
+    assert located(raw, ClusterConfig(), {}, look=look) == raw
 
 
 WAYS: list[Any] = [
@@ -331,7 +331,7 @@ def test_where_a_file_is_mounted_is_where_its_path_leads() -> None:
 
 
 def test_a_mount_of_a_workloads_own_is_left_to_it() -> None:
-    there = found(web=FoundContainer(mounts={"/var/lib/sqlite/main": "mine"}))
+    there = found(web=ObservedContainer(mounts={"/var/lib/sqlite/main": "mine"}))
     where = placed(stack(WEB, databases={"sqlite": {"main": None}}), {PLACE: there})
     assert "volumes" not in pod(both(registered(where))[0])
     assert [warning for warning in where.warnings if "has /var/lib/sqlite/main of its own" in warning]
