@@ -4,15 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 
 from components.credentials import Generated
 from components.database_group import DatabaseGroupArgs
 from components.provisioning import ProvisioningServerSpec
-from preflight import check, report
-from preflight.endpoint import Endpoint, Wanted
+from preflight import check, format_findings
+from preflight.models import Endpoint, PlannedDatabase, TlsMode
 from stacks.config import Stack, decoded
 from stacks.history import Memory, remembered
 
@@ -31,9 +31,9 @@ def require_reachable(stack: Stack, before: Memory) -> None:
         return
     failures = check(list(endpoints(stack, before)), SECONDS)
     if failures and pulumi.runtime.is_dry_run():
-        pulumi.log.warn(report(failures))
+        pulumi.log.warn(format_findings(failures))
     elif failures:
-        raise pulumi.RunError(f"{report(failures)}\nnothing was changed")
+        raise pulumi.RunError(f"{format_findings(failures)}\nnothing was changed")
 
 
 def endpoints(stack: Stack, before: Memory) -> Iterator[Endpoint]:
@@ -46,24 +46,26 @@ def endpoints(stack: Stack, before: Memory) -> Iterator[Endpoint]:
         yield from _given(group)
 
 
-def _server(path: str, server: ProvisioningServerSpec, wanted: tuple[Wanted, ...]) -> Iterator[Endpoint]:
+def _server(path: str, server: ProvisioningServerSpec, wanted: tuple[PlannedDatabase, ...]) -> Iterator[Endpoint]:
     """The administrator's way in; and the other addresses, where applications have the same way."""
     host, port = server.endpoint
     account = {"username": server.administrator.username, "password": server.administrator.password.get_secret_value()}
     ca = server.ca.path if server.ca else None
-    yield Endpoint(path=path, engine=server.engine, host=host, port=port, tls=server.tls, ca=ca, account=account, administrator=True, wanted=wanted)
+    yield Endpoint(
+        path=path, engine=server.engine, host=host, port=port, tls=server.tls, ca_file=ca, account=account, is_administrator=True, planned_databases=wanted
+    )
     for other in server.host[1:] if server.administrator.host is None else ():
-        yield Endpoint(path=f"{path}.host", engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account)
+        yield Endpoint(path=f"{path}.host", engine=server.engine, host=other, port=port, tls=server.tls, ca_file=ca, account=account)
 
 
-def _wanted(group: DatabaseGroupArgs, server: str, before: Memory) -> Wanted | None:
+def _wanted(group: DatabaseGroupArgs, server: str, before: Memory) -> PlannedDatabase | None:
     """What is to be made for a group on a server, unless the last update made it there."""
     access = group.access
     databases = before.get(group.application, {}).get("databases", {})
     made = databases.get(group.engine.name, {}).get(group.group, {}).get("server")
     if access.server != server or made == server:
         return None
-    return Wanted(path=group.path, username=access.account.username or "", database=access.account.database or "", extensions=access.extensions)
+    return PlannedDatabase(path=group.path, username=access.account.username or "", database=access.account.database or "", extensions=access.extensions)
 
 
 def _given(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
@@ -78,8 +80,8 @@ def _given(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
             engine=group.engine.name,
             host=host,
             port=access.backend.port,
-            tls=access.tls,
-            ca=access.ca.path if access.ca else None,
+            tls=cast(TlsMode | None, access.tls),
+            ca_file=access.ca.path if access.ca else None,
             account={**access.account.keys(), **credential},
         )
 
@@ -99,7 +101,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     failures = check(found, SECONDS)
-    print(report(failures) if failures else f"addresses of external servers that were checked: {len(found)}; each can be used")
+    print(f"error: {format_findings(failures)}" if failures else f"addresses of external servers that were checked: {len(found)}; each can be used")
     return 1 if failures else 0
 
 

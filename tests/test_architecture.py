@@ -27,7 +27,9 @@ NETWORK = ("socket", "ssl", "http", "urllib.request", "requests", "httpx", "aioh
 DRIVERS = {"psycopg": "postgresql", "pymysql": "mysql", "redis": "redis", "pika": "rabbitmq", "pymongo": "mongodb"}
 """The engine that a driver is for."""
 PROBES = "preflight.probes"
-"""The one table of the engines that are spoken to, and the package of their modules."""
+"""The table of the engines that can be checked, and the package of their modules."""
+DISPLAY_NAMES = {"preflight.service_detection": "SIGNATURES"}
+"""Tables of names for messages. They name services of every kind, by which nothing is selected, so an engine may be among them."""
 PURE = ("components.names", "components.connection")
 """Modules that need nothing of Pulumi."""
 
@@ -87,8 +89,17 @@ def words(path: Path) -> Iterator[str]:
 
 
 def exact_words(path: Path) -> set[str]:
-    """Every string of a module that is one word, as the name of an engine would be."""
-    return {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    """Return the strings of a module that may be the name of an engine: all but those of its tables of display names."""
+    tables = [node for node in tree(path).body if assigned(node) == {DISPLAY_NAMES.get(module(path))}]
+    display_names = {id(node) for table in tables for node in ast.walk(table)}
+    nodes = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and id(node) not in display_names]
+    return {node.value for node in nodes if isinstance(node.value, str)}
+
+
+def assigned(node: ast.stmt) -> set[str]:
+    """Return the names that a statement assigns."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 modules = pytest.mark.parametrize("path", FILES, ids=[module(path) for path in FILES])
@@ -152,6 +163,13 @@ def test_preflight_names_an_engine_in_its_own_module_and_in_one_table_alone(path
         assert {word for word in exact_words(path) if word in ENGINES and name != f"{PROBES}.{word}"} == set()
 
 
+def test_an_engine_may_be_a_service_that_preflight_detects(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ROOT / "preflight" / "service_detection.py"
+    assert "memcached" not in exact_words(path)
+    monkeypatch.setattr("tests.test_architecture.DISPLAY_NAMES", {})
+    assert "memcached" in exact_words(path)
+
+
 @modules
 def test_preflight_imports_a_driver_in_its_engines_module_alone(path: Path) -> None:
     if within(module(path), "preflight"):
@@ -183,13 +201,14 @@ def test_a_module_says_what_it_is(path: Path) -> None:
 
 
 def defined(path: Path) -> set[str]:
-    """The names that a module makes itself."""
+    """Return the names that a module defines, and those that a package imports from its own modules."""
     found: set[str] = set()
     for node in tree(path).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        found |= {target.id for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.ImportFrom) and path.name == "__init__.py" and within(node.module or "", module(path)):
+            found |= {alias.name for alias in node.names}
+        found |= assigned(node)
     return found
 
 

@@ -10,13 +10,13 @@ import pulumi
 import pytest
 
 from offline.recorder import run
-from preflight.endpoint import Endpoint, Failure
+from preflight.models import Endpoint, Finding
 from stacks import reachability
 from stacks.config import parse
 from stacks.reachability import endpoints, main, require_reachable
 from tests.support import CANARY, GIVEN, REACHED, given_account, groups, on, one_group, own, recorded, server
 
-FAILURE = Failure(path="servers.hq", endpoint="mysql.example.org:3306", tried="connecting", found="nothing", remedy="Start it.")
+FINDING = Finding("nothing", "Start it.", check="connecting", path="servers.hq", endpoint="mysql.example.org:3306")
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQmFzZTY0\n-----END CERTIFICATE-----\n"
 Before = dict[str, Any]
 
@@ -41,8 +41,8 @@ def test_an_account_that_exists_is_checked_as_it_is_used(engine: str) -> None:
     assert endpoint.engine == engine
     assert {key: given[key] for key in endpoint.account} == dict(endpoint.account)
     assert set(given) - set(endpoint.account) == {"kind", "host", "port"}
-    assert not endpoint.administrator
-    assert endpoint.wanted == ()
+    assert not endpoint.is_administrator
+    assert endpoint.planned_databases == ()
 
 
 @pytest.mark.parametrize("engine", REACHED)
@@ -58,9 +58,9 @@ def test_each_address_of_a_list_is_checked() -> None:
 
 def test_a_server_of_the_stack_is_checked_as_its_administrator_with_what_is_to_be_made() -> None:
     (endpoint,) = found(provisioned("main", "spare", tls="require"))
-    assert (endpoint.path, endpoint.address, endpoint.tls, endpoint.administrator) == ("servers.hq", "mysql.example.org:3306", "require", True)
+    assert (endpoint.path, endpoint.address, endpoint.tls, endpoint.is_administrator) == ("servers.hq", "mysql.example.org:3306", "require", True)
     assert dict(endpoint.account) == {"username": "provisioner", "password": CANARY}
-    assert [(wanted.path, wanted.username, wanted.database) for wanted in endpoint.wanted] == [
+    assert [(wanted.path, wanted.username, wanted.database) for wanted in endpoint.planned_databases] == [
         ("applications.shop.databases.mysql.main", "shop_main", "shop_main"),
         ("applications.shop.databases.mysql.spare", "shop_spare", "shop_spare"),
     ]
@@ -73,31 +73,31 @@ def test_a_server_that_no_group_uses_is_checked_too() -> None:
 def test_every_address_of_a_server_is_checked_unless_the_administrator_has_a_way_of_its_own() -> None:
     hosts = ["10.1.2.3", "10.1.2.4"]
     first, second = found(provisioned("main", host=hosts))
-    assert (first.host, first.administrator, first.path) == ("10.1.2.3", True, "servers.hq")
-    assert (second.host, second.administrator, second.path) == ("10.1.2.4", False, "servers.hq.host")
+    assert (first.host, first.is_administrator, first.path) == ("10.1.2.3", True, "servers.hq")
+    assert (second.host, second.is_administrator, second.path) == ("10.1.2.4", False, "servers.hq.host")
     tunnel = {"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 13306}
     assert [endpoint.address for endpoint in found(provisioned("main", host=hosts, administrator=tunnel))] == ["127.0.0.1:13306"]
 
 
 def test_chosen_names_and_extensions_are_what_is_to_be_made() -> None:
     group = {"server": {"kind": "external", "on": "hq", "database": "store", "username": "keeper", "extensions": ["pg_trgm"]}}
-    ((wanted,),) = (endpoint.wanted for endpoint in found({"servers": {"hq": server("postgresql")}, **groups(postgresql={"main": group})}))
+    ((wanted,),) = (endpoint.planned_databases for endpoint in found({"servers": {"hq": server("postgresql")}, **groups(postgresql={"main": group})}))
     assert (wanted.database, wanted.username, wanted.extensions) == ("store", "keeper", ("pg_trgm",))
 
 
 def test_what_the_last_update_made_may_be_there() -> None:
     before = parse(provisioned("main")).outputs()
     (endpoint,) = found(provisioned("main", "spare"), before)
-    assert [wanted.path for wanted in endpoint.wanted] == ["applications.shop.databases.mysql.spare"]
+    assert [wanted.path for wanted in endpoint.planned_databases] == ["applications.shop.databases.mysql.spare"]
     elsewhere = {"servers": {"hq": server("mysql"), "other": server("mysql", host="other")}, **groups(mysql={"main": on("other")})}
-    assert [len(endpoint.wanted) for endpoint in found(elsewhere, before)] == [0, 1]
+    assert [len(endpoint.planned_databases) for endpoint in found(elsewhere, before)] == [0, 1]
 
 
 def test_the_authorities_are_checked_by(tmp_path: Path) -> None:
     path = tmp_path / "ca.crt"
     path.write_text(CERTIFICATE)
     raw = {"servers": {"hq": server("mysql", ca=str(path))}, **one_group("postgresql", {**GIVEN, "ca": str(path), "tls": "verify-full"})}
-    assert [(endpoint.ca, endpoint.tls) for endpoint in found(raw)] == [(str(path), "verify-full")] * 2
+    assert [(endpoint.ca_file, endpoint.tls) for endpoint in found(raw)] == [(str(path), "verify-full")] * 2
 
 
 @pytest.fixture
@@ -105,10 +105,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Endpoint]]:
     """Servers that are never there; returns what was checked."""
     checked: list[Sequence[Endpoint]] = []
 
-    def check(wanted: Sequence[Endpoint], seconds: float) -> list[Failure]:
+    def check(wanted: Sequence[Endpoint], seconds: float) -> list[Finding]:
         assert seconds <= 10
         checked.append(wanted)
-        return [FAILURE]
+        return [FINDING]
 
     monkeypatch.setattr(reachability, "check", check)
     return checked
@@ -153,7 +153,7 @@ def test_the_command_checks_what_pulumi_says_of_the_stack(
     pulumi_says["stack"] = (0, json.dumps({"deployment": {"resources": [*recorded(provisioned("main")).components().values()]}}))
     assert main(["production"]) == 1
     ((endpoint,),) = failing
-    assert [wanted.database for wanted in endpoint.wanted] == ["shop_spare"]
+    assert [wanted.database for wanted in endpoint.planned_databases] == ["shop_spare"]
     told = capsys.readouterr()
     assert "mysql.example.org:3306" in told.out
     assert CANARY not in told.out + told.err
