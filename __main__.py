@@ -16,6 +16,6 @@ stack = resolve_workloads(stack, load_cluster_config(), previous)
 for warning in stack.warnings:
     pulumi.log.warn(warning)
 for application in stack.applications:
-    Application(application.name, application)
+    Application(application)
 forget_removed_workloads(stack.removed_workloads)
 pulumi.export("applications", stack.outputs())

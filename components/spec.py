@@ -7,6 +7,7 @@ parser leaves it out where the value could be a secret.
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
@@ -28,6 +29,7 @@ __all__ = [
     "SpecModel",
     "StrictBool",
     "constrained_str",
+    "format_choices",
 ]
 
 DNS_LABEL_PATTERN = r"[a-z]([-a-z0-9]*[a-z0-9])?"
@@ -74,6 +76,12 @@ def constrained_str(pattern: str, max_length: int, code: str, message: str) -> t
 
     schema = {"type": "string", "pattern": f"^{pattern}$", "maxLength": max_length}
     return AfterValidator(validate), WithJsonSchema(schema)
+
+
+def format_choices(choices: Iterable[str]) -> str:
+    """Return the choices as a message lists them: `a, b or c`."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _coerce_number_to_str(value: Any) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from components.application import ApplicationArgs
 from components.database_group import DatabaseGroupArgs
-from components.names import (
+from components.persisted.names import (
     MAX_DNS_LABEL_LENGTH,
     MAX_STATEFUL_SET_NAME_LENGTH,
     environment_secret_name,

@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime import invoke
 
-from components.names import APPLICATION_TYPE_TOKEN, DATABASE_GROUP_TYPE_TOKEN
+from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
 from stacks.config import Stack
 from stacks.problems import ConfigIssue, InvalidStackConfigError
 
@@ -60,15 +60,15 @@ def read_previous_state() -> PreviousState:
 
 def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> PreviousState:
     """What the components among the resources of a state, each with its `type` and `outputs`, say of themselves."""
-    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {APPLICATION_TYPE_TOKEN: [], DATABASE_GROUP_TYPE_TOKEN: []}
+    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {APPLICATION_TYPE: [], DATABASE_GROUP_TYPE: []}
     for resource in resources:
         outputs_by_type.get(resource["type"], []).append(resource.get("outputs") or {})
     applications: dict[str, Any] = {
         found["name"]: {**found, "databases": {}}
-        for found in outputs_by_type[APPLICATION_TYPE_TOKEN]
+        for found in outputs_by_type[APPLICATION_TYPE]
         if "name" in found
     }
-    for group in outputs_by_type[DATABASE_GROUP_TYPE_TOKEN]:
+    for group in outputs_by_type[DATABASE_GROUP_TYPE]:
         if group.get("application") in applications:
             applications[group["application"]]["databases"].setdefault(group["engine"], {})[group["group"]] = group
     return applications

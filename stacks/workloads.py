@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.application import ApplicationArgs
-from components.names import environment_secret_name
+from components.persisted.names import environment_secret_name
 from components.workload_patches import APPLIED_ANNOTATION, ContainerPatch, PatchedWorkload, WorkloadPatch, WorkloadSpec
 from preflight.cluster import ClusterError, ClusterKeys, Found, FoundContainer, Place, look
 from stacks.config import Stack

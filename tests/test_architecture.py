@@ -55,7 +55,7 @@ DRIVERS = {"psycopg": "postgresql", "pymysql": "mysql", "redis": "redis", "pika"
 """The engine that a driver is for."""
 PROBES = "preflight.probes"
 """The one table of the engines that are spoken to, and the package of their modules."""
-PURE = ("components.names", "components.connection")
+PURE = ("components.persisted.names", "components.connection")
 """Modules that need nothing of Pulumi."""
 
 ENGINE_WORDS = set(ENGINES) | {variant.name for engine in ENGINES.values() for variant in engine.variants}

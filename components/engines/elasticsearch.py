@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 from components.spec import SettingValue
 
 __all__ = ["ELASTICSEARCH"]

@@ -8,7 +8,7 @@ It is the only server that must run as root.
 from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, render_assignments
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 
 __all__ = ["GLUSTERFS"]
 

@@ -7,7 +7,7 @@ the server exists, but InfluxDB does not accept a predefined token for one bucke
 from components.connection import Connection
 from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 
 __all__ = ["INFLUXDB"]
 

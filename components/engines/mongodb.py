@@ -7,7 +7,7 @@ on a private server without logins. It then starts the final server, which requi
 from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, reject_value_and_map, render_nested_json
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 
 __all__ = ["MONGODB"]
 

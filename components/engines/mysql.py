@@ -23,7 +23,7 @@ from components.engines.definition import (
     read_script,
 )
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 
 __all__ = ["MYSQL"]
 

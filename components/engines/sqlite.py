@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from components.connection import Connection
 from components.engines.definition import Account, Engine, Variant
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 
 __all__ = ["SQLITE"]
 

@@ -10,7 +10,7 @@ from components.connection import build_uri
 from components.engines import ENGINES
 from components.engines.definition import Account, Engine, ServerRuntime, Variant
 from components.engines.settings_file import SettingsFile, render_assignments
-from components.names import database_account_name
+from components.persisted.names import database_account_name
 from offline.render import render_diagram, render_manifests, render_summary
 from tests.support import (
     CANARY,
