@@ -61,10 +61,10 @@ def managed_server(engine: str, kind: str = "local", *, variant: str | None = No
 
 def existing_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[str, Any]:
     """A server with an account that is there already: with all that can be said of it, or what must be."""
+    record = ENGINES[engine].existing_account
     account = {
         key: CANARY if key in ("password", "token") else f"its-{key}"
-        for key, necessary in ENGINES[engine].existing_account_keys.items()
-        if whole or necessary
+        for key in (record.keys if whole else record.required)
     }
     return {"kind": "external", "host": f"{engine}.example.org", **account, **keys}
 

@@ -202,6 +202,7 @@ def _config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtime: Ser
         "started": runtime.post_start_script,
         "settings": settings_file.render(spec.settings) if settings_file else None,
         "init": spec.init_script,
+        **runtime.files,
     }
     return {name: content for name, content in files.items() if content is not None}
 

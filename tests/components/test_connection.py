@@ -147,7 +147,7 @@ def test_a_generated_account_needs_no_encoding(engine: str) -> None:
 @given(data=st.data())
 def test_any_account_makes_a_uri_that_leads_to_its_host(engine: str, data: st.DataObject) -> None:
     """Whatever is in its parts, a URI has one host, and names no other part than it has."""
-    told = {key: data.draw(WORDS | st.just(HOSTILE)) for key in ENGINES[engine].existing_account_keys}
+    told = {key: data.draw(WORDS | st.just(HOSTILE)) for key in ENGINES[engine].existing_account.keys}
     extra = {key: value for key, value in told.items() if key not in ("username", "password", "database")}
     made = Connection(
         engine=engine,

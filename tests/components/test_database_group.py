@@ -15,7 +15,7 @@ from components.passwords import IGNORED_PROPERTIES, PASSWORD_LENGTH
 from offline.recorder import PASSWORD as PASSWORD_STAND_IN
 from offline.recorder import Recorder, Registration, run_program
 from stacks.config import parse_stack
-from tests.contract import KEYS, RELATIONAL, parts
+from tests.engine_contract import CONTRACTS, variable_parts
 from tests.support import (
     APPLICATION,
     CANARY,
@@ -282,17 +282,17 @@ def test_keys_and_variables_are_the_documented_ones_and_no_other(raw: dict[str, 
     recorder = record_stack(raw)
     ((engine, found),) = raw["applications"]["shop"]["databases"].items()
     keys = set(decoded(get_resource(recorder, SECRET, f"shop-{engine}-main-connection")))
-    expected = set(KEYS[engine])
+    expected = set(CONTRACTS[engine].secret_keys)
     spec = found["main"]["server"]
     if "host" in spec:
         said = {
-            *ENGINES[engine].existing_account_defaults,
-            *(key for key in ENGINES[engine].existing_account_keys if key in spec),
+            *ENGINES[engine].existing_account.defaults,
+            *(key for key in ENGINES[engine].existing_account.keys if key in spec),
         }
-        expected = (expected - set(ENGINES[engine].existing_account_keys)) | said
+        expected = (expected - set(ENGINES[engine].existing_account.keys)) | said
     assert keys == expected
-    variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in parts(keys)}
-    url = {"DATABASE_URL"} if engine in RELATIONAL else set()
+    variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in variable_parts(keys)}
+    url = {"DATABASE_URL"} if CONTRACTS[engine].supports_database_url else set()
     assert set(decoded(get_resource(recorder, SECRET, "shop-environment"))) == variables | url
 
 
@@ -423,7 +423,7 @@ def test_a_given_account_is_told_as_it_was_given() -> None:
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
 def test_whatever_is_given_of_an_account_is_told_as_it_was_given(engine: str) -> None:
     hostile = "p%@:/ü'\"\\ &?#"
-    said: dict[str, Any] = {key: f"{hostile}{key}" for key in ENGINES[engine].existing_account_keys}
+    said: dict[str, Any] = {key: f"{hostile}{key}" for key in ENGINES[engine].existing_account.keys}
     keys = decoded(
         get_resource(
             record_stack(stack_with_group(engine, existing_account(engine, port=1234, **said))),

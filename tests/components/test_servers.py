@@ -9,7 +9,7 @@ import pytest
 from components.engines import ENGINES
 from components.engines.definition import ServerRuntime, Variant
 from offline.recorder import Recorder
-from tests.contract import ROOT
+from tests.engine_contract import CONTRACTS
 from tests.support import (
     CONFIG_MAP,
     ENGINES_WITH_SERVER,
@@ -97,7 +97,7 @@ def test_an_image_of_the_users_takes_the_official_ones_place(engine: str, kind: 
 @kinds
 def test_a_server_keeps_pod_security_restricted_unless_it_must_run_as_root(engine: str, kind: str) -> None:
     found = pod(engine, managed_server(engine, kind))
-    assert (list(pod_security_violations(found)) == []) == (engine not in ROOT)
+    assert (list(pod_security_violations(found)) == []) == (not CONTRACTS[engine].runs_as_root)
     assert found["automountServiceAccountToken"] is False
     (container,) = found["containers"]
     context = container["securityContext"]
@@ -105,7 +105,7 @@ def test_a_server_keeps_pod_security_restricted_unless_it_must_run_as_root(engin
     assert context["allowPrivilegeEscalation"] is False
     assert context["capabilities"] == {
         "drop": ["ALL"],
-        **({"add": list(software_of(engine).capabilities)} if engine in ROOT else {}),
+        **({"add": list(software_of(engine).capabilities)} if CONTRACTS[engine].runs_as_root else {}),
     }
 
 
