@@ -25,7 +25,7 @@ NameClaim = tuple[Hashable, str, str, str]
 def validate_applications(applications: Iterable[ApplicationArgs]) -> Iterator[ConfigIssue]:
     """Every mistake of a stack's applications."""
     applications = list(applications)
-    groups = [group for application in applications for group in application.database_groups()]
+    groups = [group for application in applications for group in application.database_groups]
     for application in applications:
         yield from _validate_application_name(application)
         yield from _validate_primary_groups(application)
@@ -40,7 +40,7 @@ def validate_applications(applications: Iterable[ApplicationArgs]) -> Iterator[C
     yield from _validate_unique(
         claim
         for application in applications
-        for group in application.database_groups()
+        for group in application.database_groups
         for claim in _group_name_claims(group, application)
     )
     yield from _validate_unique(claim for group in valid_groups for claim in _database_name_claims(group))
@@ -48,10 +48,10 @@ def validate_applications(applications: Iterable[ApplicationArgs]) -> Iterator[C
 
 def production_warnings(applications: Iterable[ApplicationArgs]) -> Iterator[ConfigIssue]:
     """What works, and is not advised."""
-    for group in (group for application in applications for group in application.database_groups()):
+    for group in (group for application in applications for group in application.database_groups):
         reason = SERVER_KINDS[group.spec.server.kind].production_warning
         if group.platform.production and reason:
-            yield ConfigIssue(f"{group.config_path}.server", reason)
+            yield ConfigIssue(f"{'.'.join(group.config_location)}.server", reason)
 
 
 def _validate_application_name(application: ApplicationArgs) -> Iterator[ConfigIssue]:
@@ -79,7 +79,7 @@ def _primary_groups(application: ApplicationArgs, engine: str) -> list[str]:
 
 def _validate_group(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
     """The mistakes of one group by itself."""
-    path, engine = group.config_path, group.engine
+    path, engine = '.'.join(group.config_location), group.engine
     variants = [variant.name for variant in engine.variants]
     if group.spec.variant is not None and group.spec.variant not in variants:
         yield ConfigIssue(f"{path}.variant", f"{group.spec.variant!r} is none of {', '.join(sorted(variants))}")
@@ -97,7 +97,7 @@ def _validate_group(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
         )
     found = [
         ConfigIssue(f"{path}.server.{key}" if key else f"{path}.server", message)
-        for key, message in SERVER_KINDS[group.spec.server.kind].validate(group.server_args(), group.spec.server)
+        for key, message in SERVER_KINDS[group.spec.server.kind].validate(group.server_args, group.spec.server)
     ]
     yield from found
     if not found:
@@ -106,7 +106,7 @@ def _validate_group(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
 
 def _validate_account_names(group: DatabaseGroupArgs, path: str) -> Iterator[ConfigIssue]:
     access = group.server_access
-    if not isinstance(access.password_source, GeneratedPassword):
+    if not access.account_is_managed:
         if group.spec.password_version:
             yield ConfigIssue(
                 f"{path}.rotation", "has no effect: the password of this group is not made by the program"
@@ -134,17 +134,17 @@ def _application_name_claims(application: ApplicationArgs) -> Iterator[NameClaim
             "set createNamespace: false for all but one",
         )
     yield ("Secret", application.namespace, secret), f"the Secret {secret!r}", path, "give one another name"
-    for group in application.database_groups():
+    for group in application.database_groups:
         yield (
             ("Secret", application.namespace, group.object_name),
             f"the Secret {group.object_name!r}",
-            group.config_path,
+            '.'.join(group.config_location),
             "give one another name or namespace",
         )
 
 
 def _group_name_claims(group: DatabaseGroupArgs, application: ApplicationArgs) -> Iterator[NameClaim]:
-    path = group.config_path
+    path = '.'.join(group.config_location)
     yield ("group", group.resource_name), f"the Pulumi name {group.resource_name!r}", path, "give one another name"
     if len(_primary_groups(application, group.engine.name)) > 1 and group.is_primary:
         return  # that these take one Service is told already
@@ -190,7 +190,7 @@ def _patch_name_claims(application: ApplicationArgs) -> Iterator[NameClaim]:
 def _database_name_claims(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
     """The user and the database that are made on a server which other groups use too."""
     access = group.server_access
-    if not (isinstance(access.password_source, GeneratedPassword) and access.backend and access.backend.hosts):
+    if not (access.account_is_managed and access.backend and access.backend.hosts):
         return
     server = (access.backend.hosts, access.backend.port)
     for what, name in (("database", access.account.database), ("user", access.account.username)):
@@ -198,7 +198,7 @@ def _database_name_claims(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
             yield (
                 (what, server, name),
                 f"the {what} {name!r} on that server",
-                group.config_path,
+                '.'.join(group.config_location),
                 "give one another name",
             )
 

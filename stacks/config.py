@@ -15,6 +15,8 @@ from pydantic_core.core_schema import DictSchema
 from components.application import ApplicationArgs, ApplicationSpec
 from components.external_servers import ExternalServer, ExternalServerSpec
 from components.platform import NodePoolSpec, Platform
+from pathlib import Path
+from components.tls import READ_FILE_KEY
 from components.spec import DnsLabel, SpecModel
 from components.workload_patches import PatchedWorkload
 from preflight.cluster import ClusterKeys
@@ -65,7 +67,7 @@ class Stack:
 
     def outputs(self) -> dict[str, Any]:
         """What the stack exports: names only."""
-        return {application.name: application.output_summary() for application in self.applications}
+        return {application.name: application.output_summary for application in self.applications}
 
 
 def load_stack() -> Stack:
@@ -157,7 +159,7 @@ def _validate_values(raw: Mapping[str, Any]) -> tuple[StackSpec | None, list[tup
 
 
 def _parse_model(raw: Mapping[str, Any]) -> StackSpec:
-    return StackSpec.model_validate(raw, by_alias=True, by_name=False)
+    return StackSpec.model_validate(raw, by_alias=True, by_name=False, context={READ_FILE_KEY: lambda path: Path(path).read_text()})
 
 
 def _remove_invalid_part(raw: dict[str, Any], location: Location) -> None:

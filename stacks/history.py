@@ -81,7 +81,7 @@ def validate_update(previous: PreviousState, current: PreviousState) -> Iterator
         if new is None:
             yield from _validate_removed_application(path, old)
             continue
-        if old.get("protected") and old["namespace"] != new["namespace"]:
+        if old.get("protect") and old["namespace"] != new["namespace"]:
             yield ConfigIssue(
                 f"{path}.namespace",
                 f"was {old['namespace']!r}, and nothing in it can move; put it back, or make another application and move the data",
@@ -99,9 +99,9 @@ def _validate_removed_application(path: str, old: Mapping[str, Any]) -> Iterator
         f"{engine}.{group}"
         for engine, groups in old["databases"].items()
         for group, was in groups.items()
-        if was.get("protected")
+        if was.get("protect")
     ]
-    if held or old.get("protected"):
+    if held or old.get("protect"):
         what = f"its databases {', '.join(held)}" if held else "its namespace"
         yield ConfigIssue(
             path,
@@ -112,7 +112,7 @@ def _validate_removed_application(path: str, old: Mapping[str, Any]) -> Iterator
 def _validate_group_change(path: str, old: Mapping[str, Any], new: Mapping[str, Any] | None) -> Iterator[ConfigIssue]:
     """What may not become of a group."""
     if new is None:
-        if old.get("protected"):
+        if old.get("protect"):
             yield ConfigIssue(
                 path,
                 f"was taken away, renamed, or moved to another engine; put it back, or, to part with its data, {UNPROTECT_HINT} take it away",
@@ -120,7 +120,7 @@ def _validate_group_change(path: str, old: Mapping[str, Any], new: Mapping[str, 
         return
     if old.get("series") and new.get("series"):
         yield from _validate_version_change(path, old, new)
-    if old.get("protected"):
+    if old.get("protect"):
         yield from _validate_placement_change(path, old, new)
 
 
@@ -145,8 +145,8 @@ def _validate_placement_change(path: str, old: Mapping[str, Any], new: Mapping[s
             f"{path}.server.kind",
             f"was {old['kind']!r}, and the data would stay there; put it back, or {UNPROTECT_HINT} make it {new['kind']!r}",
         )
-    elif old.get("server") != new.get("server"):
+    elif old.get("externalServer") != new.get("externalServer"):
         yield ConfigIssue(
             f"{path}.server.provisionOn",
-            f"was {old.get('server')!r}, and the data would stay there; put it back, or {UNPROTECT_HINT} change it",
+            f"was {old.get('externalServer')!r}, and the data would stay there; put it back, or {UNPROTECT_HINT} change it",
         )

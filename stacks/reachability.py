@@ -38,7 +38,7 @@ def require_reachable(stack: Stack, previous: PreviousState) -> None:
 
 def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
     """Every address that the stack's administrators and applications connect to outside the cluster."""
-    groups = [group for application in stack.applications for group in application.database_groups()]
+    groups = [group for application in stack.applications for group in application.database_groups]
     for name, server in stack.spec.external_servers.items():
         wanted = (wanted for group in groups if (wanted := _planned_database(group, name, previous)))
         yield from _administrator_endpoints(f"externalServers.{name}", server, tuple(wanted))
@@ -72,11 +72,11 @@ def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousS
     """What is to be made for a group on a server, unless the last update made it there."""
     access = group.server_access
     databases = previous.get(group.application, {}).get("databases", {})
-    made = databases.get(group.engine.name, {}).get(group.group_name, {}).get("server")
+    made = databases.get(group.engine.name, {}).get(group.group_name, {}).get("externalServer")
     if access.external_server_name != server or made == server:
         return None
     return Wanted(
-        path=group.config_path,
+        path='.'.join(group.config_location),
         username=access.account.username or "",
         database=access.account.database or "",
         extensions=access.extensions,
@@ -89,7 +89,7 @@ def _existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
     if (
         access.external_server_name is not None
         or access.backend is None
-        or isinstance(access.password_source, GeneratedPassword)
+        or access.account_is_managed
     ):
         return
     credential = (
@@ -99,7 +99,7 @@ def _existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
     )
     for host in access.backend.hosts:
         yield Endpoint(
-            path=f"{group.config_path}.server",
+            path=f"{'.'.join(group.config_location)}.server",
             engine=group.engine.name,
             host=host,
             port=access.backend.port,

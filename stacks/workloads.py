@@ -8,7 +8,8 @@ import pulumi
 
 from components.application import ApplicationArgs
 from components.persisted.names import environment_secret_name
-from components.workload_patches import APPLIED_ANNOTATION, ContainerPatch, PatchedWorkload, WorkloadPatch, WorkloadSpec
+from components.persisted.labels import APPLIED_ANNOTATION
+from components.workload_patches import ContainerPatch, PatchedWorkload, WorkloadPatch, WorkloadSpec
 from preflight.cluster import ClusterError, ClusterKeys, Found, FoundContainer, Place, look
 from stacks.config import Stack
 from stacks.history import PreviousState
@@ -134,9 +135,9 @@ def _warnings(entry: _WorkloadEntry, found: Found | None) -> Iterator[ConfigIssu
                 f"{entry} has no container {name!r}; it has {', '.join(sorted(found.containers))}",
             )
     for container in _container_patches(entry, found):
-        conflicting = sorted({*entry.application.variable_names()} - {*container.variables})
+        conflicting = sorted({*entry.application.variable_names} - {*container.variables})
         conflicting += sorted(
-            mount.path for mount in entry.application.volume_mounts() if mount not in container.mounts
+            mount.path for mount in entry.application.volume_mounts if mount not in container.mounts
         )
         if conflicting:
             yield ConfigIssue(
@@ -152,12 +153,12 @@ def _container_patches(entry: _WorkloadEntry, found: Found) -> Iterator[Containe
         if entry.spec.containers is None or name in entry.spec.containers:
             variables = tuple(
                 variable
-                for variable in entry.application.variable_names()
+                for variable in entry.application.variable_names
                 if observed.variables.get(variable, ()) in ((), _secret_key_ref(entry, variable))
             )
             mounts = tuple(
                 mount
-                for mount in entry.application.volume_mounts()
+                for mount in entry.application.volume_mounts
                 if observed.mounts.get(mount.path, mount.volume) == mount.volume
             )
             yield ContainerPatch(name=name, variables=variables, mounts=mounts)
