@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from components.application import Application, ApplicationArgs
 from components.engines import ENGINES
@@ -150,9 +151,17 @@ def config_issues(raw: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def spec_errors(model: type[SpecModel], raw: Mapping[str, Any], text: str | OSError = "") -> list[tuple[str, str]]:
-    """Return the location and the type of each error of a part of the stack file. `text` is the content of any file."""
+def spec_errors(model: type[SpecModel], raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the location and the type of each error of a part of the stack file."""
+    return [(".".join(map(str, error["loc"])), error["type"]) for error in _validate_spec(model, raw, "")]
 
+
+def spec_messages(model: type[SpecModel], raw: Mapping[str, Any], text: str | OSError) -> list[str]:
+    """Return the message of each error of a part of the stack file. `text` is the content of every file."""
+    return [error["msg"] for error in _validate_spec(model, raw, text)]
+
+
+def _validate_spec(model: type[SpecModel], raw: Mapping[str, Any], text: str | OSError) -> list[ErrorDetails]:
     def read_file(_path: str) -> str:
         if isinstance(text, OSError):
             raise text
@@ -161,7 +170,7 @@ def spec_errors(model: type[SpecModel], raw: Mapping[str, Any], text: str | OSEr
     try:
         model.model_validate(raw, by_alias=True, by_name=False, context={READ_FILE_KEY: read_file})
     except ValidationError as error:
-        return [(".".join(map(str, issue["loc"])), issue["type"]) for issue in error.errors()]
+        return error.errors()
     return []
 
 

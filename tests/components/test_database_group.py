@@ -346,8 +346,10 @@ def test_environment_has_the_variables_of_every_group_and_short_ones_of_primary_
     ids=lambda value: " ".join(value) if isinstance(value, dict) else str(value),
 )
 def test_database_url_points_to_the_only_primary_relational_group(databases: Any, expected: str | None) -> None:
-    recorder = record_stack(groups(**databases))
+    (application,) = parse_stack(groups(**databases)).applications
+    recorder = record_applications([application])
     environment = decode_secret(recorder, "shop-environment")
+    assert sorted(application.variable_names) == sorted(environment)
     uri = expected and decode_secret(recorder, f"shop-{expected}-connection")["uri"]
     assert environment.get("DATABASE_URL") == uri
 
