@@ -18,7 +18,7 @@ from components.engines.definition import Account
 from components.external_servers import ExternalServerSpec
 from components.hosts import Hosts
 from components.passwords import GeneratedPassword
-from components.protection import data_resource_options, is_retained
+from components.protection import build_data_resource_options, is_retained
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.service import ServiceBackend
 from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel
@@ -229,7 +229,7 @@ def _create_resources(
             credentials.account,
             credentials.password,
             extensions=spec.extensions,
-            data_opts=data_resource_options(parent, args.protect),
+            data_opts=build_data_resource_options(parent, args.protect),
             opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=is_retained(args.protect)),
         )
     if spec.storage_class is not None:
@@ -242,7 +242,7 @@ def _create_resources(
             f"{args.resource_name}-volume",
             metadata=args.metadata,
             spec=claim,
-            opts=data_resource_options(parent, args.protect),
+            opts=build_data_resource_options(parent, args.protect),
         )
 
 
