@@ -1,4 +1,4 @@
-"""The way of docs/upgrading.md, on servers that really run: its scripts are run as they stand there, and what an application had is there afterwards."""
+"""The procedure of docs/upgrading.md on running servers. The test runs the commands of the page and compares the data."""
 
 import re
 import shutil
@@ -294,15 +294,14 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     return run
 
 
-def said(move: Move) -> tuple[str, ...]:
-    """The document's commands for an engine, the application's and the administrator's, with the names of the test in the place of the document's."""
-    names, function = blocks(DOCUMENT["Moving"], "sh")
-    scripts = blocks(DOCUMENT[title(move.engine)], "sh")
-    renamed, count = re.subn(r"\bshop\b", move.application, names)
-    assert count == 2, "the namespace and the application"
-    assert f"docker.io/library/{move.images[-1]} " in scripts[0]
-    assert "by `tests/e2e/test_upgrading.py`" in DOCUMENT[title(move.engine)], "the document says so"
-    return tuple(renamed + function + script for script in scripts)
+def commands(move: Move) -> list[str]:
+    """Return the commands of the page for an engine, with the names of the test: two scripts."""
+    text = DOCUMENT[title(move.engine)]
+    assert "by `tests/e2e/test_upgrading.py`" in text
+    example = re.compile(rf"^\$ (docs/upgrading/\S+) shop shop {OLD} {NEW}\n$")
+    scripts = [match[1] for block in blocks(text, "console") if (match := example.match(block))]
+    assert len(scripts) == 2
+    return [f"{ROOT}/{script} {move.application} {move.application} {OLD} {NEW}" for script in scripts]
 
 
 @moves
@@ -313,7 +312,7 @@ def test_data_is_moved_by_what_the_document_says(upgrades: Upgrades, move: Move,
         for statement, values in move.made:
             cursor.execute(statement, values or None)
 
-    as_application, as_administrator = said(move)
+    as_application, as_administrator = commands(move)
     for script, writers in ((as_application, 1), (as_administrator, 2)):
         upgrades.results(move, new["uri"], *move.emptied)
         output = bash(script)
