@@ -49,7 +49,7 @@ up: .venv/.installed .pulumi ## pulumi up of STACK, after setting up what is mis
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && pulumi up --stack $(STACK) $(UP)
 
 check: .venv/.installed .pulumi ## whether the external servers of STACK can be reached and used
-	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && $(BIN)/python -m stacks.reachability $(STACK)
+	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && $(BIN)/python -m stacks check $(STACK)
 
 .PHONY: .pulumi
 .pulumi:

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from components.connection import build_environment_variables
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, DatabaseGroupEntry, encode_secret_data
 from components.engines import ENGINES
-from components.persisted.names import APPLICATION_TYPE, environment_secret_name
 from components.network_policy import create_network_policy
+from components.persisted.names import APPLICATION_TYPE, environment_secret_name
 from components.platform import Platform, data_resource_options
 from components.spec import DnsLabel, Labels, SpecModel, StrictBool
 from components.workload_patches import VolumeMount, WorkloadPatch, WorkloadSpec, create_patches

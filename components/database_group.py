@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from components.connection import Connection, build_environment_variables, connection_secret_data
 from components.engines.definition import Engine, Variant
-from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
 from components.passwords import create_password
+from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
 from components.platform import Platform
 from components.servers import SERVER_KINDS, ServerSpec
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials

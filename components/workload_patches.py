@@ -21,8 +21,8 @@ import pulumi_kubernetes as kubernetes
 import pulumi_random as random
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from components.persisted.names import APPLICATION_TYPE, environment_secret_name, workload_resource_name
 from components.network_policy import APPLICATION_LABEL
+from components.persisted.names import APPLICATION_TYPE, environment_secret_name, workload_resource_name
 from components.spec import NonNegativeInt, SpecModel
 
 __all__ = [

@@ -18,8 +18,8 @@ from components.platform import NodePoolSpec, Platform
 from components.spec import DnsLabel, SpecModel
 from components.workload_patches import PatchedWorkload
 from preflight.cluster import ClusterKeys
-from stacks.checks import production_warnings, validate_applications
-from stacks.problems import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location, issues_from_pydantic
+from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location, issues_from_pydantic
+from stacks.validation import production_warnings, validate_applications
 
 __all__ = [
     "OFFLINE_CONFIG_KEY",

@@ -11,7 +11,7 @@ from components.engines import ENGINES
 from components.engines.definition import Variant
 from offline.recorder import Recorder, Registration, run_program
 from stacks.config import parse_stack
-from stacks.problems import InvalidStackConfigError
+from stacks.errors import InvalidStackConfigError
 
 CANARY = "c4narY-5ecret"
 """A credential that no message, output, file or input that is not secret may hold."""

@@ -162,7 +162,7 @@ def test_one_module_reads_the_configuration(path: Path) -> None:
     assert [name for name in imports(path) if name.startswith("pulumi") and "config" in name.lower()] == []
     # What the stack was before is read by the stack's name.
     reads = {"Config"} | (
-        set() if module(path) == "stacks.history" else {"get_stack", "get_project", "get_organization"}
+        set() if module(path) == "stacks.previous_state" else {"get_stack", "get_project", "get_organization"}
     )
     found = [
         node.attr

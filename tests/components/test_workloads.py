@@ -23,7 +23,7 @@ from components.workload_patches import (
 from offline.recorder import Recorder, Registration, run_program
 from preflight.cluster import ClusterKeys, Found, FoundContainer, Place
 from stacks.config import Stack, parse_stack
-from stacks.workloads import resolve_workloads
+from stacks.workload_discovery import resolve_workloads
 from tests.support import (
     APPLICATION,
     CANARY,

@@ -267,10 +267,10 @@ def test_the_command_checks_a_stack_alone(project: Project, server: Servers) -> 
     project.pulumi("config", "set", "--secret", "--path", path, stack="checked", typed=found.password).succeeded()
     assert (
         "addresses of external servers that were checked: 1"
-        in project.python("-m", "stacks.reachability", "checked").succeeded().output
+        in project.python("-m", "stacks", "check", "checked").succeeded().output
     )
     project.pulumi("config", "set", "--secret", "--path", path, stack="checked", typed=WRONG).succeeded()
-    said = project.python("-m", "stacks.reachability", "checked").failed().output
+    said = project.python("-m", "stacks", "check", "checked").failed().output
     assert f"servers.hq ({found.host}:{found.port})" in said
     assert WRONG not in said
     assert {resource["type"] for resource in project.resources("checked")} == set()

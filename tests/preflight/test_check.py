@@ -18,7 +18,21 @@ from preflight import check, report
 from preflight.endpoint import Endpoint, Failure, Wanted
 from preflight.probes import PROBES
 from tests.e2e.tls import free_port
-from tests.preflight.fakes import HOST, Fake, Handler, closing, garbage, mysql, mysql_error, mysql_greeting, parting, saying, silent, unanswering, web
+from tests.preflight.fakes import (
+    HOST,
+    Fake,
+    Handler,
+    closing,
+    garbage,
+    mysql,
+    mysql_error,
+    mysql_greeting,
+    parting,
+    saying,
+    silent,
+    unanswering,
+    web,
+)
 
 Make = Callable[[Handler], Fake]
 ROOT = Path(__file__).resolve().parents[2]

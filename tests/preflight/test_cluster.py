@@ -150,5 +150,5 @@ def test_the_keys_do_not_show_a_kubeconfig() -> None:
 
 
 def test_the_client_is_not_imported_before_it_is_needed() -> None:
-    program = "import sys, stacks.workloads, preflight.cluster; assert 'kubernetes' not in sys.modules"
+    program = "import sys, stacks.workload_discovery, preflight.cluster; assert 'kubernetes' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -13,7 +13,7 @@ from pulumi.runtime import invoke
 
 from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
 from stacks.config import Stack
-from stacks.problems import ConfigIssue, InvalidStackConfigError
+from stacks.errors import ConfigIssue, InvalidStackConfigError
 
 __all__ = [
     "READ_STACK_OUTPUTS_TOKEN",

@@ -11,8 +11,8 @@ from components.persisted.names import environment_secret_name
 from components.workload_patches import APPLIED_ANNOTATION, ContainerPatch, PatchedWorkload, WorkloadPatch, WorkloadSpec
 from preflight.cluster import ClusterError, ClusterKeys, Found, FoundContainer, Place, look
 from stacks.config import Stack
-from stacks.history import PreviousState
-from stacks.problems import ConfigIssue
+from stacks.errors import ConfigIssue
+from stacks.previous_state import PreviousState
 
 __all__ = ["resolve_workloads"]
 

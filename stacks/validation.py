@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from components.application import ApplicationArgs
 from components.database_group import DatabaseGroupArgs
+from components.passwords import GeneratedPassword
 from components.persisted.names import (
     MAX_DNS_LABEL_LENGTH,
     MAX_STATEFUL_SET_NAME_LENGTH,
@@ -12,9 +13,8 @@ from components.persisted.names import (
     service_resource_name,
     workload_resource_name,
 )
-from components.passwords import GeneratedPassword
 from components.servers import SERVER_KINDS
-from stacks.problems import ConfigIssue
+from stacks.errors import ConfigIssue
 
 __all__ = ["production_warnings", "validate_applications"]
 

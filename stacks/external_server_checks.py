@@ -1,4 +1,4 @@
-"""Which external servers a stack depends on, as preflight checks them; and `python -m stacks.reachability STACK`, which does it alone."""
+"""Which external servers a stack depends on, as preflight checks them; and `python -m stacks.external_server_checks STACK`, which does it alone."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from components.passwords import GeneratedPassword
 from preflight import check, report
 from preflight.endpoint import Endpoint, Wanted
 from stacks.config import Stack, parse_pulumi_config
-from stacks.history import PreviousState, collect_component_outputs
+from stacks.previous_state import PreviousState, collect_component_outputs
 
 TOTAL_TIMEOUT_SECONDS = 8
 """For all servers together; a login that takes longer serves no application either."""
@@ -112,7 +112,7 @@ def _existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
 def main(arguments: list[str]) -> int:
     """Checks the stack that is named, as Pulumi knows it. Returns the exit code."""
     if len(arguments) != 1:
-        print("usage: python -m stacks.reachability STACK", file=sys.stderr)
+        print("usage: python -m stacks.external_server_checks STACK", file=sys.stderr)
         return 2
     try:
         configuration = _run_pulumi_json("config", "--json", "--show-secrets", "--stack", arguments[0])
