@@ -1,71 +1,84 @@
-"""A database group: one database of an application, as a component. It knows neither engines nor server kinds."""
+"""The `DatabaseGroup` component: password, connection Secret, server and Service.
 
-import base64
+It does not depend on a specific engine or server kind.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from components.connection import Connection, build_environment_variables, connection_secret_data
+from components.connection import (
+    PASSWORD_KEY,
+    Connection,
+    connection_secret_data,
+    encode_secret_data,
+    list_variable_names,
+)
 from components.engines.definition import Engine, Variant
 from components.passwords import create_password
+from components.persisted.labels import group_labels, object_metadata
 from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
+from components.persisted.outputs import GroupOutputs, GroupSummary
 from components.platform import Platform
+from components.protection import Protect, ProtectSpec
 from components.servers import SERVER_KINDS, ServerSpec
-from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.servers.local import LocalKindSpec
 from components.service import create_service
 from components.spec import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
-PASSWORD_KEY = "password"  # noqa: S105 (a key)
-
-__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "DatabaseGroupEntry", "DatabaseGroupSpec", "encode_secret_data"]
+__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "DatabaseGroupEntry", "DatabaseGroupSpec"]
 
 
 def _expand_kind_shorthand(value: Any) -> Any:
-    """`server: local` is short for `server: {kind: local}`."""
+    """Accept `server: local` for `server: {kind: local}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
 def _none_to_empty(value: Any) -> Any:
-    """An empty group is one with every default."""
+    """Accept a group without keys: it has every default."""
     return {} if value is None else value
 
 
 def _add_kind_shorthand_to_schema(schema: dict[str, Any]) -> None:
-    """Adds the short form to the schema of a server."""
-    long = {key: schema.pop(key) for key in ("discriminator", "oneOf")}
-    schema["anyOf"] = [{"enum": sorted(SERVER_KINDS)}, long]
+    union = {key: schema.pop(key) for key in ("discriminator", "oneOf")}
+    schema["anyOf"] = [{"enum": sorted(SERVER_KINDS)}, union]
 
 
 def _allow_null_in_schema(schema: dict[str, Any]) -> None:
-    """Adds the empty group to the schema of a group."""
     schema["type"] = ["object", "null"]
 
 
 class DatabaseGroupSpec(SpecModel):
-    """What the stack file says of a group."""
+    """A database group: one database of the application."""
 
     model_config = ConfigDict(json_schema_extra=_allow_null_in_schema)
 
     primary: StrictBool = False
-    """Whether the group takes the engine's default names. An engine's only group does anyway."""
+    """Whether the group uses the short names (Service `mysql`, variables `MYSQL_*`). Default: `true` for the only group
+    of an engine, otherwise `false`."""
     variant: NonEmptyStr | None = None
-    """The engine's first one by default."""
+    """Server software, such as `percona`. Default: the first variant on the engine's page."""
     password_version: NonNegativeInt = 0
-    """Another number gives the group another password."""
-    protect: StrictBool | None = None
-    """Whether the group can be taken away, or get another server, only after this was set to false. The application's word by default."""
+    """Change this number to generate a new password. Default: `0`."""
+    protect: ProtectSpec | None = None
+    """Whether removing or moving the group is rejected (`true`), allowed with the data retained (`retain`), or allowed
+    with the data deleted (`false`). Default: the application's `protect`."""
     network_policy: StrictBool = True
-    """Whether the group's server lets in nobody but the Pods of its application, where the application's do."""
+    """Whether the NetworkPolicy restricts the group's server to the application's Pods. Default: `true`."""
     server: Annotated[
-        ServerSpec, BeforeValidator(_expand_kind_shorthand), Field(json_schema_extra=_add_kind_shorthand_to_schema)
+        ServerSpec,
+        BeforeValidator(_expand_kind_shorthand),
+        Field(json_schema_extra=_add_kind_shorthand_to_schema),
     ] = LocalKindSpec(kind="local")
-    """Where the server comes from. Only in development may it be left out: local."""
+    """Server of the group: a kind (`server: local`) or a map with `kind`. Default: `local` in development; required in
+    production."""
 
 
 DatabaseGroupEntry = Annotated[DatabaseGroupSpec, BeforeValidator(_none_to_empty)]
@@ -73,64 +86,63 @@ DatabaseGroupEntry = Annotated[DatabaseGroupSpec, BeforeValidator(_none_to_empty
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseGroupArgs:
-    """A group in its place."""
+    """A group with the application and the stack that it belongs to."""
 
     application: str
     namespace: pulumi.Input[str]
     engine: Engine
     group_name: str
     is_primary: bool
-    """Whether it takes the engine's default names."""
+    """Whether the group uses the engine's short names."""
     spec: DatabaseGroupSpec
-    application_protect: bool
-    """What the application says of all its groups."""
+    application_protect: Protect
     pod_labels: Mapping[str, str]
     """Labels of the application's Pods."""
     platform: Platform
 
     @property
-    def protected(self) -> bool:
-        """Whether what holds data must outlive any change of the stack file."""
+    def protect(self) -> Protect:
+        """What happens to the group's data when the group is removed."""
         return self.application_protect if self.spec.protect is None else self.spec.protect
 
     @property
     def resource_name(self) -> str:
-        """The Pulumi name of the group."""
+        """Pulumi name of the group."""
         return resource_name(self.application, self.engine.name, self.group_name)
 
     @property
-    def config_path(self) -> str:
-        """Where the group stands in the stack file."""
-        return f"applications.{self.application}.databases.{self.engine.name}.{self.group_name}"
+    def config_location(self) -> tuple[str, ...]:
+        """Location of the group in the stack file."""
+        return ("applications", self.application, "databases", self.engine.name, self.group_name)
 
     @property
     def object_name(self) -> str:
-        """The name of the connection Secret."""
+        """Name of the connection Secret, the server, its volume claim and its ConfigMap."""
         return object_name(self.engine.name, self.group_name)
 
     @property
     def service_name(self) -> str:
-        """The name of the Service."""
+        """Name of the Service."""
         return service_name(self.engine.name, self.group_name, is_primary=self.is_primary)
 
     @property
     def variant(self) -> Variant:
-        """The program that the group's server is."""
+        """Server software of the group."""
         return self.engine.get_variant(self.spec.variant)
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The recommended labels of Kubernetes."""
-        return {
-            "app.kubernetes.io/name": self.engine.name,
-            "app.kubernetes.io/instance": object_name(self.engine.name, self.group_name),
-            "app.kubernetes.io/component": "database",
-            "app.kubernetes.io/part-of": self.application,
-            "app.kubernetes.io/managed-by": "database-groups",
-        }
+        """Labels of the group's objects."""
+        return group_labels(self.application, self.engine.name, self.object_name)
 
+    @property
+    def server_kind(self) -> ServerKind[Any]:
+        """Functions of the group's server kind."""
+        return SERVER_KINDS[self.spec.server.kind]
+
+    @cached_property
     def server_args(self) -> ServerArgs:
-        """What the group tells its server kind."""
+        """Arguments of the group's server kind."""
         return ServerArgs(
             resource_name=self.resource_name,
             object_name=self.object_name,
@@ -141,111 +153,119 @@ class DatabaseGroupArgs:
             engine=self.engine,
             variant=self.variant,
             password_version=self.spec.password_version,
-            protected=self.protected,
+            protect=self.protect,
             pod_labels=self.pod_labels,
             platform=self.platform,
         )
 
-    @property
+    @cached_property
     def server_access(self) -> ServerAccess:
-        """How the application gets to the group's server."""
-        return SERVER_KINDS[self.spec.server.kind].resolve_access(self.server_args(), self.spec.server)
+        """How the application reaches the group's server."""
+        return self.server_kind.resolve_access(self.server_args, self.spec.server)
 
+    @property
     def variable_names(self) -> tuple[str, ...]:
-        """The names of the group's environment variables."""
-        keys = _connection_data(
-            self, self.server_access, None if self.server_access.password_source is None else PASSWORD_KEY
-        )
-        return tuple(build_environment_variables(self.engine.name, self.group_name, keys, is_primary=self.is_primary))
+        """Names of the group's environment variables."""
+        placeholder = None if self.server_access.password_source is None else ""
+        keys = _connection_data(self, placeholder)
+        return list_variable_names(self.engine.name, self.group_name, keys, is_primary=self.is_primary)
 
+    @property
     def volume_mount(self) -> VolumeMount | None:
-        """The volume claim that the application mounts, if the group's data is had so."""
-        return (
-            VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name))
-            if self.server_access.mounted_by_application
-            else None
-        )
+        """The volume claim that the application mounts; None if the application connects to a server."""
+        if not self.server_access.mounted_by_application:
+            return None
+        return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name))
 
-    def output_summary(self) -> dict[str, Any]:
-        """What a stack output says of the group: names only."""
+    @property
+    def output_summary(self) -> GroupSummary:
+        """The group in the stack output. It holds names only."""
         access = self.server_access
         return {
-            "service": self.service_name if access.backend else None,
-            "secret": self.object_name,
             "kind": self.spec.server.kind,
-            "engine": self.engine.name,
             "variant": self.variant.name,
             "version": access.version,
             "series": self.variant.find_series(access.version) if access.version else None,
-            "server": access.external_server_name,
-            "protected": self.protected,
+            "externalServer": access.external_server_name,
+            "service": self.service_name if access.backend else None,
+            "secret": self.object_name,
+            "protect": self.protect,
         }
 
 
 class DatabaseGroup(pulumi.ComponentResource):
-    """`database-groups:components:DatabaseGroup`
+    """Component `database-groups:index:DatabaseGroup`.
 
-    Resources: the password (a RandomPassword, where it is generated), the connection Secret, what the server kind makes, and the Service
-    with its EndpointSlice, if any.
+    Resources: a RandomPassword, if the password is generated; the connection Secret; what the server kind creates; the
+    Service with its EndpointSlice, if the group has a server.
     """
 
     connection: pulumi.Output[Mapping[str, str]]
-    """The keys and values of the connection Secret; secret."""
+    """Keys and values of the connection Secret; secret."""
+    service_name: str | None
+    """Name of the Service; None without a server."""
+    secret_name: str
+    """Name of the connection Secret."""
 
-    def __init__(self, name: str, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        name = args.resource_name
         super().__init__(DATABASE_GROUP_TYPE, name, None, opts)
-        server_access = args.server_access
+        access, stack = args.server_access, args.platform.stack
+        self.service_name = args.service_name if access.backend else None
+        self.secret_name = args.object_name
 
-        password = create_password(f"{name}-password", server_access.password_source, parent=self)
-        self.connection = pulumi.Output.secret(
-            pulumi.Output.from_input(password).apply(lambda value: _connection_data(args, server_access, value))
-        )
+        password = create_password(f"{name}-password", access.password_source, parent=self)
+        data = pulumi.Output.from_input(password).apply(lambda value: _connection_data(args, value))
+        self.connection = pulumi.Output.secret(data)
         secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
-            metadata={"name": args.object_name, "namespace": args.namespace, "labels": args.labels},
+            metadata=object_metadata(args.object_name, args.namespace, args.labels, stack),
             type=f"servicebinding.io/{args.engine.name}",
             data=self.connection.apply(encode_secret_data),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        credentials = ServerCredentials(account=server_access.account, password=password, secret=secret)
-        SERVER_KINDS[args.spec.server.kind].create_resources(args.server_args(), args.spec.server, credentials, self)
-        if server_access.backend:
+        credentials = ServerCredentials(account=access.account, password=password, secret=secret)
+        args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
+        if access.backend:
             create_service(
-                args.service_name,
-                server_access.backend,
+                object_metadata(args.service_name, args.namespace, args.labels, stack),
+                access.backend,
                 application=args.application,
                 endpoint_slice_name=args.object_name,
                 port_name=args.engine.name,
-                namespace=args.namespace,
-                labels=args.labels,
                 parent=self,
             )
-        # What the next update knows of this one, whatever becomes of it.
-        self.register_outputs({"application": args.application, "group": args.group_name, **args.output_summary()})
+        # The next update reads these outputs from the state, even if this update fails.
+        outputs: GroupOutputs = {
+            "application": args.application,
+            "engine": args.engine.name,
+            "group": args.group_name,
+            **args.output_summary,
+        }
+        self.register_outputs({**outputs})
 
 
-def encode_secret_data(data: Mapping[str, str]) -> dict[str, str]:
-    """Values as the `data` of a Secret has them. (`stringData` is never read back, and so would hide a change.)"""
-    return {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-
-
-def _connection_data(args: DatabaseGroupArgs, access: ServerAccess, password: str | None) -> dict[str, str]:
+def _connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
+    """Return the data of the connection Secret."""
+    access, engine = args.server_access, args.engine
     connection = Connection(
-        engine=args.engine.name,
+        engine=engine.name,
         provider=args.variant.name,
         host=args.service_name if access.backend else None,
         port=access.backend.port if access.backend else None,
         username=access.account.username,
-        password=password if args.engine.credential_key == PASSWORD_KEY else None,
+        password=password if engine.credential_key == PASSWORD_KEY else None,
         database=access.account.database,
-        engine_keys=_engine_specific_data(args.engine.credential_key, access, password),
+        engine_keys=_engine_specific_data(engine.credential_key, access, password),
         tls=access.tls,
         tls_server_name=access.tls_server_name,
     )
-    return connection_secret_data(connection, args.engine.build_uri(connection))
+    return connection_secret_data(connection, engine.build_uri(connection))
 
 
-def _engine_specific_data(credential: str | None, access: ServerAccess, password: str | None) -> dict[str, str]:
-    """The keys that not every engine has: its account's own, a credential that is no password, and the authorities behind its TLS."""
-    named = {credential: password} if credential and password and credential != PASSWORD_KEY else {}
-    return {**access.account.engine_keys, **named, **({"ca.crt": access.ca_bundle.pem} if access.ca_bundle else {})}
+def _engine_specific_data(credential_key: str | None, access: ServerAccess, password: str | None) -> dict[str, str]:
+    """Return the keys that not every engine has: the account's own, a token, and the CA certificates."""
+    has_token = credential_key is not None and password is not None and credential_key != PASSWORD_KEY
+    token = {f"{credential_key}": f"{password}"} if has_token else {}
+    ca_bundle = {"ca.crt": access.ca_bundle.pem} if access.ca_bundle else {}
+    return {**access.account.engine_keys, **token, **ca_bundle}

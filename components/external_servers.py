@@ -1,6 +1,6 @@
-"""External servers on which databases are made, each with its administrator: one provider a server, one chain of databases.
+"""External servers on which the program provisions databases: one provider and one chain of databases per server.
 
-The administrator's account is used here, by the program; it never reaches the cluster.
+Only the program uses the administrator's account. The account never reaches the cluster.
 """
 
 from collections.abc import Sequence
@@ -9,65 +9,68 @@ from typing import Annotated, Self
 
 import pulumi
 from pydantic import AfterValidator, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from components.engines import ENGINES
 from components.engines.definition import Account, AdministratorConnection, Provisioner, ProvisioningRequest
 from components.hosts import Host, Hosts
-from components.spec import NonEmptyStr, Port, SecretText, SpecModel
+from components.spec import NonEmptyStr, Port, SecretText, SpecModel, format_choices
 from components.tls import CaBundleFile, TlsMode
 
 __all__ = ["AdministratorSpec", "ExternalServer", "ExternalServerSpec"]
 
-
-def _validate_provisionable_engine(name: str) -> str:
-    if name not in PROVISIONABLE_ENGINES:
-        raise ValueError(
-            f"is none of {', '.join(PROVISIONABLE_ENGINES)}, the engines on whose servers databases can be made"
-        )
-    return name
-
-
 PROVISIONABLE_ENGINES = sorted(name for name, engine in ENGINES.items() if engine.provisioner)
 
 
+def _validate_provisionable_engine(name: str) -> str:
+    if name not in PROVISIONABLE_ENGINES:
+        choices = format_choices(PROVISIONABLE_ENGINES)
+        raise PydanticCustomError("engine", "unsupported engine{value}; use {choices}", {"choices": choices})
+    return name
+
+
 class AdministratorSpec(SpecModel):
-    """Who makes the databases of a server."""
+    """The account that creates databases and users on an external server."""
 
     username: NonEmptyStr
+    """User name of the administrator. It need not be a superuser."""
     password: SecretText
-    """Encrypted, by `pulumi config set --secret --path`."""
+    """Password of the administrator. Encrypt it: `pulumi config set --secret --path`."""
     host: Host | None = None
-    """Where the program reaches the server, if that is elsewhere than for applications: a tunnel, a proxy."""
+    """Host for the program, if it differs from the applications' host, for example a tunnel. Default: `host`."""
     port: Port | None = None
+    """Port for the program. Default: `port`."""
 
 
 class ExternalServerSpec(SpecModel):
-    """An external server on which each group that names it gets a database and a user."""
+    """An external server on which the program creates a database and a user for each group that names it."""
 
     engine: Annotated[
         str, AfterValidator(_validate_provisionable_engine), WithJsonSchema({"enum": PROVISIONABLE_ENGINES})
     ]
+    """Engine of the server."""
     host: Hosts
-    """Where applications reach the server: a host name, an IP address, or a list of these."""
+    """Host for applications: a host name, an IP address, or a list of IP addresses that all accept writes."""
     port: Port | None = None
-    """The engine's own by default."""
+    """Port for applications. Default: the engine's port."""
     tls: TlsMode = "verify-full"
-    """How the program's own connection is secured."""
+    """TLS mode of the program's connection: `disable`, `require` or `verify-full`. Default: `verify-full`."""
     ca_file: CaBundleFile | None = None
-    """The authorities that sign the server's certificate. By default those that the machine knows."""
+    """Path of a PEM file with the CA certificates that sign the server's certificate. Default: the system's CAs."""
     administrator: AdministratorSpec
+    """Account that creates databases and users."""
 
     @model_validator(mode="after")
     def _validate_administrator_username(self) -> Self:
-        provisioning = ENGINES[self.engine].provisioner
-        unsafe = [
-            character
-            for character in (provisioning.forbidden_username_characters if provisioning else "")
-            if character in self.administrator.username
-        ]
-        if unsafe:
-            raise ValueError(
-                f"has an administrator with {unsafe[0]!r} in the user name, which the provider for {self.engine} takes for something else"
+        provisioner = ENGINES[self.engine].provisioner
+        forbidden = provisioner.forbidden_username_characters if provisioner else ""
+        used = sorted(set(forbidden) & set(self.administrator.username))
+        if used:
+            raise PydanticCustomError(
+                "administrator_username",
+                "the administrator's user name contains '{character}', which the {engine} provider does not support;"
+                " use another user",
+                {"character": used[0], "engine": self.engine},
             )
         return self
 
@@ -83,15 +86,16 @@ class ExternalServerSpec(SpecModel):
 
 
 class ExternalServer:
-    """One external server during a deployment: its Pulumi provider, and the last database that was made on it.
+    """One external server during an update: its Pulumi provider, and the last database that was created on it.
 
-    Resources: the engine's provider, named `<server>`, once a group needs it; per group what its engine's `provision` makes.
+    Resources: the engine's provider, named `<server>`, as soon as a group needs it; per group what the engine's
+    provisioner creates.
     """
 
     def __init__(self, name: str, spec: ExternalServerSpec) -> None:
         self.spec = spec
         self._name = name
-        self._last: list[pulumi.Resource] = []
+        self._last_database: list[pulumi.Resource] = []
 
     @cached_property
     def _provider(self) -> pulumi.ProviderResource:
@@ -111,10 +115,10 @@ class ExternalServer:
 
     @property
     def _provisioner(self) -> Provisioner:
-        provisioning = ENGINES[self.spec.engine].provisioner
-        if provisioning is None:
-            raise ValueError(f"no databases can be made on a server of {self.spec.engine}")
-        return provisioning
+        provisioner = ENGINES[self.spec.engine].provisioner
+        if provisioner is None:
+            raise ValueError(f"the program cannot create databases on a server of {self.spec.engine}")
+        return provisioner
 
     def provision(
         self,
@@ -126,9 +130,13 @@ class ExternalServer:
         data_opts: pulumi.ResourceOptions,
         opts: pulumi.ResourceOptions,
     ) -> None:
-        """Makes a user, its database and its grants, after those that were made before. Raises ValueError for an account that lacks a part."""
+        """Create a user, its database and its grants, after the databases that were created before.
+
+        `data_opts` apply to resources that hold data; `opts` apply to all others. Raises ValueError for an account
+        without a user name, a database or a password.
+        """
         if account.username is None or account.database is None or password is None:
-            raise ValueError("an account is made with a user, a database and a password")
+            raise ValueError("an account needs a user name, a database and a password")
         provider = pulumi.ResourceOptions(provider=self._provider)
         request = ProvisioningRequest(
             username=account.username,
@@ -142,6 +150,6 @@ class ExternalServer:
             request,
             data_opts=pulumi.ResourceOptions.merge(data_opts, provider),
             opts=pulumi.ResourceOptions.merge(opts, provider),
-            depends_on=self._last,
+            depends_on=self._last_database,
         )
-        self._last = [database]
+        self._last_database = [database]

@@ -1,4 +1,4 @@
-"""A group's password: generated, or given by the user for a server that exists already. Always secret, and stable."""
+"""The password of a group: generated, or the user's own for an existing account. It is always secret, and stable."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,9 @@ from pydantic import SecretStr
 __all__ = ["PASSWORD_LENGTH", "GeneratedPassword", "create_password"]
 
 PASSWORD_LENGTH = 32
-"""Characters of a generated password, from A-Z, a-z and 0-9: safe in SQL, shells, URIs and configuration files, and 190 bits."""
-
+"""Characters A-Z, a-z and 0-9: safe in SQL, shells, URIs and configuration files, with 190 bits of entropy."""
+VERSION_KEEPER = "passwordVersion"
+"""Key in the state: Pulumi generates a new password when its value changes."""
 IGNORED_PROPERTIES = [
     "length",
     "lower",
@@ -24,12 +25,12 @@ IGNORED_PROPERTIES = [
     "special",
     "upper",
 ]
-"""Everything but the rotation: an upgrade of the provider once made every password anew (pulumi-random, issue 258)."""
+"""Everything but the keepers: a provider upgrade once regenerated every password (pulumi-random, issue 258)."""
 
 
 @dataclass(frozen=True)
 class GeneratedPassword:
-    """A password that the program makes, anew with each other rotation."""
+    """A password that Pulumi generates. Another `version` generates another password."""
 
     version: int
 
@@ -37,9 +38,9 @@ class GeneratedPassword:
 def create_password(
     name: str, source: GeneratedPassword | SecretStr | None, *, parent: pulumi.Resource
 ) -> pulumi.Output[str] | None:
-    """The password of a group as a secret output, or None where its server asks for none.
+    """Return the password as a secret output, or None where the server has no password.
 
-    Resources: a RandomPassword `name` for a generated one.
+    Resources: a RandomPassword `name` for a generated password.
     """
     if not isinstance(source, GeneratedPassword):
         return None if source is None else pulumi.Output.secret(source.get_secret_value())
@@ -47,7 +48,7 @@ def create_password(
         name,
         length=PASSWORD_LENGTH,
         special=False,
-        keepers={"rotation": str(source.version)},
+        keepers={VERSION_KEEPER: str(source.version)},
         opts=pulumi.ResourceOptions(parent=parent, ignore_changes=IGNORED_PROPERTIES),
     )
     return pulumi.Output.secret(password.result)

@@ -6,7 +6,7 @@ import pulumi
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Protect", "ProtectSpec", "data_resource_options", "is_retained", "is_protected"]
+__all__ = ["Protect", "ProtectSpec", "data_resource_options", "is_protected", "is_retained"]
 
 Protect = bool | Literal["retain"]
 """True: reject the removal. `retain`: allow it, and keep the data without managing it. False: delete the data."""

@@ -1,4 +1,4 @@
-"""The named Service of a group, the only address that its application sees, whatever stands behind it."""
+"""The Service of a group: the only address that its application uses, whatever the server kind."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -10,16 +10,15 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.hosts import is_ip_address
-from components.persisted.names import service_resource_name
-
-ENDPOINT_SLICE_MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
+from components.persisted.labels import endpoint_slice_labels
+from components.persisted.names import endpoint_slice_resource_name, service_resource_name
 
 __all__ = ["ServiceBackend", "create_service"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceBackend:
-    """What stands behind a Service: Pods by their labels, or hosts outside the cluster."""
+    """The target of a Service: Pods, selected by labels, or hosts outside the cluster."""
 
     port: int
     pod_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -27,29 +26,24 @@ class ServiceBackend:
 
 
 def create_service(
-    name: str,
+    metadata: Any,
     backend: ServiceBackend,
     *,
     application: str,
     endpoint_slice_name: str,
-    namespace: pulumi.Input[str],
-    labels: Mapping[str, str],
     port_name: str,
     parent: pulumi.Resource,
 ) -> None:
-    """Makes the Service `name`.
+    """Create a Service with its metadata.
 
-    Resources: a Service, with a selector for Pods, without one for IP addresses, of type ExternalName for a host name; for IP
-    addresses also the EndpointSlice `server`.
+    Resources: a Service. It has a selector for Pods and none for IP addresses; for a host name its type is
+    ExternalName. For IP addresses also the EndpointSlice `endpoint_slice_name`.
     """
-    metadata: Any = {"name": name, "namespace": namespace, "labels": labels}
+    name: str = metadata["name"]
     port: Any = {"name": port_name, "port": backend.port, "protocol": "TCP"}
     external_name = next((host for host in backend.hosts if not is_ip_address(host)), None)
-    spec: Any = {
-        "type": "ClusterIP",
-        "ports": [port],
-        **({"selector": backend.pod_selector} if backend.pod_selector else {}),
-    }
+    selector = {"selector": backend.pod_selector} if backend.pod_selector else {}
+    spec: Any = {"type": "ClusterIP", "ports": [port], **selector}
     if external_name:
         spec = {"type": "ExternalName", "externalName": external_name, "ports": [port]}
     service = kubernetes.core.v1.Service(
@@ -59,19 +53,12 @@ def create_service(
         opts=pulumi.ResourceOptions(parent=parent),
     )
     if backend.hosts and not external_name:
-        slice_metadata: Any = {
-            **metadata,
-            "name": endpoint_slice_name,
-            "labels": {
-                **labels,
-                "kubernetes.io/service-name": name,
-                ENDPOINT_SLICE_MANAGED_BY_LABEL: "database-groups",
-            },
-        }
+        labels = endpoint_slice_labels(metadata["labels"], name)
+        endpoint_slice_metadata: Any = {**metadata, "name": endpoint_slice_name, "labels": labels}
         endpoints: Any = [{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts]
         kubernetes.discovery.v1.EndpointSlice(
-            f"{application}-{endpoint_slice_name}-endpoints",
-            metadata=slice_metadata,
+            endpoint_slice_resource_name(application, endpoint_slice_name),
+            metadata=endpoint_slice_metadata,
             address_type=f"IPv{ipaddress.ip_address(backend.hosts[0]).version}",
             endpoints=endpoints,
             ports=[port],

@@ -1,11 +1,12 @@
-"""An application's workloads: its variables put into the containers of Deployments, StatefulSets and DaemonSets that are somebody else's.
+"""Patches that inject an application's variables into existing Deployments, StatefulSets and DaemonSets.
 
-What is put in belongs to this program alone (server-side apply): nothing else of a workload is touched, and all of it goes when its entry does.
-Nothing here looks at the cluster: which containers there are, and what of it is theirs already, is told (`Workload`).
+The patches use server-side apply with an own field manager. They change no other field, and removing the entry of the
+stack file removes the patched fields. This module does not read the cluster: its caller passes what exists.
 
-Each workload has two patches. One puts variables and volumes into lists, `env` and `volumes`, and there the Kubernetes provider compares by position:
-beside a variable of the workload's own it would see a change in every preview. So that patch is compared only where the look at the cluster
-saw that something is missing, and made to differ then. The other one, on which Pods roll, has only maps, which are compared rightly.
+Each workload gets two patches. The first adds variables and volumes to the lists `env` and `volumes`. The Kubernetes
+provider compares lists by position, so next to the workload's own entries each preview would show a change. Pulumi
+therefore compares this patch only when the cluster lacks a field. The second patch contains maps alone, which the
+provider compares correctly. It restarts the Pods.
 """
 
 import hashlib
@@ -19,16 +20,19 @@ from typing import Annotated, Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 import pulumi_random as random
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from components.network_policy import APPLICATION_LABEL
-from components.persisted.names import APPLICATION_TYPE, environment_secret_name, workload_resource_name
-from components.spec import NonNegativeInt, SpecModel
+from components.persisted.labels import APPLICATION_LABEL, APPLIED_ANNOTATION, CONNECTIONS_ANNOTATION, field_manager
+from components.persisted.names import (
+    APPLICATION_TYPE,
+    REMOVED_WORKLOADS,
+    environment_secret_name,
+    workload_resource_name,
+)
+from components.spec import NonNegativeInt, SpecModel, constrained_str
 
 __all__ = [
-    "APPLIED_ANNOTATION",
-    "CONTAINER_NAME_PATTERN",
-    "WORKLOAD_NAME_PATTERN",
     "ContainerPatch",
     "PatchedWorkload",
     "VolumeMount",
@@ -38,13 +42,10 @@ __all__ = [
     "forget_removed_workloads",
 ]
 
-APPLIED_ANNOTATION = "database-groups/applied"
-"""The annotation of a workload that says what was put into it last."""
-CONNECTIONS_ANNOTATION = "database-groups/connections"
-"""The annotation of its Pods that is another one when a value is."""
 RANDOM_ID_BYTES = 8
-CONTAINER_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-WORKLOAD_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+CONTAINER_NAME_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+WORKLOAD_NAME_PATTERN = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+NAME_MESSAGE = "invalid Kubernetes name{value}; use lower-case letters, digits and '-'"
 PATCH_RESOURCE_BY_KIND: Mapping[str, Callable[..., pulumi.Resource]] = MappingProxyType(
     {
         "Deployment": kubernetes.apps.v1.DeploymentPatch,
@@ -53,55 +54,49 @@ PATCH_RESOURCE_BY_KIND: Mapping[str, Callable[..., pulumi.Resource]] = MappingPr
     }
 )
 
-ContainerName = Annotated[str, Field(pattern=CONTAINER_NAME_PATTERN, max_length=63)]
-
-
-def _wrap_in_tuple(value: Any) -> Any:
-    """One container is a list of one."""
-    return (value,) if isinstance(value, str) else value
+ContainerName = Annotated[str, *constrained_str(CONTAINER_NAME_PATTERN, 63, "container_name", NAME_MESSAGE)]
+WorkloadName = Annotated[
+    str, *constrained_str(WORKLOAD_NAME_PATTERN, 253, "workload_name", f"{NAME_MESSAGE} (workload names also '.')")
+]
 
 
 def _reject_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:
-        raise ValueError("must not be empty")
+        raise PydanticCustomError("empty", "the list is empty; add a container, or remove the key for all containers")
     if len(set(names)) < len(names):
-        raise ValueError("names a container twice")
+        raise PydanticCustomError("duplicate", "the same container occurs twice; remove one")
     return names
 
 
 class WorkloadSpec(SpecModel):
-    """A workload of the application that gets its variables."""
+    """An existing workload that receives the application's environment variables."""
 
     kind: Literal["Deployment", "StatefulSet", "DaemonSet"]
-    name: Annotated[str, Field(pattern=WORKLOAD_NAME_PATTERN, max_length=253)]
+    """Kind of the workload. In a Job or CronJob reference the Secret with `envFrom` instead."""
+    name: WorkloadName
+    """Name of the workload in the application's namespace."""
     containers: (
         Annotated[
             tuple[ContainerName, ...],
-            BeforeValidator(_wrap_in_tuple),
             AfterValidator(_reject_duplicates),
             WithJsonSchema(
                 {
-                    "anyOf": [
-                        {"type": "string", "pattern": CONTAINER_NAME_PATTERN, "maxLength": 63},
-                        {
-                            "type": "array",
-                            "items": {"type": "string", "pattern": CONTAINER_NAME_PATTERN, "maxLength": 63},
-                            "minItems": 1,
-                        },
-                    ]
+                    "type": "array",
+                    "items": {"type": "string", "pattern": f"^{CONTAINER_NAME_PATTERN}$", "maxLength": 63},
+                    "minItems": 1,
                 }
             ),
         ]
         | None
     ) = None
-    """The container that gets them, or a list of some. All by default."""
+    """Containers that receive the variables. Default: all containers."""
     rollout_seconds: NonNegativeInt | None = None
-    """How long an update waits for the new Pods, 0 for not at all. Ten minutes by default."""
+    """Seconds that an update waits for the new Pods; `0`: it does not wait. Default: `600`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeMount:
-    """A volume claim of a group, and where the application finds it."""
+    """A group's volume claim and the path where the application mounts it."""
 
     claim: str
     path: str
@@ -114,43 +109,42 @@ class VolumeMount:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerPatch:
-    """What is put into a container."""
+    """The fields that the program adds to a container."""
 
     name: str
     variables: tuple[str, ...]
-    """Each is the key of the environment Secret too."""
+    """Names of the variables, which are the keys of the environment Secret."""
     mounts: tuple[VolumeMount, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadPatch:
-    """What is put into a workload that exists."""
+    """The fields that the program adds to an existing workload."""
 
     kind: str
     name: str
     containers: tuple[ContainerPatch, ...]
     rollout_seconds: int | None = None
     applied_digest: str | None = None
-    """The word that is written to APPLIED, another one than before where something is to be put in; by default the digest."""
+    """Value of APPLIED_ANNOTATION. Another value applies the patch again. Default: the digest."""
     up_to_date: bool = False
-    """Whether the cluster has all of this already."""
+    """Whether the cluster already has all fields."""
 
     @property
     def digest(self) -> str:
-        """A word for what is put in: names alone, no value of a variable."""
-        return hashlib.sha256(
-            json.dumps([asdict(container) for container in sorted(self.containers, key=attrgetter("name"))]).encode()
-        ).hexdigest()[:12]
+        """A digest of the names in the patch. It depends on no variable's value."""
+        containers = [asdict(container) for container in sorted(self.containers, key=attrgetter("name"))]
+        return hashlib.sha256(json.dumps(containers).encode()).hexdigest()[:12]
 
     @property
     def mounts(self) -> list[VolumeMount]:
-        """The volumes of its containers, each once."""
+        """The volume mounts of all containers, each once."""
         return list(dict.fromkeys(mount for container in self.containers for mount in container.mounts))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchedWorkload:
-    """A workload into which something was put."""
+    """A workload that an earlier update patched."""
 
     application: str
     namespace: str
@@ -159,9 +153,10 @@ class PatchedWorkload:
 
 
 class _RemovedApplication(pulumi.ComponentResource):
-    """`database-groups:components:Application`
+    """Component `database-groups:index:Application`.
 
-    The parent of patches whose application may be gone; of its type, so that they are those that its application had.
+    It is the parent of patches whose application may be removed. It has the type of an application, because a
+    resource's URN contains its parent's type.
     """
 
     def __init__(self, name: str) -> None:
@@ -170,19 +165,19 @@ class _RemovedApplication(pulumi.ComponentResource):
 
 
 def forget_removed_workloads(workloads: Sequence[PatchedWorkload]) -> None:
-    """Has Pulumi forget the patches of workloads that are gone.
+    """Remove the patches of deleted workloads from the state without calling the provider.
 
-    The provider cannot take out of a workload what was put into it when the workload is not there, and would fail. So the patches are kept for
-    this update, without a look at them, and marked; when the next one does not have them they are forgotten.
+    The provider cannot delete a patch whose workload was deleted. This update therefore only marks the patches as
+    retained; the next update, which does not register them, forgets them.
     """
     if not workloads:
         return
-    parent = _RemovedApplication("gone/workloads")
+    parent = _RemovedApplication(REMOVED_WORKLOADS)
     for workload in workloads:
         name = workload_resource_name(workload.application, workload.kind, workload.name)
-        for part in (name, f"{name}/connections"):
+        for patch_name in (name, f"{name}/connections"):
             PATCH_RESOURCE_BY_KIND[workload.kind](
-                part,
+                patch_name,
                 metadata={"name": workload.name, "namespace": workload.namespace},
                 opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=True, ignore_changes=["metadata", "spec"]),
             )
@@ -198,29 +193,27 @@ def create_patches(
     deleted_with: pulumi.Resource | None,
     parent: pulumi.Resource,
 ) -> None:
-    """Puts an application's variables into its workloads, `after` what the Pods need.
+    """Inject an application's variables into its workloads.
 
-    `values` are the variables' variable_values: where one changes, Pods roll. `gone_with` is what takes the workloads with it when it is deleted.
-
-    Resources: a RandomId that is another one when a value is (of a password not even a digest may be published), and for each workload two patches.
+    A change of `variable_values` restarts the Pods. The patches wait for `depends_on`; they disappear with
+    `deleted_with`, the namespace. Resources: a RandomId that changes with a value (a digest of a password must not be
+    published), and two patches for each workload.
     """
     if not workloads:
         return
-    connections = random.RandomId(
+    values_id = random.RandomId(
         f"{application}-connections",
         byte_length=RANDOM_ID_BYTES,
         keepers=pulumi.Output.secret(variable_values),
         opts=pulumi.ResourceOptions(parent=parent),
     )
     for workload in workloads:
-        name, metadata = (
-            workload_resource_name(application, workload.kind, workload.name),
-            {"name": workload.name, "namespace": namespace},
-        )
-        patch = PATCH_RESOURCE_BY_KIND[workload.kind]
-        content = patch(
+        name = workload_resource_name(application, workload.kind, workload.name)
+        metadata = {"name": workload.name, "namespace": namespace}
+        create_patch = PATCH_RESOURCE_BY_KIND[workload.kind]
+        fields_patch = create_patch(
             name,
-            metadata={**metadata, "annotations": _content_annotations(application, workload)},
+            metadata={**metadata, "annotations": _fields_annotations(application, workload)},
             spec={"template": {"spec": _pod_spec_patch(application, workload)}},
             opts=pulumi.ResourceOptions(
                 parent=parent,
@@ -229,60 +222,52 @@ def create_patches(
                 ignore_changes=["metadata.annotations", "spec"] if workload.up_to_date else None,
             ),
         )
-        digest = pulumi.Output.concat(connections.hex, "-", workload.digest)
-        patch(
+        digest = pulumi.Output.concat(values_id.hex, "-", workload.digest)
+        pod_metadata = {
+            "labels": {APPLICATION_LABEL: application},
+            "annotations": {CONNECTIONS_ANNOTATION: digest},
+        }
+        create_patch(
             f"{name}/connections",
             metadata={
                 **metadata,
                 "annotations": {"pulumi.com/patchForce": "true", **_await_annotations(workload.rollout_seconds)},
             },
-            spec={
-                "template": {
-                    "metadata": {
-                        "labels": {APPLICATION_LABEL: application},
-                        "annotations": {CONNECTIONS_ANNOTATION: digest},
-                    }
-                }
-            },
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=[content], deleted_with=deleted_with),
+            spec={"template": {"metadata": pod_metadata}},
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=[fields_patch], deleted_with=deleted_with),
         )
 
 
-def _content_annotations(application: str, workload: WorkloadPatch) -> dict[str, str]:
-    """The annotations of the patch with variables and volumes. The other one follows at once and waits for the Pods of both."""
+def _fields_annotations(application: str, workload: WorkloadPatch) -> dict[str, str]:
+    """Return the annotations of the first patch. It does not wait: the second patch waits for the Pods of both."""
     return {
         "pulumi.com/patchForce": "true",
-        "pulumi.com/patchFieldManager": f"database-groups-{application}",
+        "pulumi.com/patchFieldManager": field_manager(application),
         "pulumi.com/skipAwait": "true",
         APPLIED_ANNOTATION: workload.applied_digest or workload.digest,
     }
 
 
 def _await_annotations(seconds: int | None) -> dict[str, str]:
-    """How long the provider waits for Pods, in the words that it knows."""
+    """Return the provider's annotations for the time that it waits for Pods."""
     if seconds is None:
         return {}
     return {"pulumi.com/timeoutSeconds": str(seconds)} if seconds else {"pulumi.com/skipAwait": "true"}
 
 
 def _pod_spec_patch(application: str, workload: WorkloadPatch) -> dict[str, Any]:
-    """What is put into the specification of its Pods (core/v1 PodSpec)."""
+    """Return the fields of the Pod's specification (core/v1 PodSpec)."""
     secret = environment_secret_name(application)
+    containers = [_container_patch(container, secret) for container in workload.containers]
     volumes = [{"name": mount.volume, "persistentVolumeClaim": {"claimName": mount.claim}} for mount in workload.mounts]
-    return {
-        "containers": [_container_patch(container, secret) for container in workload.containers],
-        **({"volumes": volumes} if volumes else {}),
-    }
+    return {"containers": containers, **({"volumes": volumes} if volumes else {})}
 
 
 def _container_patch(container: ContainerPatch, secret: str) -> dict[str, Any]:
-    """What is put into a container (core/v1 Container): entries of `env`, since `envFrom` would take the place of the container's own."""
+    """Return the fields of a container (core/v1 Container): `env`, because `envFrom` would replace the container's."""
     mounts = [{"name": mount.volume, "mountPath": mount.path} for mount in container.mounts]
-    return {
-        "name": container.name,
-        "env": [
-            {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": variable}}}
-            for variable in container.variables
-        ],
-        **({"volumeMounts": mounts} if mounts else {}),
-    }
+    env = [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": variable}}}
+        for variable in container.variables
+    ]
+    return {"name": container.name, "env": env, **({"volumeMounts": mounts} if mounts else {})}

@@ -17,6 +17,7 @@ __all__ = [
     "PASSWORD_VERSION_ANNOTATION",
     "SCRIPTS_ANNOTATION",
     "STACK_ANNOTATION",
+    "VERSION_LABEL",
     "application_labels",
     "endpoint_slice_labels",
     "field_manager",
@@ -82,9 +83,7 @@ def field_manager(application: str) -> str:
     return f"{PROGRAM}-{application}"
 
 
-def object_metadata(
-    name: str, namespace: pulumi.Input[str] | None, labels: Mapping[str, str], stack: str
-) -> dict[str, Any]:
+def object_metadata(name: str, namespace: pulumi.Input[str] | None, labels: Mapping[str, str], stack: str) -> Any:
     """Return the metadata of an object (meta/v1 ObjectMeta). `stack` is `<organization>/<project>/<stack>`."""
     annotations = {"annotations": {STACK_ANNOTATION: stack}} if stack else {}
     return {"name": name, **({"namespace": namespace} if namespace else {}), "labels": dict(labels), **annotations}

@@ -21,7 +21,7 @@ class GroupSummary(TypedDict):
     """Version of a server in the cluster: a release series or a release."""
     series: str | None
     """Release series of that version."""
-    externalServer: str | None  # noqa: N815 (a key of the state)
+    externalServer: str | None
     """Entry of `externalServers` on which the program created the database."""
     service: str | None
     secret: str

@@ -1,4 +1,4 @@
-"""The server kinds, and the one place that tells them apart."""
+"""The server kinds, one module each. `SERVER_KINDS` is the only place that distinguishes them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -57,7 +57,8 @@ def _create_resources(
         limits=resources,
         affinity={"podAntiAffinity": anti_affinity},
         node_selector=nodes.node_selector or None,
-        tolerations=[toleration.model_dump(exclude_none=True) for toleration in nodes.tolerations] or None,
+        tolerations=[toleration.model_dump(by_alias=True, exclude_none=True) for toleration in nodes.tolerations]
+        or None,
     )
     create_stateful_set_server(args, spec, credentials, placement, parent)
 

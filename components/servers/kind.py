@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -40,7 +40,7 @@ class ServerArgs:
     platform: Platform
 
     @property
-    def metadata(self) -> dict[str, object]:
+    def metadata(self) -> Any:
         """Metadata of the server's objects."""
         return object_metadata(self.object_name, self.namespace, self.labels, self.platform.stack)
 
