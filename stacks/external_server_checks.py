@@ -1,58 +1,57 @@
-"""Which external servers a stack depends on, as preflight checks them; and `python -m stacks.external_server_checks STACK`, which does it alone."""
+"""The external servers that a stack depends on, and their checks before an update."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pulumi
+from pydantic import SecretStr
 
 from components.database_group import DatabaseGroupArgs
 from components.external_servers import ExternalServerSpec
-from components.passwords import GeneratedPassword
 from preflight import check, report
 from preflight.endpoint import Endpoint, Wanted
-from stacks.config import Stack, parse_pulumi_config
-from stacks.previous_state import PreviousState, collect_component_outputs
+from stacks.config import Stack
+from stacks.errors import format_path
+from stacks.previous_state import PreviousState
+
+__all__ = ["TOTAL_TIMEOUT_SECONDS", "list_endpoints", "require_reachable"]
 
 TOTAL_TIMEOUT_SECONDS = 8
-"""For all servers together; a login that takes longer serves no application either."""
-
-__all__ = ["list_endpoints", "main", "require_reachable"]
+"""Seconds for all servers together. Applications cannot use a server whose login takes longer."""
 
 
 def require_reachable(stack: Stack, previous: PreviousState) -> None:
-    """Checks every external server. Raises pulumi.RunError where one cannot be used; a preview warns of it instead.
+    """Check every external server. Raise pulumi.RunError if one cannot be used; in a preview only warn.
 
-    `before` is what the stack was: a database that was not in it must not be on its server yet.
+    A database that is not in the previous state must not exist on its server.
     """
-    if stack.spec.preflight == "none":
+    if stack.is_offline or not stack.spec.preflight:
         return
-    failures = check(list(list_endpoints(stack, previous)), TOTAL_TIMEOUT_SECONDS)
-    if failures and pulumi.runtime.is_dry_run():
-        pulumi.log.warn(report(failures))
-    elif failures:
-        raise pulumi.RunError(f"{report(failures)}\nnothing was changed")
+    findings = check(list(list_endpoints(stack, previous)), TOTAL_TIMEOUT_SECONDS)
+    if findings and pulumi.runtime.is_dry_run():
+        pulumi.log.warn(report(findings))
+    elif findings:
+        raise pulumi.RunError(f"{report(findings)}\nnothing was changed")
 
 
 def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
-    """Every address that the stack's administrators and applications connect to outside the cluster."""
-    groups = [group for application in stack.applications for group in application.database_groups()]
+    """Yield every address outside the cluster to which the program or an application connects."""
+    groups = [group for application in stack.applications for group in application.database_groups]
     for name, server in stack.spec.external_servers.items():
-        wanted = (wanted for group in groups if (wanted := _planned_database(group, name, previous)))
-        yield from _administrator_endpoints(f"externalServers.{name}", server, tuple(wanted))
+        planned = (database for group in groups if (database := _planned_database(group, name, previous)))
+        yield from _administrator_endpoints(("externalServers", name), server, tuple(planned))
     for group in groups:
         yield from _existing_account_endpoints(group)
 
 
-def _administrator_endpoints(path: str, server: ExternalServerSpec, wanted: tuple[Wanted, ...]) -> Iterator[Endpoint]:
-    """The administrator's way in; and the other addresses, where applications have the same way."""
+def _administrator_endpoints(
+    location: tuple[str, ...], server: ExternalServerSpec, planned: tuple[Wanted, ...]
+) -> Iterator[Endpoint]:
+    """Yield the administrator's endpoint, and the server's other addresses if the administrator has no own host."""
     host, port = server.administrator_endpoint
     account = {"username": server.administrator.username, "password": server.administrator.password.get_secret_value()}
     ca = server.ca_file.path if server.ca_file else None
     yield Endpoint(
-        path=path,
+        path=format_path(location),
         engine=server.engine,
         host=host,
         port=port,
@@ -60,23 +59,23 @@ def _administrator_endpoints(path: str, server: ExternalServerSpec, wanted: tupl
         ca=ca,
         account=account,
         administrator=True,
-        wanted=wanted,
+        wanted=planned,
     )
+    path = format_path((*location, "host"))
     for other in server.host[1:] if server.administrator.host is None else ():
-        yield Endpoint(
-            path=f"{path}.host", engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account
-        )
+        yield Endpoint(path=path, engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account)
 
 
 def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> Wanted | None:
-    """What is to be made for a group on a server, unless the last update made it there."""
+    """Return the database that the update will create for a group on a server; None if it exists already."""
     access = group.server_access
-    databases = previous.get(group.application, {}).get("databases", {})
-    made = databases.get(group.engine.name, {}).get(group.group_name, {}).get("server")
-    if access.external_server_name != server or made == server:
+    application = previous.get(group.application)
+    databases = application["databases"].get(group.engine.name, {}) if application else {}
+    old = databases.get(group.group_name)
+    if access.external_server_name != server or (old and old.get("externalServer") == server):
         return None
     return Wanted(
-        path=group.config_path,
+        path=format_path(group.config_location),
         username=access.account.username or "",
         database=access.account.database or "",
         extensions=access.extensions,
@@ -84,64 +83,21 @@ def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousS
 
 
 def _existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
-    """The addresses of a server on which the account exists."""
-    access = group.server_access
-    if (
-        access.external_server_name is not None
-        or access.backend is None
-        or isinstance(access.password_source, GeneratedPassword)
-    ):
+    """Yield the addresses of a server with an existing account."""
+    access, engine = group.server_access, group.engine
+    if access.account_is_managed or access.backend is None:
         return
-    credential = (
-        {group.engine.credential_key: access.password_source.get_secret_value()}
-        if access.password_source and group.engine.credential_key
-        else {}
-    )
+    # The source of an unmanaged account's password is the password itself; the type also allows a generated one.
+    credential = {}
+    if isinstance(access.password_source, SecretStr) and engine.credential_key:
+        credential = {engine.credential_key: access.password_source.get_secret_value()}
     for host in access.backend.hosts:
         yield Endpoint(
-            path=f"{group.config_path}.server",
-            engine=group.engine.name,
+            path=format_path((*group.config_location, "server")),
+            engine=engine.name,
             host=host,
             port=access.backend.port,
             tls=access.tls,
             ca=access.ca_bundle.path if access.ca_bundle else None,
             account={**access.account.secret_entries(), **credential},
         )
-
-
-def main(arguments: list[str]) -> int:
-    """Checks the stack that is named, as Pulumi knows it. Returns the exit code."""
-    if len(arguments) != 1:
-        print("usage: python -m stacks.external_server_checks STACK", file=sys.stderr)
-        return 2
-    try:
-        configuration = _run_pulumi_json("config", "--json", "--show-secrets", "--stack", arguments[0])
-        values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
-        stack = parse_pulumi_config(
-            values, encrypted={key for key, entry in configuration.items() if entry.get("secret")}
-        )
-        state = _run_pulumi_json("stack", "export", "--stack", arguments[0])["deployment"] or {}
-        found = list(list_endpoints(stack, collect_component_outputs(state.get("resources", []))))
-    except pulumi.RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    failures = check(found, TOTAL_TIMEOUT_SECONDS)
-    print(
-        report(failures)
-        if failures
-        else f"addresses of external servers that were checked: {len(found)}; each can be used"
-    )
-    return 1 if failures else 0
-
-
-def _run_pulumi_json(*arguments: str) -> dict[str, Any]:
-    """What a command of Pulumi's says in JSON. Raises pulumi.RunError with its own words where it fails."""
-    process = subprocess.run(["pulumi", *arguments, "--non-interactive"], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    if process.returncode:
-        raise pulumi.RunError(process.stderr.strip().removeprefix("error: "))
-    found: dict[str, Any] = json.loads(process.stdout)
-    return found
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,189 +1,185 @@
-"""From the workloads of a stack file to what is put into those that the cluster has. The look at the cluster is `preflight`'s."""
+"""The workloads of a stack: which of them exist in the cluster, and the patches that they need."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pulumi
 
 from components.application import ApplicationArgs
+from components.persisted.labels import APPLIED_ANNOTATION
 from components.persisted.names import environment_secret_name
-from components.workload_patches import APPLIED_ANNOTATION, ContainerPatch, PatchedWorkload, WorkloadPatch, WorkloadSpec
+from components.workload_patches import ContainerPatch, PatchedWorkload, WorkloadPatch, WorkloadSpec
 from preflight.cluster import ClusterError, ClusterKeys, Found, FoundContainer, Place, look
 from stacks.config import Stack
-from stacks.errors import ConfigIssue
+from stacks.errors import ConfigIssue, Location
 from stacks.previous_state import PreviousState
 
 __all__ = ["resolve_workloads"]
 
-WorkloadReader = Callable[[Collection[Place], ClusterKeys], Mapping[Place, Found | None]]
-
-
-def resolve_workloads(
-    stack: Stack, keys: ClusterKeys | None, previous: PreviousState, reader: WorkloadReader = look
-) -> Stack:
-    """The stack with those of its workloads that the cluster has, a warning for each of the others, and those that are gone.
-
-    `previous` is what the stack was at its last update.
-    Without a cluster (`keys` is None) those whose containers are named are taken to be there. Raises pulumi.RunError where the cluster
-    cannot be looked at.
-    """
-    wanted = [
-        _WorkloadEntry(application, f"applications.{application.name}.workloads[{number}]", spec)
-        for application in stack.applications
-        for number, spec in enumerate(application.spec.workloads)
-    ]
-    patched = list(_previously_patched(previous))
-    places = dict.fromkeys(
-        [*(entry.place for entry in wanted), *((old.namespace, old.kind, old.name) for old in patched)]
-    )
-    if not places:
-        return stack
-    found = (
-        _read_workloads(places, keys, reader)
-        if keys
-        else {entry.place: _assume_workload(entry.spec) for entry in wanted}
-    )
-    workloads: dict[str, list[WorkloadPatch]] = {}
-    notes: list[ConfigIssue] = []
-    for entry in wanted:
-        there = found[entry.place]
-        notes += _warnings(entry, there) if keys else ()
-        if there and (containers := tuple(_container_patches(entry, there))):
-            workloads.setdefault(entry.application.name, []).append(_workload_patch(entry, there, containers))
-    return dataclasses.replace(
-        stack,
-        applications=tuple(
-            dataclasses.replace(application, workloads=tuple(workloads.get(application.name, ())))
-            for application in stack.applications
-        ),
-        warnings=(*stack.warnings, *map(str, notes)),
-        removed_workloads=tuple(
-            old
-            for old in patched
-            if keys and not found[old.namespace, old.kind, old.name] and not _is_still_patched(workloads, old)
-        ),
-    )
-
-
-def _previously_patched(previous: PreviousState) -> Iterator[PatchedWorkload]:
-    """The workloads that the last update put something into."""
-    for application, old in previous.items():
-        for workload, given in old.get("workloads", {}).items():
-            kind, _, name = workload.partition("/")
-            if given:
-                yield PatchedWorkload(application=application, namespace=old["namespace"], kind=kind, name=name)
-
-
-def _is_still_patched(workloads: Mapping[str, Collection[WorkloadPatch]], old: PatchedWorkload) -> bool:
-    """Whether a workload of that name, in another namespace, is given its variables now."""
-    return any(
-        (old.kind, old.name) == (workload.kind, workload.name) for workload in workloads.get(old.application, ())
-    )
+WorkloadReader: TypeAlias = Callable[[Collection[Place], ClusterKeys], Mapping[Place, Found | None]]
+PatchesByApplication: TypeAlias = Mapping[str, list[WorkloadPatch]]
 
 
 @dataclass(frozen=True)
 class _WorkloadEntry:
-    """An entry of the stack file in its place."""
+    """An entry of `workloads` in the stack file."""
 
     application: ApplicationArgs
-    path: str
+    location: Location
     spec: WorkloadSpec
 
     @property
-    def place(self) -> Place:
+    def key(self) -> Place:
+        """Namespace, kind and name of the workload."""
         return self.application.namespace, self.spec.kind, self.spec.name
 
     def __str__(self) -> str:
-        return f"the {self.spec.kind} {self.spec.name!r}"
+        return f"{self.spec.kind} {self.spec.name!r}"
 
 
-def _read_workloads(
-    places: Collection[Place], keys: ClusterKeys, read_workloads: WorkloadReader
-) -> Mapping[Place, Found | None]:
-    try:
-        return read_workloads(places, keys)
-    except ClusterError as error:
-        raise pulumi.RunError(
-            f"the workloads of the stack cannot be looked for, and nothing was changed: {error}"
-        ) from None
+def resolve_workloads(
+    stack: Stack, cluster: ClusterKeys | None, previous: PreviousState, read_workloads: WorkloadReader = look
+) -> Stack:
+    """Return the stack with patches for its existing workloads, warnings for the others, and the removed workloads.
 
-
-def _assume_workload(spec: WorkloadSpec) -> Found | None:
-    """A workload as it would be where there is no cluster to ask."""
-    return (
-        Found(revision="", annotations={}, containers={name: FoundContainer() for name in spec.containers})
-        if spec.containers
-        else None
+    Without a cluster (`cluster` is None) the workloads whose containers are listed count as existing. Raises
+    pulumi.RunError if the cluster cannot be read.
+    """
+    entries = [
+        _WorkloadEntry(application, ("applications", application.name, "workloads", number), spec)
+        for application in stack.applications
+        for number, spec in enumerate(application.spec.workloads)
+    ]
+    patched = list(_previously_patched(previous))
+    keys = dict.fromkeys([*(entry.key for entry in entries), *map(_workload_key, patched)])
+    if not keys:
+        return stack
+    if cluster:
+        observed = _read_workloads(keys, cluster, read_workloads)
+    else:
+        observed = {entry.key: _assume_workload(entry.spec) for entry in entries}
+    patches: dict[str, list[WorkloadPatch]] = {}
+    issues: list[ConfigIssue] = []
+    for entry in entries:
+        workload = observed[entry.key]
+        issues += _warnings(entry, workload) if cluster else ()
+        if workload and (containers := tuple(_container_patches(entry, workload))):
+            patches.setdefault(entry.application.name, []).append(_workload_patch(entry, workload, containers))
+    removed = [old for old in patched if cluster and not observed[_workload_key(old)]]
+    return dataclasses.replace(
+        stack,
+        applications=tuple(
+            dataclasses.replace(application, workloads=tuple(patches.get(application.name, ())))
+            for application in stack.applications
+        ),
+        warnings=(*stack.warnings, *_format_warnings(stack, issues)),
+        removed_workloads=tuple(old for old in removed if not _is_still_patched(patches, old)),
     )
 
 
-def _warnings(entry: _WorkloadEntry, found: Found | None) -> Iterator[ConfigIssue]:
-    """What of an entry cannot be done."""
-    if found is None:
+def _format_warnings(stack: Stack, issues: Iterable[ConfigIssue]) -> Iterator[str]:
+    yield from (stack.source.format_warning(stack.source.add_line(issue)) for issue in issues)
+
+
+def _workload_key(workload: PatchedWorkload) -> Place:
+    return workload.namespace, workload.kind, workload.name
+
+
+def _previously_patched(previous: PreviousState) -> Iterator[PatchedWorkload]:
+    """Yield the workloads that the last update patched."""
+    for application, old in previous.items():
+        for workload, is_patched in old.get("workloads", {}).items():
+            kind, _, name = workload.partition("/")
+            if is_patched:
+                yield PatchedWorkload(application=application, namespace=old["namespace"], kind=kind, name=name)
+
+
+def _is_still_patched(patches: PatchesByApplication, old: PatchedWorkload) -> bool:
+    """Return whether this update patches a workload of that name, in whatever namespace."""
+    return any((old.kind, old.name) == (patch.kind, patch.name) for patch in patches.get(old.application, ()))
+
+
+def _read_workloads(
+    keys: Collection[Place], cluster: ClusterKeys, read_workloads: WorkloadReader
+) -> Mapping[Place, Found | None]:
+    try:
+        return read_workloads(keys, cluster)
+    except ClusterError as error:
+        raise pulumi.RunError(f"cannot read the workloads of the stack; nothing was changed: {error}") from None
+
+
+def _assume_workload(spec: WorkloadSpec) -> Found | None:
+    """Return a workload with the listed containers, for a run without a cluster."""
+    if not spec.containers:
+        return None
+    return Found(revision="", annotations={}, containers={name: FoundContainer() for name in spec.containers})
+
+
+def _warnings(entry: _WorkloadEntry, workload: Found | None) -> Iterator[ConfigIssue]:
+    """Yield a warning for each part of an entry that cannot be patched."""
+    if workload is None:
         yield ConfigIssue(
-            entry.path,
-            f"there is no {entry.spec.kind} {entry.spec.name!r} in the namespace {entry.application.namespace!r}, so nothing gets variables;"
-            " deploy it, then run pulumi up again",
+            entry.location,
+            f"{entry} not found in namespace {entry.application.namespace!r}; deploy it, then run `pulumi up` again to"
+            " inject the variables",
         )
         return
     for name in entry.spec.containers or ():
-        if name not in found.containers:
+        if name not in workload.containers:
+            names = ", ".join(sorted(workload.containers))
+            message = f"{entry} has no container {name!r}; its containers: {names}"
+            yield ConfigIssue((*entry.location, "containers"), message)
+    for container in _container_patches(entry, workload):
+        variables = sorted({*entry.application.variable_names} - {*container.variables})
+        mounts = sorted(mount.path for mount in entry.application.volume_mounts if mount not in container.mounts)
+        if variables or mounts:
             yield ConfigIssue(
-                f"{entry.path}.container",
-                f"{entry} has no container {name!r}; it has {', '.join(sorted(found.containers))}",
-            )
-    for container in _container_patches(entry, found):
-        conflicting = sorted({*entry.application.variable_names()} - {*container.variables})
-        conflicting += sorted(
-            mount.path for mount in entry.application.volume_mounts() if mount not in container.mounts
-        )
-        if conflicting:
-            yield ConfigIssue(
-                entry.path,
-                f"the container {container.name!r} of {entry} has {', '.join(conflicting)} of its own, and keeps that; take it out of the manifest"
-                " to have the application's, then run pulumi up again",
+                entry.location,
+                f"container {container.name!r} of {entry} already defines {', '.join([*variables, *mounts])}; the"
+                " program does not overwrite it. Remove it from the manifest, deploy, then run `pulumi up`",
             )
 
 
-def _container_patches(entry: _WorkloadEntry, found: Found) -> Iterator[ContainerPatch]:
-    """What is put into the containers that are named and there: all but what the workload sets itself."""
-    for name, observed in found.containers.items():
+def _container_patches(entry: _WorkloadEntry, workload: Found) -> Iterator[ContainerPatch]:
+    """Yield the patches of the listed containers, without the variables and mounts that a container defines itself."""
+    application = entry.application
+    for name, container in workload.containers.items():
         if entry.spec.containers is None or name in entry.spec.containers:
             variables = tuple(
                 variable
-                for variable in entry.application.variable_names()
-                if observed.variables.get(variable, ()) in ((), _secret_key_ref(entry, variable))
+                for variable in application.variable_names
+                if container.variables.get(variable, ()) in ((), _secret_key_ref(entry, variable))
             )
             mounts = tuple(
                 mount
-                for mount in entry.application.volume_mounts()
-                if observed.mounts.get(mount.path, mount.volume) == mount.volume
+                for mount in application.volume_mounts
+                if container.mounts.get(mount.path, mount.volume) == mount.volume
             )
             yield ContainerPatch(name=name, variables=variables, mounts=mounts)
 
 
 def _secret_key_ref(entry: _WorkloadEntry, variable: str) -> tuple[str, str]:
-    """Where a variable comes from that was put in."""
+    """Return the Secret and the key of an injected variable."""
     return environment_secret_name(entry.application.name), variable
 
 
-def _workload_patch(entry: _WorkloadEntry, found: Found, containers: tuple[ContainerPatch, ...]) -> WorkloadPatch:
-    """What is put into a workload, and whether it is there already: as the annotation has it, and none of it taken out since."""
-    workload = WorkloadPatch(
+def _workload_patch(entry: _WorkloadEntry, workload: Found, containers: tuple[ContainerPatch, ...]) -> WorkloadPatch:
+    """Return the patch of a workload, and whether the workload already has all of its fields."""
+    patch = WorkloadPatch(
         kind=entry.spec.kind, name=entry.spec.name, containers=containers, rollout_seconds=entry.spec.rollout_seconds
     )
-    digest, _, revision = found.annotations.get(APPLIED_ANNOTATION, "").partition("-")
-    same = (digest, revision.partition(".")[0]) == (workload.digest, found.revision.partition(".")[0])
-    if same and all(_is_up_to_date(entry, found.containers[container.name], container) for container in containers):
-        return dataclasses.replace(workload, applied_digest=found.annotations[APPLIED_ANNOTATION], up_to_date=True)
-    return dataclasses.replace(
-        workload, applied_digest=f"{workload.digest}-{found.revision}" if found.revision else None
-    )
+    digest, _, revision = workload.annotations.get(APPLIED_ANNOTATION, "").partition("-")
+    is_same = (digest, revision.partition(".")[0]) == (patch.digest, workload.revision.partition(".")[0])
+    if is_same and all(_is_up_to_date(entry, workload.containers[container.name], container) for container in containers):
+        return dataclasses.replace(patch, applied_digest=workload.annotations[APPLIED_ANNOTATION], up_to_date=True)
+    applied_digest = f"{patch.digest}-{workload.revision}" if workload.revision else None
+    return dataclasses.replace(patch, applied_digest=applied_digest)
 
 
-def _is_up_to_date(entry: _WorkloadEntry, there: FoundContainer, container: ContainerPatch) -> bool:
-    """Whether a container has everything that is put into it."""
-    return all(
-        there.variables.get(variable) == _secret_key_ref(entry, variable) for variable in container.variables
-    ) and all(there.mounts.get(mount.path) == mount.volume for mount in container.mounts)
+def _is_up_to_date(entry: _WorkloadEntry, container: FoundContainer, patch: ContainerPatch) -> bool:
+    """Return whether a container has every field of its patch."""
+    variables = (container.variables.get(name) == _secret_key_ref(entry, name) for name in patch.variables)
+    mounts = (container.mounts.get(mount.path) == mount.volume for mount in patch.mounts)
+    return all(variables) and all(mounts)
