@@ -111,7 +111,8 @@ def _validate_setting_value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("setting_number", "not a finite number; write it in quotes if it is text")
     if isinstance(value, str) and len(value) > MAX_SETTING_LENGTH:
-        raise PydanticCustomError("text_too_long", "too long; use at most {limit} characters", {"limit": MAX_SETTING_LENGTH})
+        limit = {"limit": MAX_SETTING_LENGTH}
+        raise PydanticCustomError("text_too_long", "too long; use at most {limit} characters", limit)
     if isinstance(value, str) and LINE_BREAKS_RE.search(value):
         raise PydanticCustomError("control_character", "contains a control character or a line break; remove it")
     return value

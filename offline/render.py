@@ -1,4 +1,4 @@
-"""What a run of the program says of a stack: Kubernetes manifests, a summary, a diagram. Pure."""
+"""Text from a recorded run of the program: Kubernetes manifests, a summary and a diagram. Pure functions."""
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,18 +7,24 @@ from typing import Any
 import yaml
 
 from components.persisted.names import APPLICATION_TYPE
-from offline.recorder import Recorder, Registration
-from offline.stackfile import PLACEHOLDER
+from components.persisted.outputs import ApplicationState, GroupSummary
+from offline.recorder import PLACEHOLDER, Recorder, Registration
 
-__all__ = ["render_diagram", "render_manifest", "render_manifests", "render_patches", "render_summary"]
+__all__ = [
+    "render_diagram",
+    "render_manifest",
+    "render_manifests",
+    "render_patches",
+    "render_summary",
+]
 
 KUBERNETES_PREFIX = "kubernetes:"
-PROVIDER_PREFIX = "pulumi:providers:"
 PATCH_SUFFIX = "Patch"
+FIRST_KEYS = ("apiVersion", "kind", "metadata")
 
 
 class _Dumper(yaml.CSafeDumper):
-    """YAML in which long scripts are readable."""
+    """A YAML writer that keeps the lines of scripts."""
 
 
 def _represent_str(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
@@ -29,7 +35,7 @@ _Dumper.add_representer(str, _represent_str)
 
 
 def render_manifest(registration: Registration) -> dict[str, Any]:
-    """A Kubernetes object as it is applied, with a word in the place of each value of a Secret."""
+    """Return a Kubernetes object as the program applies it, with PLACEHOLDER for each value of a Secret."""
     content = _restore_integers(registration.inputs)
     if content["kind"] == "Secret":
         content["data"] = dict.fromkeys(sorted(content["data"]), base64.b64encode(PLACEHOLDER.encode()).decode())
@@ -37,12 +43,11 @@ def render_manifest(registration: Registration) -> dict[str, Any]:
 
 
 def _key_order(key: str) -> tuple[int, str]:
-    first = ("apiVersion", "kind", "metadata")
-    return (first.index(key) if key in first else len(first), key)
+    return (FIRST_KEYS.index(key) if key in FIRST_KEYS else len(FIRST_KEYS), key)
 
 
 def _restore_integers(value: Any) -> Any:
-    """A value whose numbers are as they were before the wire made floats of them."""
+    """Return a value with its integers: Pulumi's protocol turns every number into a float."""
     if isinstance(value, Mapping):
         return {key: _restore_integers(item) for key, item in sorted(value.items())}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -51,24 +56,24 @@ def _restore_integers(value: Any) -> Any:
 
 
 def render_manifests(recorder: Recorder) -> dict[str, str]:
-    """Every Kubernetes object as YAML documents, by application."""
-    return _render_documents(recorder, lambda type_: not type_.endswith(PATCH_SUFFIX))
+    """Return every Kubernetes object as YAML documents, by application."""
+    return _render_documents(recorder, lambda type_token: not type_token.endswith(PATCH_SUFFIX))
 
 
 def render_patches(recorder: Recorder) -> dict[str, str]:
-    """What is put into the objects of others, likewise."""
-    return _render_documents(recorder, lambda type_: type_.endswith(PATCH_SUFFIX))
+    """Return the patches of existing workloads as YAML documents, by application."""
+    return _render_documents(recorder, lambda type_token: type_token.endswith(PATCH_SUFFIX))
 
 
-def _render_documents(recorder: Recorder, wanted: Callable[[str], bool]) -> dict[str, str]:
-    """The Kubernetes objects of some types as YAML documents, by application."""
+def _render_documents(recorder: Recorder, is_selected: Callable[[str], bool]) -> dict[str, str]:
+    """Return the Kubernetes objects of the selected types as YAML documents, by application."""
     objects: dict[str, list[dict[str, Any]]] = {}
     for registration in recorder.registrations.values():
-        if registration.type.startswith(KUBERNETES_PREFIX) and wanted(registration.type):
+        if registration.type.startswith(KUBERNETES_PREFIX) and is_selected(registration.type):
             objects.setdefault(_application_name(recorder, registration), []).append(render_manifest(registration))
     return {
-        application: yaml.dump_all(sorted(found, key=_document_order), Dumper=_Dumper, sort_keys=False, width=160)
-        for application, found in sorted(objects.items())
+        application: yaml.dump_all(sorted(contents, key=_document_order), Dumper=_Dumper, sort_keys=False, width=160)
+        for application, contents in sorted(objects.items())
     }
 
 
@@ -77,7 +82,7 @@ def _document_order(content: Mapping[str, Any]) -> tuple[bool, str, str]:
 
 
 def _application_name(recorder: Recorder, registration: Registration) -> str:
-    """The application that a resource belongs to."""
+    """Return the name of the application that a resource belongs to."""
     while registration.type != APPLICATION_TYPE:
         registration = recorder.registrations[registration.parent]
     return registration.name
@@ -90,7 +95,6 @@ def _format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _variable_names_by_application(recorder: Recorder) -> dict[str, list[str]]:
-    """The variables of each application."""
     secrets = (
         registration
         for registration in recorder.resources_of_type("kubernetes:core/v1:Secret")
@@ -99,72 +103,84 @@ def _variable_names_by_application(recorder: Recorder) -> dict[str, list[str]]:
     return {_application_name(recorder, secret): sorted(secret.inputs["data"]) for secret in secrets}
 
 
+def _application_states(recorder: Recorder) -> Iterator[tuple[str, ApplicationState]]:
+    yield from sorted(recorder.stack_outputs()["applications"].items())
+
+
+def _group_summaries(application: ApplicationState) -> Iterator[tuple[str, str, GroupSummary]]:
+    """Return the engine, the name and the summary of each group."""
+    for engine, groups in sorted(application["databases"].items()):
+        for group_name, group in sorted(groups.items()):
+            yield engine, group_name, group
+
+
 def render_summary(recorder: Recorder) -> str:
-    """Each application with its groups and variables, as text."""
-    environment = _variable_names_by_application(recorder)
+    """Return each application with its groups, environment variables and workloads, as text."""
+    variable_names = _variable_names_by_application(recorder)
     lines: list[str] = []
-    for name, application in sorted(recorder.stack_outputs()["applications"].items()):
-        lines += [f"{name}: namespace {application['namespace']}", ""]
+    for name, application in _application_states(recorder):
         header = ("GROUP", "VARIANT", "VERSION", "KIND", "SERVICE", "SECRET")
         rows = [
             (
-                f"{engine}.{group}",
-                said["variant"],
-                said.get("version") or "-",
-                said["kind"],
-                said.get("service") or "-",
-                said["secret"],
+                f"{engine}.{group_name}",
+                group["variant"],
+                group.get("version") or "-",
+                group["kind"],
+                group.get("service") or "-",
+                group["secret"],
             )
-            for engine, groups in sorted(application["databases"].items())
-            for group, said in sorted(groups.items())
+            for engine, group_name, group in _group_summaries(application)
         ]
-        lines += [*_format_table([header, *rows]), "", f"  variables, in the Secret {application['secret']}:"]
-        lines += [f"    {variable}" for variable in environment[name]] + [""]
-        lines += list(_workloads(recorder, name, application["workloads"]))
+        lines += [f"{name}: namespace {application['namespace']}", "", *_format_table([header, *rows]), ""]
+        lines += [f"  Environment variables in Secret {application['secret']}:"]
+        lines += [f"    {variable}" for variable in variable_names[name]] + [""]
+        lines += list(_render_workloads(recorder, name, list(application["workloads"])))
     return "\n".join(lines)
 
 
-def _workloads(recorder: Recorder, application: str, names: Sequence[str]) -> Iterator[str]:
-    """An application's workloads with the containers that get its variables, as far as the stack file names them."""
-    known = {
-        f"{found.inputs['kind']}/{found.inputs['metadata']['name']}": [
-            container["name"] for container in found.inputs["spec"]["template"]["spec"]["containers"]
+def _render_workloads(recorder: Recorder, application: str, workloads: Sequence[str]) -> Iterator[str]:
+    """Return an application's workloads with the containers that the stack file names."""
+    containers = {
+        f"{patch.inputs['kind']}/{patch.inputs['metadata']['name']}": [
+            container["name"] for container in patch.inputs["spec"]["template"]["spec"]["containers"]
         ]
-        for found in recorder.registrations.values()
-        if found.type.endswith(PATCH_SUFFIX)
-        and "spec" in found.inputs["spec"]["template"]
-        and _application_name(recorder, found) == application
+        for patch in recorder.registrations.values()
+        if patch.type.endswith(PATCH_SUFFIX)
+        and "spec" in patch.inputs["spec"]["template"]
+        and _application_name(recorder, patch) == application
     }
-    if names:
-        yield "  put into:"
-        yield from (
-            f"    {name}: {', '.join(known[name]) if name in known else 'all containers, which only the cluster knows'}"
-            for name in names
-        )
+    if workloads:
+        yield "  Workloads that receive the variables:"
+        for workload in workloads:
+            names = containers.get(workload, ["all containers (read from the cluster)"])
+            yield f"    {workload}: {', '.join(names)}"
         yield ""
 
 
 def render_diagram(recorder: Recorder) -> str:
-    """Applications, their Services, and the servers behind them, as a Mermaid flowchart in Markdown."""
+    """Return the applications, their Services and the servers as a Mermaid flowchart in Markdown."""
     lines = ["```mermaid", "flowchart LR"]
-    for name, application in sorted(recorder.stack_outputs()["applications"].items()):
+    for name, application in _application_states(recorder):
+        node = _node_id(name)
         lines += [
-            f"  subgraph {_node_id(name)} [namespace {application['namespace']}]",
-            f"    {_node_id(name, 'app')}([{name}])",
+            f'  subgraph {_node_id(name, "namespace")} ["namespace {application["namespace"]}"]',
+            f'    {node}(["{name}"])',
         ]
-        outside: list[str] = []
-        for engine, groups in sorted(application["databases"].items()):
-            for group, said in sorted(groups.items()):
-                service = _node_id(name, engine, group)
-                server = f"{_node_id(name, engine, group, 'server')}[({' '.join(word for word in (said['variant'], said.get('version')) if word)}<br/>{said['kind']})]"
-                if "service" not in said:  # a file, which is where the application is
-                    lines.append(f"    {_node_id(name, 'app')} --> {server}")
-                    continue
-                lines.append(f"    {_node_id(name, 'app')} --> {service}{{{{{said['service']}}}}}")
-                (outside if said["kind"] == "external" else lines).append(f"    {service} --> {server}")
-        lines += ["  end", *outside]
+        external_servers: list[str] = []
+        for engine, group_name, group in _group_summaries(application):
+            service, server = _node_id(name, engine, group_name), _node_id(name, engine, group_name, "server")
+            label = " ".join(word for word in (group["variant"], group.get("version")) if word)
+            server_node = f'{server}[("{label}<br/>{group["kind"]}")]'
+            if not group.get("service"):  # a file, which the application mounts
+                lines.append(f"    {node} --> {server_node}")
+                continue
+            lines.append(f'    {node} --> {service}{{{{"{group["service"]}"}}}}')
+            destination = external_servers if group["kind"] == "external" else lines
+            destination.append(f"    {service} --> {server_node}")
+        lines += ["  end", *external_servers]
     return "\n".join([*lines, "```", ""])
 
 
-def _node_id(*words: str) -> str:
-    return "-".join(words)
+def _node_id(*names: str) -> str:
+    """Return the identifier of a node. The prefix keeps Mermaid's reserved words, such as `end`, out of it."""
+    return "node_" + "__".join(name.replace("-", "_") for name in names)

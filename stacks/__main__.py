@@ -9,8 +9,8 @@ from typing import Any
 
 import pulumi
 
-from preflight import check, report
-from stacks.config import PREFIX, STACK_FOLDER, parse_pulumi_config
+from preflight import check, format_findings
+from stacks.config import STACK_FOLDER, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.external_server_checks import TOTAL_TIMEOUT_SECONDS, list_endpoints
 from stacks.previous_state import collect_component_outputs
@@ -52,7 +52,7 @@ def check_external_servers(stack_name: str) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     findings = check(endpoints, TOTAL_TIMEOUT_SECONDS)
     count = f"{len(endpoints)} external server address{'' if len(endpoints) == 1 else 'es'}"
-    print(report(findings) if findings else f"Checked {count}: all usable.")
+    print(format_findings(findings) if findings else f"Checked {count}: all usable.")
     return 1 if findings else 0
 
 

@@ -19,7 +19,7 @@ from components.persisted.outputs import ApplicationState
 from components.platform import Platform
 from components.tls import READ_FILE_KEY
 from components.workload_patches import PatchedWorkload
-from preflight.cluster import ClusterKeys
+from preflight.workload_reader import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import ConfigIssue, InvalidStackConfigError, Location
 from stacks.pydantic_errors import SECRET_KEYS, issues_from_pydantic
@@ -43,7 +43,7 @@ OFFLINE_CONFIG_KEY = "offline:clusterless"
 STACK_FILE_CONFIG_KEY = "offline:stackFile"
 """Configuration key with the path of the stack file. Default: `stacks/Pulumi.<stack>.yaml`."""
 PREFIX = f"{PROJECT}:"
-SET_SECRET = "pulumi config set --secret --path"
+SET_SECRET_COMMAND = "pulumi config set --secret --path"  # noqa: S105 (a command)
 STACK_FOLDER = Path(__file__).parent
 MAX_DEPTH = 50
 ANY = None
@@ -86,12 +86,12 @@ def load_stack() -> Stack:
     return parse_pulumi_config(values, source, full_name=full_name, is_offline=is_offline)
 
 
-def load_cluster_config() -> ClusterKeys | None:
+def load_cluster_config() -> ClusterConfig | None:
     """Return how the running program finds its cluster; None for a run without a cluster."""
     values = _read_pulumi_values()
     if OFFLINE_CONFIG_KEY in values:
         return None
-    return ClusterKeys(**{key: values.get(f"kubernetes:{key}") for key in ("kubeconfig", "context", "cluster")})
+    return ClusterConfig(**{key: values.get(f"kubernetes:{key}") for key in ("kubeconfig", "context", "cluster")})
 
 
 def parse_pulumi_config(
@@ -233,4 +233,6 @@ def _unencrypted_secrets(spec: StackSpec, source: ConfigSource) -> Iterator[Conf
     for location in locations:
         if not source.is_encrypted(location):
             path = f"{PREFIX}{'.'.join(map(str, location))}"
-            yield ConfigIssue(location, f"the {location[-1]} is in plain text; encrypt it: {SET_SECRET} '{path}'")
+            yield ConfigIssue(
+                location, f"the {location[-1]} is in plain text; encrypt it: {SET_SECRET_COMMAND} '{path}'"
+            )

@@ -77,7 +77,9 @@ def read_config_source(
     except StackFileError:
         warnings = config_key_warnings(values, PROJECT).values()
         return ConfigSource(name=default_name, encrypted_locations=frozenset(encrypted), warnings=tuple(warnings))
-    same = {_to_location(key)[0] for key, value in values.items() if key.startswith(PREFIX) if _is_same(file, key, value)}
+    same = {
+        _to_location(key)[0] for key, value in values.items() if key.startswith(PREFIX) if _is_same(file, key, value)
+    }
     name = f"{path.parent.name}/{path.name}"
     return ConfigSource(
         name=name,

@@ -7,8 +7,8 @@ from pydantic import SecretStr
 
 from components.database_group import DatabaseGroupArgs
 from components.external_servers import ExternalServerSpec
-from preflight import check, report
-from preflight.endpoint import Endpoint, Wanted
+from preflight import check, format_findings
+from preflight.models import Endpoint, PlannedDatabase
 from stacks.config import Stack
 from stacks.errors import format_path
 from stacks.previous_state import PreviousState
@@ -28,9 +28,9 @@ def require_reachable(stack: Stack, previous: PreviousState) -> None:
         return
     findings = check(list(list_endpoints(stack, previous)), TOTAL_TIMEOUT_SECONDS)
     if findings and pulumi.runtime.is_dry_run():
-        pulumi.log.warn(report(findings))
+        pulumi.log.warn(format_findings(findings))
     elif findings:
-        raise pulumi.RunError(f"{report(findings)}\nnothing was changed")
+        raise pulumi.RunError(f"{format_findings(findings)}\nnothing was changed")
 
 
 def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
@@ -44,29 +44,31 @@ def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
 
 
 def _administrator_endpoints(
-    location: tuple[str, ...], server: ExternalServerSpec, planned: tuple[Wanted, ...]
+    location: tuple[str, ...], server: ExternalServerSpec, planned: tuple[PlannedDatabase, ...]
 ) -> Iterator[Endpoint]:
     """Yield the administrator's endpoint, and the server's other addresses if the administrator has no own host."""
     host, port = server.administrator_endpoint
     account = {"username": server.administrator.username, "password": server.administrator.password.get_secret_value()}
-    ca = server.ca_file.path if server.ca_file else None
+    ca_file = server.ca_file.path if server.ca_file else None
     yield Endpoint(
         path=format_path(location),
         engine=server.engine,
         host=host,
         port=port,
         tls=server.tls,
-        ca=ca,
+        ca_file=ca_file,
         account=account,
-        administrator=True,
-        wanted=planned,
+        is_administrator=True,
+        planned_databases=planned,
     )
     path = format_path((*location, "host"))
     for other in server.host[1:] if server.administrator.host is None else ():
-        yield Endpoint(path=path, engine=server.engine, host=other, port=port, tls=server.tls, ca=ca, account=account)
+        yield Endpoint(
+            path=path, engine=server.engine, host=other, port=port, tls=server.tls, ca_file=ca_file, account=account
+        )
 
 
-def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> Wanted | None:
+def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> PlannedDatabase | None:
     """Return the database that the update will create for a group on a server; None if it exists already."""
     access = group.server_access
     application = previous.get(group.application)
@@ -74,7 +76,7 @@ def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousS
     old = databases.get(group.group_name)
     if access.external_server_name != server or (old and old.get("externalServer") == server):
         return None
-    return Wanted(
+    return PlannedDatabase(
         path=format_path(group.config_location),
         username=access.account.username or "",
         database=access.account.database or "",
@@ -98,6 +100,6 @@ def _existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
             host=host,
             port=access.backend.port,
             tls=access.tls,
-            ca=access.ca_bundle.path if access.ca_bundle else None,
+            ca_file=access.ca_bundle.path if access.ca_bundle else None,
             account={**access.account.secret_entries(), **credential},
         )

@@ -60,7 +60,9 @@ def render_reference() -> str:
     parts = [INTRODUCTION]
     for path, models in _list_sections():
         kinds = [model["properties"]["kind"]["const"] for model in models if _is_server(model)]
-        title = (f"`{path}`" if path else "Top level") + (f" with `kind` {format_choices([f'`{kind}`' for kind in kinds])}" if kinds else "")
+        title = f"`{path}`" if path else "Top level"
+        if kinds:
+            title += f" with `kind` {format_choices([f'`{kind}`' for kind in kinds])}"
         description = " ".join(model["description"].replace("\n", " ") for model in models)
         parts += [f"\n## {title}\n\n{description}\n\n", _render_table(models)]
     return "".join(parts)

@@ -222,9 +222,9 @@ def _server_rules(engine: Engine) -> Iterator[Schema]:
     if provisioner is None:
         yield {"not": PROVISIONED}
     else:
-        account_name = {**ACCOUNT_NAME, "not": {"pattern": f"^({provisioner.reserved_names_pattern})$"}}
-        names = {"database": account_name, "username": account_name}
-        yield {"if": PROVISIONED, "then": {"properties": names}}
+        account_name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({provisioner.reserved_names_pattern})$"}}
+        properties = {"database": account_name, "username": account_name}
+        yield {"if": PROVISIONED, "then": {"properties": properties}}
     yield {"if": EXISTING, "then": _existing_account_rule(engine)}
     if not engine.supports_tls_in_uri:
         yield {"if": EXTERNAL, "then": {"properties": _forbid(["tls", "caFile"])}}
@@ -234,15 +234,16 @@ def _server_rules(engine: Engine) -> Iterator[Schema]:
 
 def _existing_account_rule(engine: Engine) -> Schema:
     """Return the rule for the account on an existing server: the keys that it requires and those that it excludes."""
-    account_keys = {key for other in ENGINES.values() for key in other.existing_account_keys}
-    unsupported = sorted(account_keys - set(engine.existing_account_keys))
+    account = engine.existing_account
+    account_keys = {key for other in ENGINES.values() for key in other.existing_account.keys}
+    unsupported = sorted(account_keys - set(account.keys))
     volume_keys = ["storage", "storageClass"]
     if not engine.supports_external_volume:
         unsupported += volume_keys
-    nameless = engine.allows_password_without_username or "password" in unsupported
+    nameless = account.allows_password_without_username or "password" in unsupported
     dependent = {} if nameless else {"password": ["username"]}
     return {
-        "required": [key for key, required in engine.existing_account_keys.items() if required],
+        "required": list(account.required),
         "properties": _forbid([*unsupported, "extensions"]),
         "dependentRequired": {**dependent, "storage": ["storageClass"], "storageClass": ["storage"]},
     }

@@ -11,14 +11,22 @@ from components.application import ApplicationArgs
 from components.persisted.labels import APPLIED_ANNOTATION
 from components.persisted.names import environment_secret_name
 from components.workload_patches import ContainerPatch, PatchedWorkload, WorkloadPatch, WorkloadSpec
-from preflight.cluster import ClusterError, ClusterKeys, Found, FoundContainer, Place, look
+from preflight.errors import ClusterError
+from preflight.workload_reader import (
+    ClusterConfig,
+    ObservedContainer,
+    ObservedWorkload,
+    WorkloadKey,
+    read_workloads,
+)
 from stacks.config import Stack
 from stacks.errors import ConfigIssue, Location
 from stacks.previous_state import PreviousState
 
 __all__ = ["resolve_workloads"]
 
-WorkloadReader: TypeAlias = Callable[[Collection[Place], ClusterKeys], Mapping[Place, Found | None]]
+Observations: TypeAlias = Mapping[WorkloadKey, ObservedWorkload | None]
+WorkloadReader: TypeAlias = Callable[[Collection[WorkloadKey], ClusterConfig], Observations]
 PatchesByApplication: TypeAlias = Mapping[str, list[WorkloadPatch]]
 
 
@@ -31,16 +39,16 @@ class _WorkloadEntry:
     spec: WorkloadSpec
 
     @property
-    def key(self) -> Place:
+    def key(self) -> WorkloadKey:
         """Namespace, kind and name of the workload."""
-        return self.application.namespace, self.spec.kind, self.spec.name
+        return WorkloadKey(self.application.namespace, self.spec.kind, self.spec.name)
 
     def __str__(self) -> str:
         return f"{self.spec.kind} {self.spec.name!r}"
 
 
 def resolve_workloads(
-    stack: Stack, cluster: ClusterKeys | None, previous: PreviousState, read_workloads: WorkloadReader = look
+    stack: Stack, cluster: ClusterConfig | None, previous: PreviousState, reader: WorkloadReader = read_workloads
 ) -> Stack:
     """Return the stack with patches for its existing workloads, warnings for the others, and the removed workloads.
 
@@ -57,7 +65,7 @@ def resolve_workloads(
     if not keys:
         return stack
     if cluster:
-        observed = _read_workloads(keys, cluster, read_workloads)
+        observed = _read_workloads(keys, cluster, reader)
     else:
         observed = {entry.key: _assume_workload(entry.spec) for entry in entries}
     patches: dict[str, list[WorkloadPatch]] = {}
@@ -83,8 +91,8 @@ def _format_warnings(stack: Stack, issues: Iterable[ConfigIssue]) -> Iterator[st
     yield from (stack.source.format_warning(stack.source.add_line(issue)) for issue in issues)
 
 
-def _workload_key(workload: PatchedWorkload) -> Place:
-    return workload.namespace, workload.kind, workload.name
+def _workload_key(workload: PatchedWorkload) -> WorkloadKey:
+    return WorkloadKey(workload.namespace, workload.kind, workload.name)
 
 
 def _previously_patched(previous: PreviousState) -> Iterator[PatchedWorkload]:
@@ -101,23 +109,22 @@ def _is_still_patched(patches: PatchesByApplication, old: PatchedWorkload) -> bo
     return any((old.kind, old.name) == (patch.kind, patch.name) for patch in patches.get(old.application, ()))
 
 
-def _read_workloads(
-    keys: Collection[Place], cluster: ClusterKeys, read_workloads: WorkloadReader
-) -> Mapping[Place, Found | None]:
+def _read_workloads(keys: Collection[WorkloadKey], cluster: ClusterConfig, reader: WorkloadReader) -> Observations:
     try:
-        return read_workloads(keys, cluster)
+        return reader(keys, cluster)
     except ClusterError as error:
         raise pulumi.RunError(f"cannot read the workloads of the stack; nothing was changed: {error}") from None
 
 
-def _assume_workload(spec: WorkloadSpec) -> Found | None:
+def _assume_workload(spec: WorkloadSpec) -> ObservedWorkload | None:
     """Return a workload with the listed containers, for a run without a cluster."""
     if not spec.containers:
         return None
-    return Found(revision="", annotations={}, containers={name: FoundContainer() for name in spec.containers})
+    containers = {name: ObservedContainer() for name in spec.containers}
+    return ObservedWorkload(revision="", annotations={}, containers=containers)
 
 
-def _warnings(entry: _WorkloadEntry, workload: Found | None) -> Iterator[ConfigIssue]:
+def _warnings(entry: _WorkloadEntry, workload: ObservedWorkload | None) -> Iterator[ConfigIssue]:
     """Yield a warning for each part of an entry that cannot be patched."""
     if workload is None:
         yield ConfigIssue(
@@ -142,7 +149,7 @@ def _warnings(entry: _WorkloadEntry, workload: Found | None) -> Iterator[ConfigI
             )
 
 
-def _container_patches(entry: _WorkloadEntry, workload: Found) -> Iterator[ContainerPatch]:
+def _container_patches(entry: _WorkloadEntry, workload: ObservedWorkload) -> Iterator[ContainerPatch]:
     """Yield the patches of the listed containers, without the variables and mounts that a container defines itself."""
     application = entry.application
     for name, container in workload.containers.items():
@@ -165,20 +172,23 @@ def _secret_key_ref(entry: _WorkloadEntry, variable: str) -> tuple[str, str]:
     return environment_secret_name(entry.application.name), variable
 
 
-def _workload_patch(entry: _WorkloadEntry, workload: Found, containers: tuple[ContainerPatch, ...]) -> WorkloadPatch:
+def _workload_patch(
+    entry: _WorkloadEntry, workload: ObservedWorkload, containers: tuple[ContainerPatch, ...]
+) -> WorkloadPatch:
     """Return the patch of a workload, and whether the workload already has all of its fields."""
     patch = WorkloadPatch(
         kind=entry.spec.kind, name=entry.spec.name, containers=containers, rollout_seconds=entry.spec.rollout_seconds
     )
     digest, _, revision = workload.annotations.get(APPLIED_ANNOTATION, "").partition("-")
     is_same = (digest, revision.partition(".")[0]) == (patch.digest, workload.revision.partition(".")[0])
-    if is_same and all(_is_up_to_date(entry, workload.containers[container.name], container) for container in containers):
+    up_to_date = (_is_up_to_date(entry, workload.containers[container.name], container) for container in containers)
+    if is_same and all(up_to_date):
         return dataclasses.replace(patch, applied_digest=workload.annotations[APPLIED_ANNOTATION], up_to_date=True)
     applied_digest = f"{patch.digest}-{workload.revision}" if workload.revision else None
     return dataclasses.replace(patch, applied_digest=applied_digest)
 
 
-def _is_up_to_date(entry: _WorkloadEntry, container: FoundContainer, patch: ContainerPatch) -> bool:
+def _is_up_to_date(entry: _WorkloadEntry, container: ObservedContainer, patch: ContainerPatch) -> bool:
     """Return whether a container has every field of its patch."""
     variables = (container.variables.get(name) == _secret_key_ref(entry, name) for name in patch.variables)
     mounts = (container.mounts.get(mount.path) == mount.volume for mount in patch.mounts)

@@ -16,8 +16,8 @@ from stacks.errors import InvalidStackConfigError
 CANARY = "c4narY-5ecret"
 """A credential that no message, output, file or input that is not secret may hold."""
 
-APPLICATION = "database-groups:components:Application"
-GROUP = "database-groups:components:DatabaseGroup"
+APPLICATION = "database-groups:index:Application"
+GROUP = "database-groups:index:DatabaseGroup"
 PASSWORD = "random:index/randomPassword:RandomPassword"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 SECRET = "kubernetes:core/v1:Secret"
@@ -109,7 +109,7 @@ def record_stack(raw: Mapping[str, Any]) -> Recorder:
 
     def program() -> None:
         for application in stack.applications:
-            Application(application.name, application)
+            Application(application)
         pulumi.export("applications", stack.outputs())
 
     return run_program(program)

@@ -621,11 +621,11 @@ def test_addresses_are_a_service_without_a_selector_and_an_endpoint_slice(
 )
 def test_the_connection_of_a_group_is_a_secret_output(raw: dict[str, Any]) -> None:
     """Whoever takes it from the component cannot export it in plain text by mistake."""
-    (args,) = (group for application in parse_stack(raw).applications for group in application.database_groups())
+    (args,) = (group for application in parse_stack(raw).applications for group in application.database_groups)
     secret: list[bool] = []
 
     async def look(connection: pulumi.Output[Any]) -> None:
         secret.append(await connection.is_secret())
 
-    run_program(lambda: pulumi.export("seen", look(DatabaseGroup("g", args).connection)))
+    run_program(lambda: pulumi.export("seen", look(DatabaseGroup(args).connection)))
     assert secret == [True]

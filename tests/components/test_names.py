@@ -2,7 +2,7 @@
 
 import pytest
 
-from components import names
+from components.persisted import names
 
 
 @pytest.mark.parametrize(

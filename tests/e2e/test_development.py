@@ -14,7 +14,8 @@ def test_the_example_comes_up_settles_and_leaves_nothing(project: Project, prete
     project.up("development").succeeded()
 
     environment = pretend_node.secret("shop", "shop-databases")
-    for engine, group in (("mysql", "main"), ("postgresql", "main"), ("redis", "cache")):
+    assert environment["DATABASE_URL"] == environment["POSTGRESQL_URL"]
+    for engine, group in (("postgresql", "main"), ("redis", "cache")):
         connection = pretend_node.secret("shop", f"{engine}-{group}")
         assert environment[f"{engine.upper()}_URL"] == connection["uri"]
         assert environment[f"{engine.upper()}_{group.upper()}_PASSWORD"] == connection["password"]

@@ -169,7 +169,7 @@ class Running:
 
     def __init__(self, project: Project, cluster: Cluster) -> None:
         self.project, self.cluster = project, cluster
-        self.rotation = 0
+        self.password_version = 0
 
     def start(self) -> None:
         self.project.new(NAMESPACE, self.config())
@@ -180,7 +180,7 @@ class Running:
         databases: dict[str, dict[str, object]] = {}
         for group in GROUPS:
             databases.setdefault(group.engine, {})[group.group] = {
-                "passwordVersion": self.rotation,
+                "passwordVersion": self.password_version,
                 **yaml.safe_load(group.spec),
             }
         return {"applications": {NAMESPACE: {"createNamespace": False, "databases": databases}}}
@@ -195,7 +195,7 @@ class Running:
 
     def rotate(self) -> None:
         """Another password for each group, on the volumes that there are."""
-        self.rotation += 1
+        self.password_version += 1
         self.project.write(NAMESPACE, self.config())
         self.project.up(NAMESPACE).succeeded()
         self.start_clients()
@@ -203,7 +203,7 @@ class Running:
     def start_clients(self) -> None:
         """Starts a Pod for each client, as one of the application's: with its variables, and nothing else to find its databases by."""
         for client in CLIENTS:
-            name = f"client-{client.engine}-{self.rotation}"
+            name = f"client-{client.engine}-{self.password_version}"
             container = {
                 "name": "client",
                 "image": client.image,
@@ -215,15 +215,15 @@ class Running:
             spec = {"containers": [container], "securityContext": security, "terminationGracePeriodSeconds": 0}
             self.cluster.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": spec})
         for client in CLIENTS:
-            self.cluster.ready_pod(NAMESPACE, f"client-{client.engine}-{self.rotation}")
+            self.cluster.ready_pod(NAMESPACE, f"client-{client.engine}-{self.password_version}")
 
     def reads(self, client: Client) -> None:
         """The client reads what it saved; the Service may take a moment to lead to a new Pod."""
         until(20, f"{client.engine} has its data", lambda: self.run(client, client.read) == (True, "42\n") or None)
 
-    def run(self, client: Client, script: str, *, rotation: int | None = None) -> tuple[bool, str]:
+    def run(self, client: Client, script: str, *, password_version: int | None = None) -> tuple[bool, str]:
         """Runs a script in a client's Pod: the newest one, or one that still has the variables of an earlier rotation."""
-        pod = f"client-{client.engine}-{self.rotation if rotation is None else rotation}"
+        pod = f"client-{client.engine}-{self.password_version if password_version is None else password_version}"
         return self.cluster.run(NAMESPACE, pod, script)
 
 
@@ -261,7 +261,7 @@ def test_a_kept_volume_gets_the_password_of_the_secret(running: Running) -> None
     running.rotate()
     for client in CLIENTS:
         running.reads(client)
-        assert "42" not in running.run(client, client.read, passwordVersion=0)[1], client.engine
+        assert "42" not in running.run(client, client.read, password_version=0)[1], client.engine
     for group in GROUPS:
         library, keys, address = LIBRARIES[group.engine], running.keys(group), running.address(group)
         assert keys != old[group]

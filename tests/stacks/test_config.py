@@ -295,7 +295,7 @@ def group_of(stack: Stack, name: str = "main") -> Any:
     return next(
         group
         for application in stack.applications
-        for group in application.database_groups()
+        for group in application.database_groups
         if group.group_name == name
     )
 
@@ -338,7 +338,7 @@ def test_the_default_names_are_those_of_the_primary_or_only_group(
     databases: dict[str, Any], default: list[str]
 ) -> None:
     (application,) = parse_stack(groups(**databases)).applications
-    assert [group.group_name for group in application.database_groups() if group.is_primary] == default
+    assert [group.group_name for group in application.database_groups if group.is_primary] == default
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_database_url_is_the_one_relational_group_with_default_names(
     databases: dict[str, Any], group: str | None
 ) -> None:
     (application,) = parse_stack(groups(**databases)).applications
-    found = application.database_url_group()
+    found = application.database_url_group
     assert (found.resource_name if found else None) == group
     recorder = record_stack(groups(**databases))
     variables = recorder.registrations[

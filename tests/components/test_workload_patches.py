@@ -73,7 +73,7 @@ def placed(raw: dict[str, Any], there: dict[Place, Found | None], before: dict[s
 def registered(located_stack: Stack) -> Recorder:
     def program() -> None:
         for application in located_stack.applications:
-            Application(application.name, application)
+            Application(application)
         forget_removed_workloads(located_stack.removed_workloads)
         pulumi.export("applications", located_stack.outputs())
 
@@ -377,7 +377,7 @@ WAYS: list[Any] = [
 def test_the_names_of_variables_are_known_without_their_values(raw: dict[str, Any]) -> None:
     where = parse_stack(raw)
     (application,) = where.applications
-    assert sorted(application.variable_names()) == sorted(
+    assert sorted(application.variable_names) == sorted(
         get_resource(registered(where), SECRET, "shop-environment").inputs["data"]
     )
 
@@ -408,12 +408,12 @@ def test_a_claim_of_the_applications_is_mounted_in_each_container(
 @pytest.mark.parametrize("engine", [name for name, engine in ENGINES.items() if engine.build_runtime])
 def test_the_claim_of_a_server_is_mounted_by_that_server_alone(engine: str) -> None:
     (application,) = parse_stack(groups(**{engine: {"main": {"server": managed_server(engine)}}})).applications
-    assert application.volume_mounts() == ()
+    assert application.volume_mounts == ()
 
 
 def test_where_a_file_is_mounted_is_where_its_path_leads() -> None:
     (application,) = parse_stack(groups(sqlite={"a-b": None})).applications
-    (mount,) = application.volume_mounts()
+    (mount,) = application.volume_mounts
     variables = get_resource(registered(parse_stack(groups(sqlite={"a-b": None}))), SECRET, "shop-environment").inputs[
         "data"
     ]
