@@ -92,9 +92,7 @@ def _coerce_number_to_str(value: Any) -> Any:
 def _require_unit(value: Any) -> Any:
     """Reject a number: nobody can see whether `50` means bytes or gibibytes."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise PydanticCustomError(
-            "quantity", "not a size{value}; add a unit, for example `{example}Gi`", {"example": value}
-        )
+        raise PydanticCustomError("quantity", "not a size{value}; add a unit, for example `50Gi`")
     return value
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["KEY_DETAILS", "KeyDetails"]
+__all__ = ["KEY_DETAILS", "KeyDetails", "details_name"]
 
 IN_PLACE = "in place"
 RESTART = "restarts the server"
@@ -117,3 +117,9 @@ KEY_DETAILS: Mapping[str, Mapping[str, KeyDetails]] = MappingProxyType(
     }
 )
 """By the name of the model and the key. Keys that local and dedicated servers share are in StatefulSetServerSpec."""
+IN_CLUSTER_MODELS = ("LocalKindSpec", "DedicatedKindSpec")
+
+
+def details_name(model: str) -> str:
+    """Return the name under which KEY_DETAILS has the keys of a model."""
+    return "StatefulSetServerSpec" if model in IN_CLUSTER_MODELS else model

@@ -6,7 +6,7 @@ value only if it cannot be a secret: short text, a number or a boolean under a k
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from components.engines import ENGINES
 from components.spec import format_choices
 from stacks.errors import PRINTABLE_TEXT_RE, ConfigIssue, Location
-from stacks.key_details import KEY_DETAILS
+from stacks.key_details import KEY_DETAILS, details_name
 from stacks.schema import stack_json_schema
 from stacks.suggestions import find_nearest, suggest_choice
 
@@ -28,6 +28,7 @@ KEY_MARKER = "[key]"
 """Last step of the location of an invalid key, which pydantic adds."""
 VALUE_PLACEHOLDER = "{value}"
 MAX_NUMBER_LENGTH = 20
+EMPTY_TEXT = "empty; write a value, or remove the key"
 TRUE_WORDS = ("true", "yes", "y", "on", "1")
 FALSE_WORDS = ("false", "no", "n", "off", "0")
 REWRITTEN_KEYS = MappingProxyType({"true": "`on` or `yes`", "false": "`off` or `no`"})
@@ -76,7 +77,7 @@ class _Place:
     """The keys that the innermost map accepts."""
     kind: str = ""
     """The chosen alternative of a union, if the innermost map is one."""
-    keys_by_kind: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    keys_by_kind: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """The keys of all alternatives."""
     model: str = ""
     """The model of the innermost map."""
@@ -94,7 +95,7 @@ class _Place:
                 return f"{engine}: {{main: }}"
             case ("applications", _, "databases", _, str(group)):
                 return f"{group}: {{server: local}}"
-        details = KEY_DETAILS.get(self.model, {}).get(self.key)
+        details = KEY_DETAILS.get(details_name(self.model), {}).get(self.key)
         if details is None:
             return ""
         return details.example[1:-1] if isinstance(self.location[-1], int) else f"{self.key}: {details.example}"
@@ -179,8 +180,9 @@ class _Translator:
 
     def _has_misplaced_engine(self, place: _Place) -> bool:
         application = self._find_value(place.location[:-1])
-        is_application = place.model == "ApplicationSpec" and isinstance(application, Mapping)
-        return is_application and not set(ENGINES).isdisjoint(application)
+        if place.model != "ApplicationSpec" or not isinstance(application, Mapping):
+            return False
+        return any(_find_misplaced_engine(str(key), place) for key in application)
 
     def _find_value(self, location: Location) -> Any:
         node: Any = self.raw
@@ -260,18 +262,25 @@ def _describe_unknown_key(error: _Error) -> str:
     place, key = error.place, error.place.key
     other_kinds = [kind for kind, keys in place.keys_by_kind.items() if key in keys]
     nearest = find_nearest(key, place.keys)
-    nearest_engine = find_nearest(key, ENGINES) if place.model == "ApplicationSpec" and not nearest else None
     if key in REWRITTEN_KEYS:
         return f"unknown key; another tool may have rewritten {REWRITTEN_KEYS[key]} to {key}; remove it"
     if key in KEY_HINTS:
         return KEY_HINTS[key]
-    if nearest_engine:
-        return f"unknown key; engines belong under `databases`: `databases: {{{nearest_engine}: …}}`"
+    if engine := _find_misplaced_engine(key, place):
+        return f"unknown key; engines belong under `databases`: `databases: {{{engine}: …}}`"
+    if place.model == "DatabaseGroupSpec" and key in SERVER_KEYS:
+        return f"unknown key; write it under `server`: `server: {{{key}: …}}`"
     if other_kinds:
         return f"not supported with `kind: {place.kind}`, only with {format_choices(sorted(other_kinds))}; remove it"
     if nearest:
         return f"unknown key; did you mean '{nearest}'?"
     return f"unknown key; known keys: {', '.join(sorted(place.keys))}" if place.keys else "unknown key; remove it"
+
+
+def _find_misplaced_engine(key: str, place: _Place) -> str | None:
+    """Return the engine that an unknown key of an application means."""
+    is_unknown = place.model == "ApplicationSpec" and find_nearest(key, place.keys) is None
+    return find_nearest(key, ENGINES) if is_unknown else None
 
 
 def _describe_text(error: _Error) -> str:
@@ -281,7 +290,7 @@ def _describe_text(error: _Error) -> str:
         return "expected text or `{secure: …}`, as `pulumi config set --secret --path` writes it"
     if not is_number:
         return f"expected text, found {_describe_type(value)}"
-    example = f'`"{error.shown.strip()}"`'
+    example = f'`"{error.shown.strip() or 8.4}"`'
     if key == "version":
         release = "write the version in quotes exactly as released"
         return f"expected text; {release}, for example {example} (YAML drops trailing zeros)"
@@ -324,7 +333,9 @@ def _describe_list(error: _Error) -> str:
     return f"expected a list, for example `{place.example}`; found {found}"
 
 
-def _describe_empty_map(error: _Error) -> str:
+def _describe_empty_value(error: _Error) -> str:
+    if isinstance(error.value, str):
+        return EMPTY_TEXT
     return f"empty; add at least one entry, for example `{error.place.example}`"
 
 
@@ -374,7 +385,7 @@ MESSAGES: Mapping[str, Callable[[_Error], str]] = MappingProxyType(
         "extra_forbidden": _describe_unknown_key,
         "invalid_key": lambda _error: "the key is not text; put it in quotes",
         "string_type": _describe_text,
-        "string_too_short": lambda _error: "empty; write a value, or remove the key",
+        "string_too_short": lambda _error: EMPTY_TEXT,
         "string_too_long": lambda error: f"too long; use at most {error.context['max_length']} characters",
         "string_unicode": lambda _error: "invalid characters; write the value again",
         **dict.fromkeys(("bool_type", "bool_parsing"), _describe_boolean),
@@ -383,7 +394,7 @@ MESSAGES: Mapping[str, Callable[[_Error], str]] = MappingProxyType(
         "less_than_equal": lambda error: f"out of range; use {error.context['le']} or less",
         **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _describe_map),
         **dict.fromkeys(("list_type", "tuple_type"), _describe_list),
-        "too_short": _describe_empty_map,
+        "too_short": _describe_empty_value,
         "too_long": lambda error: f"too long; use at most {error.context['max_length']} entries",
         **dict.fromkeys(("literal_error", "union_tag_invalid"), _describe_unsupported_value),
         "union_tag_not_found": _describe_missing_kind,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.spec import format_choices
-from stacks.key_details import KEY_DETAILS
+from stacks.key_details import KEY_DETAILS, details_name
 from stacks.schema import stack_json_schema
 from stacks.spec import PROJECT
 
@@ -26,8 +26,6 @@ Write each top-level key as `{PROJECT}:<key>`. Pulumi also accepts the key witho
 - *Edit* is the effect of another value in a deployed stack. "In place" restarts no server.
 """
 HEADER = ("Key", "Type", "Default", "Meaning", "Example", "Edit")
-SHARED_MODELS = {"LocalKindSpec": "StatefulSetServerSpec", "DedicatedKindSpec": "StatefulSetServerSpec"}
-"""Models whose keys the reference lists together."""
 PLACEHOLDERS = {
     "externalServers": ("<server>",),
     "applications": ("<application>",),
@@ -90,7 +88,7 @@ def _render_row(key: _Key, models: Sequence[Mapping[str, Any]]) -> tuple[str, ..
 
 
 def _read_keys(model: Mapping[str, Any]) -> Iterator[_Key]:
-    name = SHARED_MODELS.get(model["title"], model["title"])
+    name = details_name(model["title"])
     for key, schema in model["properties"].items():
         yield _Key(model=name, name=key, schema=schema, required=key in model.get("required", ()))
 
@@ -105,7 +103,7 @@ def _list_sections() -> list[tuple[str, list[Mapping[str, Any]]]]:
 def _add_sections(
     sections: dict[tuple[str, str], list[Mapping[str, Any]]], path: str, model: Mapping[str, Any]
 ) -> None:
-    models = sections.setdefault((path, SHARED_MODELS.get(model["title"], model["title"])), [])
+    models = sections.setdefault((path, details_name(model["title"])), [])
     if model in models:
         return
     models.append(model)

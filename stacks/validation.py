@@ -16,7 +16,7 @@ from components.persisted.names import (
 from components.servers import SERVER_KINDS
 from components.spec import format_choices
 from stacks.errors import ConfigIssue, Location, format_path, shorten
-from stacks.suggestions import suggest_choice
+from stacks.suggestions import find_nearest, suggest_choice
 
 __all__ = ["production_warnings", "validate_applications"]
 
@@ -139,7 +139,7 @@ def _validate_group(group: DatabaseGroupArgs, *, with_account_names: bool) -> It
             f" {MAX_STATEFUL_SET_NAME_LENGTH}); shorten the group name to {len(group.group_name) - excess}",
         )
     issues = [
-        ConfigIssue((*location, "server", *_split_key(key)), message)
+        ConfigIssue((*location, "server", *_split_key(key)), f"{message}{_suggest_server(group, key)}")
         for key, message in group.server_kind.validate(group.server_args, group.spec.server)
     ]
     yield from issues
@@ -152,6 +152,14 @@ def _split_key(key: str) -> tuple[str, ...]:
     """Return the location of a server's key. A setting's name can contain dots."""
     name, _, setting = key.partition(".")
     return tuple(step for step in (name, setting) if step)
+
+
+def _suggest_server(group: DatabaseGroupArgs, key: str) -> str:
+    """Return a suggestion for a misspelt name of an external server, as the end of a message."""
+    names = group.platform.external_servers
+    name = getattr(group.spec.server, "provision_on", None)
+    nearest = find_nearest(name, names) if key == "provisionOn" and name and name not in names else None
+    return f"; did you mean '{nearest}'?" if nearest else ""
 
 
 def _validate_password_version(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
@@ -200,7 +208,7 @@ def _validate_shared_namespaces(applications: Sequence[ApplicationArgs]) -> Iter
                 names = " and ".join(shared)
                 yield ConfigIssue(
                     location,
-                    f"name conflict with {path}: both create the {names} in namespace '{application.namespace}';"
+                    f"name conflict with {path}: both create {names} in namespace '{application.namespace}';"
                     " use separate namespaces",
                 )
             elif application.spec.create_namespace and other.spec.create_namespace:

@@ -11,10 +11,13 @@ from components.engines import ENGINES
 from components.engines.definition import Variant
 from offline.recorder import Recorder, Registration, run_program
 from stacks.config import parse_stack
+from stacks.config_source import ConfigSource
 from stacks.errors import InvalidStackConfigError
 
 CANARY = "c4narY-5ecret"
 """A credential that no message, output, file or input that is not secret may hold."""
+ENCRYPTED = ConfigSource(encrypted_locations=frozenset({("applications",), ("externalServers",)}))
+"""A source whose values are all encrypted, for stacks whose warnings do not matter."""
 
 APPLICATION = "database-groups:index:Application"
 GROUP = "database-groups:index:DatabaseGroup"
@@ -63,8 +66,7 @@ def existing_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[st
     """A server with an account that is there already: with all that can be said of it, or what must be."""
     account = {
         key: CANARY if key in ("password", "token") else f"its-{key}"
-        for key, necessary in ENGINES[engine].existing_account_keys.items()
-        if whole or necessary
+        for key in (ENGINES[engine].existing_account.keys if whole else ENGINES[engine].existing_account.required)
     }
     return {"kind": "external", "host": f"{engine}.example.org", **account, **keys}
 
@@ -95,17 +97,17 @@ def groups(**databases: Any) -> dict[str, Any]:
 
 
 def config_issues(raw: Mapping[str, Any]) -> list[str]:
-    """Each mistake of a stack, as a line."""
+    """Each error of a stack, as a line."""
     try:
         parse_stack(raw)
     except InvalidStackConfigError as error:
-        return [str(problem) for problem in error.problems]
+        return [str(issue) for issue in error.issues]
     return []
 
 
 def record_stack(raw: Mapping[str, Any]) -> Recorder:
     """The registrations of a stack's applications."""
-    stack = parse_stack(raw, encrypted=("applications", "externalServers"))
+    stack = parse_stack(raw, ENCRYPTED)
 
     def program() -> None:
         for application in stack.applications:

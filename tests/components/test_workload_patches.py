@@ -27,6 +27,7 @@ from stacks.workload_discovery import resolve_workloads
 from tests.support import (
     APPLICATION,
     CANARY,
+    ENCRYPTED,
     GROUP,
     NAMESPACE,
     SECRET,
@@ -63,7 +64,7 @@ def found(
 
 def placed(raw: dict[str, Any], there: dict[Place, Found | None], before: dict[str, Any] | None = None) -> Stack:
     return resolve_workloads(
-        parse_stack(raw, encrypted=("applications", "externalServers")),
+        parse_stack(raw, ENCRYPTED),
         ClusterKeys(),
         before or {},
         reader=lambda places, _: {place: there.get(place) for place in places},
