@@ -19,8 +19,8 @@ def groups(engine: Engine) -> dict[str, dict[str, Any]]:
     if engine.build_runtime is None:
         return {"main": {"server": "local"}}
     image = {} if engine.variants[0].image else {"image": "example.org/made-by-the-user:1"}
-    given = {key: f"given-{key}" for key in engine.existing_account_keys if key != "database"} | (
-        {"database": "7"} if "database" in engine.existing_account_keys else {}
+    given = {key: f"given-{key}" for key in engine.existing_account.keys if key != "database"} | (
+        {"database": "7"} if "database" in engine.existing_account.keys else {}
     )
     return {
         "main": {"primary": True, "server": {"kind": "local", **image}},
