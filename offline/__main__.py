@@ -35,7 +35,7 @@ def render_stack(stack: str, folder: Path = ROOT / "stacks") -> Recorder:
         runpy.run_path(str(ROOT / "__main__.py"))
 
     return run_program(
-        program, stack=stack, config={**file.config, f"{PROJECT}:preflight": "none"}, encrypted=file.encrypted
+        program, stack=stack, config=file.config, encrypted=file.encrypted
     )
 
 

@@ -15,7 +15,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from stacks.config import OFFLINE_CONFIG_KEY
-from stacks.history import READ_STACK_OUTPUTS_TOKEN
+from stacks.previous_state import READ_STACK_OUTPUTS_TOKEN
 
 __all__ = ["PLACEHOLDER", "PROJECT", "Recorder", "Registration", "run_program"]
 

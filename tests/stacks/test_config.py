@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.engines import ENGINES
 from offline.recorder import run_program
 from stacks.config import Stack, load_stack, parse_stack
-from stacks.problems import InvalidStackConfigError
+from stacks.errors import InvalidStackConfigError
 from tests.support import (
     CANARY,
     ENGINES_WITH_SERVER,
