@@ -18,7 +18,7 @@ from components.spec import SpecModel
 from components.tls import READ_FILE_KEY
 from offline.recorder import Recorder, Registration, run_program
 from stacks.config import parse_stack
-from stacks.problems import InvalidStackConfigError
+from stacks.errors import InvalidStackConfigError
 
 CANARY = "c4narY-5ecret"
 """A credential that must not appear in a message, an output, a file, or an input that is not secret."""
@@ -72,11 +72,8 @@ def managed_server(engine: str, kind: str = "local", *, variant: str | None = No
 
 def existing_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[str, Any]:
     """Return a server with an existing account: with all keys of the engine, or only with the required ones."""
-    account = {
-        key: CANARY if key in ("password", "token") else f"its-{key}"
-        for key, is_required in ENGINES[engine].existing_account_keys.items()
-        if whole or is_required
-    }
+    account_keys = ENGINES[engine].existing_account.keys if whole else ENGINES[engine].existing_account.required
+    account = {key: CANARY if key in ("password", "token") else f"its-{key}" for key in account_keys}
     return {"kind": "external", "host": f"{engine}.example.org", **account, **keys}
 
 
@@ -147,7 +144,7 @@ def config_issues(raw: Mapping[str, Any]) -> list[str]:
     try:
         parse_stack(raw)
     except InvalidStackConfigError as error:
-        return [str(problem) for problem in error.problems]
+        return [str(issue) for issue in error.issues]
     return []
 
 
@@ -179,7 +176,7 @@ def _validate_spec(model: type[SpecModel], raw: Mapping[str, Any], text: str | O
 
 def record_stack(raw: Mapping[str, Any]) -> Recorder:
     """Return the registrations of a stack's applications."""
-    return record_applications(parse_stack(raw, encrypted=("applications", "externalServers")).applications)
+    return record_applications(parse_stack(raw).applications)
 
 
 def record_applications(applications: Collection[ApplicationArgs]) -> Recorder:

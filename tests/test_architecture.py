@@ -18,7 +18,7 @@ PROVIDERS = ("pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_r
 
 FORBIDDEN_IMPORTS = {
     "components": ("__main__", "stacks", "offline", "preflight"),
-    "stacks": ("__main__", "offline", *PROVIDERS),
+    "stacks": ("__main__", "offline"),
     "preflight": ("__main__", "components", "stacks", "offline", "pulumi", *PROVIDERS),
 }
 """The direction of imports: `__main__` imports `stacks`, and `stacks` imports `components` and `preflight`."""
@@ -326,9 +326,12 @@ def test_module_has_a_docstring(path: Path) -> None:
 
 
 def list_definitions(path: Path) -> set[str]:
-    """Return the names that a module defines."""
+    """Return the names that a module defines. A package also defines the names that it imports from its modules."""
     names: set[str] = set()
     for node in parse(path).body:
+        if isinstance(node, ast.ImportFrom) and path.name == "__init__.py":
+            is_own = is_within(f"{node.module}", module_name(path))
+            names |= {alias.name for alias in node.names if is_own}
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         targets = node.targets if isinstance(node, ast.Assign) else []

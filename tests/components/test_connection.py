@@ -145,7 +145,7 @@ def test_generated_account_needs_no_encoding(engine: str) -> None:
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
 @given(data=st.data())
 def test_uri_of_any_account_has_one_host_and_only_parts_of_the_account(engine: str, data: st.DataObject) -> None:
-    account = {key: data.draw(TEXTS | st.just(HOSTILE)) for key in ENGINES[engine].existing_account_keys}
+    account = {key: data.draw(TEXTS | st.just(HOSTILE)) for key in ENGINES[engine].existing_account.keys}
     common = {key: account.get(key) for key in ("username", "password", "database")}
     engine_keys = MappingProxyType({key: value for key, value in account.items() if key not in common})
     uri = ENGINES[engine].build_uri(

@@ -296,8 +296,8 @@ def test_secrets_contain_exactly_the_documented_keys_and_variables(raw: dict[str
     definition, server = ENGINES[engine], raw["applications"]["shop"]["databases"][engine]["main"]["server"]
     expected = set(KEYS[engine])
     if "host" in server:
-        account_keys = set(definition.existing_account_keys)
-        expected = (expected - account_keys) | {*definition.existing_account_defaults, *(account_keys & set(server))}
+        account_keys = set(definition.existing_account.keys)
+        expected = (expected - account_keys) | {*definition.existing_account.defaults, *(account_keys & set(server))}
     assert keys == expected
     variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in parts(keys)}
     database_url = {"DATABASE_URL"} if definition.supports_database_url else set()
@@ -380,7 +380,7 @@ def test_connection_secret_has_the_existing_account_unchanged() -> None:
 
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
 def test_connection_secret_has_every_key_of_the_existing_account_unchanged(engine: str) -> None:
-    account: dict[str, Any] = {key: f"p%@:/ü'\"\\ &?#{key}" for key in ENGINES[engine].existing_account_keys}
+    account: dict[str, Any] = {key: f"p%@:/ü'\"\\ &?#{key}" for key in ENGINES[engine].existing_account.keys}
     recorder = record_stack(stack_with_group(engine, existing_account(engine, port=1234, **account)))
     data = decode_secret(recorder, f"shop-{engine}-main-connection")
     assert {**account, "port": "1234"}.items() <= data.items()
