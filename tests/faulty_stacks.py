@@ -20,7 +20,10 @@ REDIS = stack_with_group("redis")
 
 CONTEXTS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "top": ("", lambda value: {**REDIS, **value}),
-    "application": ("applications.shop", lambda value: {"applications": {"shop": {**REDIS["applications"]["shop"], **value}}}),
+    "application": (
+        "applications.shop",
+        lambda value: {"applications": {"shop": {**REDIS["applications"]["shop"], **value}}},
+    ),
     "whole application": ("applications.shop", lambda value: {"applications": {"shop": value}}),
     "databases": ("applications.shop.databases", lambda value: groups(**value)),
     "group": ("applications.shop.databases.mysql.main", lambda value: groups(mysql={"main": value})),
