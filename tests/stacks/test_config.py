@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.engines import ENGINES
 from offline.recorder import run_program
 from stacks.config import Stack, load_stack, parse_stack
-from stacks.problems import InvalidStackConfigError
+from stacks.errors import InvalidStackConfigError
 from tests.support import (
     CANARY,
     ENGINES_WITH_SERVER,
@@ -293,10 +293,7 @@ def test_models_do_not_show_the_passwords_that_they_hold() -> None:
 
 def group_of(stack: Stack, name: str = "main") -> Any:
     return next(
-        group
-        for application in stack.applications
-        for group in application.database_groups
-        if group.group_name == name
+        group for application in stack.applications for group in application.database_groups if group.group_name == name
     )
 
 
