@@ -17,6 +17,7 @@ MODULE_GROUPS = {
         "test_history.py",
         "test_manifests.py",
         "test_node.py",
+        "test_pages.py",
         "test_production.py",
         "test_secrets.py",
         "test_upgrading.py",
