@@ -18,10 +18,13 @@ from components.spec import SpecModel
 from components.tls import READ_FILE_KEY
 from offline.recorder import Recorder, Registration, run_program
 from stacks.config import parse_stack
-from stacks.problems import InvalidStackConfigError
+from stacks.config_source import ConfigSource
+from stacks.errors import InvalidStackConfigError
 
 CANARY = "c4narY-5ecret"
 """A credential that must not appear in a message, an output, a file, or an input that is not secret."""
+ENCRYPTED = ConfigSource(encrypted_locations=frozenset({("applications",), ("externalServers",)}))
+"""A source whose values are all encrypted. A stack from it has no warning about plain text."""
 STACK = "organization/database-groups/test"
 """The stack that `record_stack` deploys."""
 
@@ -147,7 +150,7 @@ def config_issues(raw: Mapping[str, Any]) -> list[str]:
     try:
         parse_stack(raw)
     except InvalidStackConfigError as error:
-        return [str(problem) for problem in error.problems]
+        return [str(issue) for issue in error.issues]
     return []
 
 
@@ -179,7 +182,7 @@ def _validate_spec(model: type[SpecModel], raw: Mapping[str, Any], text: str | O
 
 def record_stack(raw: Mapping[str, Any]) -> Recorder:
     """Return the registrations of a stack's applications."""
-    return record_applications(parse_stack(raw, encrypted=("applications", "externalServers")).applications)
+    return record_applications(parse_stack(raw, ENCRYPTED).applications)
 
 
 def record_applications(applications: Collection[ApplicationArgs]) -> Recorder:

@@ -7,13 +7,13 @@ import pytest
 
 from components.arguments import Tls
 from preflight.models import SECRET_KEYS, Endpoint, PlannedDatabase, TlsMode
-from stacks import problems
+from stacks import errors
 from tests.support import CANARY
 
 
 def test_tls_modes_and_secret_keys_are_those_of_the_stack_file() -> None:
     assert get_args(TlsMode) == get_args(Tls)
-    assert SECRET_KEYS == problems.SECRET_KEYS
+    assert SECRET_KEYS == errors.SECRET_KEYS
 
 
 def test_an_endpoint_does_not_show_its_account() -> None:

@@ -6,14 +6,15 @@ import pytest
 
 from components.application import ApplicationArgs
 from components.workload_patches import PatchedWorkload, WorkloadPatch
-from preflight.cluster import ClusterKeys, Found, FoundContainer, Place
+from preflight.workload_reader import ClusterConfig, ObservedContainer, ObservedWorkload, WorkloadKey
 from stacks.config import Stack, parse_stack
-from stacks.workloads import resolve_workloads
-from tests.support import existing_account
+from stacks.workload_discovery import resolve_workloads
+from tests.support import ENCRYPTED, existing_account
 
 WEB = {"kind": "Deployment", "name": "web"}
-WEB_KEY = ("shop", "Deployment", "web")
+WEB_KEY = WorkloadKey("shop", "Deployment", "web")
 DATABASES: dict[str, Any] = {"redis": {"main": {"server": existing_account("redis")}}}
+Observations = dict[WorkloadKey, ObservedWorkload | None] | None
 SQLITE = {"sqlite": {"main": {"server": "local"}}}
 SQLITE_PATH = "/var/lib/sqlite/main"
 
@@ -22,19 +23,21 @@ def build_stack(*workloads: dict[str, Any], databases: dict[str, Any] | None = N
     return {"applications": {"shop": {"workloads": list(workloads), "databases": databases or DATABASES}}}
 
 
-def observe(*names: str, **changes: Any) -> Found:
+def observe(*names: str, **changes: Any) -> ObservedWorkload:
     """Return a workload in the cluster whose containers `names` have no variables."""
-    containers = {name: FoundContainer() for name in names} | changes.pop("containers", {})
-    return Found(**{"revision": "uid.1", "annotations": {}, "containers": containers, **changes})
+    containers = {name: ObservedContainer() for name in names} | changes.pop("containers", {})
+    return ObservedWorkload(**{"revision": "uid.1", "annotations": {}, "containers": containers, **changes})
 
 
 def resolve(
-    raw: dict[str, Any], cluster: dict[Place, Found | None] | None, previous: dict[str, Any] | None = None
+    raw: dict[str, Any],
+    cluster: Observations,
+    previous: dict[str, Any] | None = None,
 ) -> Stack:
     """Return a stack with the patches of its workloads. Without `cluster`, the program does not read a cluster."""
     return resolve_workloads(
-        parse_stack(raw, encrypted=("applications", "externalServers")),
-        None if cluster is None else ClusterKeys(),
+        parse_stack(raw, ENCRYPTED),
+        None if cluster is None else ClusterConfig(),
         previous or {},
         reader=lambda keys, _: {key: (cluster or {}).get(key) for key in keys},
     )
@@ -50,11 +53,11 @@ def get_patch(stack: Stack) -> WorkloadPatch:
     return patch
 
 
-def observe_patched(**changes: Any) -> Found:
+def observe_patched(**changes: Any) -> ObservedWorkload:
     """Return the workload as the patch of WEB leaves it in the cluster. `changes` replace parts of it."""
     patch = get_patch(resolve(build_stack(WEB), {WEB_KEY: observe("web")}))
     variables = {name: ("shop-databases", name) for name in patch.containers[0].variables}
-    containers = {"web": FoundContainer(variables={**variables, "OWN": None}), **changes.pop("containers", {})}
+    containers = {"web": ObservedContainer(variables={**variables, "OWN": None}), **changes.pop("containers", {})}
     annotations = {"database-groups/applied": f"{patch.applied_digest}"}
     return observe(**{"annotations": annotations, "revision": "uid.7", "containers": containers, **changes})
 
@@ -68,7 +71,7 @@ def test_program_patches_all_containers_by_default(containers: list[str] | None,
     patch = get_patch(stack)
     assert [container.name for container in patch.containers] == expected
     assert {container.variables for container in patch.containers} == {get_application(stack).variable_names}
-    assert stack.outputs()["shop"]["workloads"] == {"Deployment/web": True}
+    assert stack.outputs["shop"]["workloads"] == {"Deployment/web": True}
 
 
 def test_patched_workload_is_up_to_date() -> None:
@@ -81,14 +84,14 @@ def test_patched_workload_is_up_to_date() -> None:
 @pytest.mark.parametrize(
     "observed",
     [
-        observe_patched(containers={"web": FoundContainer(variables={"OWN": None})}),
+        observe_patched(containers={"web": ObservedContainer(variables={"OWN": None})}),
         observe_patched(revision="other.7"),
         observe_patched(annotations={}),
-        observe_patched(containers={"extra": FoundContainer()}),
+        observe_patched(containers={"extra": ObservedContainer()}),
     ],
     ids=["removed variable", "new workload of the same name", "removed annotation", "additional container"],
 )
-def test_program_patches_a_changed_workload_again(observed: Found) -> None:
+def test_program_patches_a_changed_workload_again(observed: ObservedWorkload) -> None:
     """The annotation gets a value that no earlier patch of the workload had."""
     patch = get_patch(resolve(build_stack(WEB), {WEB_KEY: observed}))
     assert not patch.up_to_date
@@ -104,7 +107,7 @@ def test_program_patches_a_workload_again_for_an_additional_group() -> None:
 
 def test_program_keeps_the_variables_of_a_container_and_warns() -> None:
     variables = {"REDIS_URL": None, "REDIS_PORT": ("other", "REDIS_PORT")}
-    observed = observe("proxy", containers={"web": FoundContainer(variables=variables)})
+    observed = observe("proxy", containers={"web": ObservedContainer(variables=variables)})
     stack = resolve(build_stack(WEB), {WEB_KEY: observed})
     proxy, web = get_patch(stack).containers
     assert set(proxy.variables) - set(web.variables) == set(variables)
@@ -113,7 +116,7 @@ def test_program_keeps_the_variables_of_a_container_and_warns() -> None:
 
 
 def test_program_keeps_the_mounts_of_a_container_and_warns() -> None:
-    observed = observe(containers={"web": FoundContainer(mounts={SQLITE_PATH: "mine"})})
+    observed = observe(containers={"web": ObservedContainer(mounts={SQLITE_PATH: "mine"})})
     stack = resolve(build_stack(WEB, databases=SQLITE), {WEB_KEY: observed})
     assert get_patch(stack).mounts == []
     assert [warning for warning in stack.warnings if SQLITE_PATH in warning]
@@ -122,7 +125,7 @@ def test_program_keeps_the_mounts_of_a_container_and_warns() -> None:
 def test_missing_workload_is_a_warning() -> None:
     stack = resolve(build_stack(WEB), {})
     assert get_application(stack).workloads == ()
-    assert stack.outputs()["shop"]["workloads"] == {"Deployment/web": False}
+    assert stack.outputs["shop"]["workloads"] == {"Deployment/web": False}
     (warning,) = stack.warnings
     assert warning.startswith("applications.shop.workloads[0]: ")
     assert all(fragment in warning for fragment in ("Deployment 'web'", "namespace 'shop'", "pulumi up"))
@@ -157,7 +160,9 @@ REMOVED = (
     ids=["deleted workloads", "existing workload", "another namespace", "no cluster"],
 )
 def test_program_removes_deleted_workloads(
-    cluster: dict[Place, Found | None] | None, previous: dict[str, Any], expected: tuple[PatchedWorkload, ...]
+    cluster: Observations,
+    previous: dict[str, Any],
+    expected: tuple[PatchedWorkload, ...],
 ) -> None:
     """A workload of the same name in another namespace has the same patches, which must not be registered twice."""
     assert resolve(build_stack(WEB), cluster, previous).removed_workloads == expected
@@ -174,4 +179,4 @@ def test_program_does_not_read_the_cluster_for_a_stack_without_workloads() -> No
         raise AssertionError
 
     stack = parse_stack(build_stack())
-    assert resolve_workloads(stack, ClusterKeys(), {}, reader=fail) == stack
+    assert resolve_workloads(stack, ClusterConfig(), {}, reader=fail) == stack
