@@ -50,14 +50,14 @@ up: .venv/.installed .pulumi ## deploy STACK with pulumi up; UP=--yes skips the 
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && pulumi up --stack $(STACK) $(UP)
 
 check: .venv/.installed .pulumi ## check the external servers of STACK (network, TLS, login, privileges)
-	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && $(BIN)/python -m stacks.reachability $(STACK)
+	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && $(BIN)/python -m stacks check $(STACK)
 
 .PHONY: .pulumi
 .pulumi:
 	@command -v pulumi >/dev/null || curl -fsSL https://get.pulumi.com | sh
 
 schema: .venv/.installed ## write stacks/schema.json from the models
-	@$(BIN)/python -m stacks.schema
+	@$(BIN)/python -m stacks schema
 
 requirements: .venv/.installed-dev ## pin the newest packages that requirements*.in allow
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade --python-version 3.11 --custom-compile-command 'make requirements' requirements.in -o requirements.txt

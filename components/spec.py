@@ -68,7 +68,7 @@ def constrain_str(pattern: str, max_length: int, code: str, message: str) -> tup
     def validate(value: str) -> str:
         if len(value) > max_length:
             raise PydanticCustomError(
-                "too_long", "too long{value}; use at most {limit} characters", {"limit": max_length}
+                "text_too_long", "too long{value}; use at most {limit} characters", {"limit": max_length}
             )
         if not expression.fullmatch(value):
             raise PydanticCustomError(code, message)
@@ -92,9 +92,7 @@ def _coerce_number_to_str(value: Any) -> Any:
 def _require_unit(value: Any) -> Any:
     """Reject a number: it does not show whether `50` means bytes or gibibytes."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise PydanticCustomError(
-            "quantity", "not a size{value}; add a unit, for example `{example}Gi`", {"example": value}
-        )
+        raise PydanticCustomError("quantity", "not a size{value}; add a unit, for example `50Gi`")
     return value
 
 
@@ -111,7 +109,8 @@ def _validate_setting_value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("setting_number", "not a finite number; write it in quotes if it is text")
     if isinstance(value, str) and len(value) > MAX_SETTING_LENGTH:
-        raise PydanticCustomError("too_long", "too long; use at most {limit} characters", {"limit": MAX_SETTING_LENGTH})
+        limit = {"limit": MAX_SETTING_LENGTH}
+        raise PydanticCustomError("text_too_long", "too long; use at most {limit} characters", limit)
     if isinstance(value, str) and LINE_BREAKS_RE.search(value):
         raise PydanticCustomError("control_character", "contains a control character or a line break; remove it")
     return value

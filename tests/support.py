@@ -18,10 +18,13 @@ from components.spec import SpecModel
 from components.tls import READ_FILE_KEY
 from offline.recorder import Recorder, Registration, run_program
 from stacks.config import parse_stack
+from stacks.config_source import ConfigSource
 from stacks.errors import InvalidStackConfigError
 
 CANARY = "c4narY-5ecret"
 """A credential that must not appear in a message, an output, a file, or an input that is not secret."""
+ENCRYPTED = ConfigSource(encrypted_locations=frozenset({("applications",), ("externalServers",)}))
+"""A source whose values are all encrypted. A stack from it has no warning about plain text."""
 STACK = "organization/database-groups/test"
 """The stack that `record_stack` deploys."""
 
@@ -72,8 +75,11 @@ def managed_server(engine: str, kind: str = "local", *, variant: str | None = No
 
 def existing_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[str, Any]:
     """Return a server with an existing account: with all keys of the engine, or only with the required ones."""
-    account_keys = ENGINES[engine].existing_account.keys if whole else ENGINES[engine].existing_account.required
-    account = {key: CANARY if key in ("password", "token") else f"its-{key}" for key in account_keys}
+    record = ENGINES[engine].existing_account
+    account = {
+        key: CANARY if key in ("password", "token") else f"its-{key}"
+        for key in (record.keys if whole else record.required)
+    }
     return {"kind": "external", "host": f"{engine}.example.org", **account, **keys}
 
 
@@ -176,7 +182,7 @@ def _validate_spec(model: type[SpecModel], raw: Mapping[str, Any], text: str | O
 
 def record_stack(raw: Mapping[str, Any]) -> Recorder:
     """Return the registrations of a stack's applications."""
-    return record_applications(parse_stack(raw).applications)
+    return record_applications(parse_stack(raw, ENCRYPTED).applications)
 
 
 def record_applications(applications: Collection[ApplicationArgs]) -> Recorder:

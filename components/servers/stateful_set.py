@@ -56,7 +56,7 @@ class ResourcesSpec(SpecModel):
     """CPU and memory of a server. Set `cpu` and `memory` directly: the program derives requests and limits."""
 
     cpu: CpuQuantity | None = None
-    """CPUs. `dedicated`: request and limit, default: `1`. `local`: request only, default: `50m`."""
+    """CPUs: request and limit (`dedicated`), request only (`local`). Default: `1` (`dedicated`), `50m` (`local`)."""
     memory: Quantity | None = None
     """Memory, request and limit. Default: `2Gi` (`dedicated`), the engine's minimum (`local`)."""
 
@@ -202,6 +202,7 @@ def _build_config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtim
         "started": runtime.post_start_script,
         "settings": settings_file.render(spec.settings) if settings_file else None,
         "init": spec.init_script,
+        **runtime.files,
     }
     return {name: content for name, content in files.items() if content is not None}
 

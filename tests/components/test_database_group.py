@@ -19,7 +19,7 @@ from components.servers import SERVER_KINDS
 from components.servers.kind import ServerAccess, ServerArgs
 from offline.recorder import PLACEHOLDER, Recorder, Registration, run_program
 from stacks.config import parse_stack
-from tests.contract import KEYS, parts
+from tests.engine_contract import CONTRACTS, variable_parts
 from tests.support import (
     APPLICATION,
     CANARY,
@@ -294,12 +294,12 @@ def test_secrets_contain_exactly_the_documented_keys_and_variables(raw: dict[str
     recorder, engine = record_stack(raw), get_engine(raw)
     keys = set(decode_secret(recorder, f"shop-{engine}-main-connection"))
     definition, server = ENGINES[engine], raw["applications"]["shop"]["databases"][engine]["main"]["server"]
-    expected = set(KEYS[engine])
+    expected = set(CONTRACTS[engine].secret_keys)
     if "host" in server:
         account_keys = set(definition.existing_account.keys)
         expected = (expected - account_keys) | {*definition.existing_account.defaults, *(account_keys & set(server))}
     assert keys == expected
-    variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in parts(keys)}
+    variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in variable_parts(keys)}
     database_url = {"DATABASE_URL"} if definition.supports_database_url else set()
     assert set(decode_secret(recorder, "shop-environment")) == variables | database_url
 

@@ -243,9 +243,10 @@ def test_the_command_checks_a_stack_alone(project: Project, server: Servers) -> 
     project.new("checked", stack({"hq": entry(found)}, prefix="checked"))
     path = "database-groups:externalServers.hq.administrator.password"
     project.pulumi("config", "set", "--secret", "--path", path, stack="checked", typed=found.password).succeeded()
-    assert "addresses of external servers that were checked: 1" in project.python("-m", "stacks.reachability", "checked").succeeded().output
+    output = project.python("-m", "stacks", "check", "checked").succeeded().output
+    assert "Checked 1 external server address: all usable." in output
     project.pulumi("config", "set", "--secret", "--path", path, stack="checked", typed=WRONG).succeeded()
-    said = project.python("-m", "stacks.reachability", "checked").failed().output
+    said = project.python("-m", "stacks", "check", "checked").failed().output
     assert f"externalServers.hq ({found.host}:{found.port})" in said
     assert WRONG not in said
     assert {resource["type"] for resource in project.resources("checked")} == set()

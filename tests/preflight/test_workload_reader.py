@@ -164,5 +164,5 @@ def test_the_configuration_does_not_show_a_kubeconfig() -> None:
 
 
 def test_the_client_is_imported_when_it_is_needed() -> None:
-    program = "import sys, stacks.workloads, preflight.workload_reader; assert 'kubernetes' not in sys.modules"
+    program = "import sys, stacks.workload_discovery, preflight.workload_reader; assert 'kubernetes' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.engines import ENGINES
 from offline.recorder import run_program
 from stacks.config import Stack, load_stack, parse_stack
-from stacks.problems import InvalidStackConfigError
+from stacks.errors import InvalidStackConfigError
 from tests.support import (
     CANARY,
     ENGINES_WITH_SERVER,
@@ -463,7 +463,7 @@ def test_a_password_in_plain_text_is_a_warning_with_the_command_that_mends_it(en
     ]
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if "token" in ENGINES[name].existing_account_keys])
+@pytest.mark.parametrize("engine", [name for name in ENGINES if "token" in ENGINES[name].existing_account.keys])
 def test_a_token_in_plain_text_is_a_warning_too(engine: str) -> None:
     path = f"applications.shop.databases.{engine}.main.server.token"
     assert (

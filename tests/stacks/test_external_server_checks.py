@@ -11,9 +11,9 @@ import pytest
 
 from offline.recorder import run_program
 from preflight.endpoint import Endpoint, Failure
-from stacks import reachability
+from stacks import external_server_checks
 from stacks.config import parse_stack
-from stacks.reachability import list_endpoints, main, require_reachable
+from stacks.external_server_checks import list_endpoints, main, require_reachable
 from tests.support import (
     CANARY,
     EXISTING_SERVER,

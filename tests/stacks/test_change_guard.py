@@ -11,7 +11,7 @@ import pytest
 
 from offline.recorder import Recorder, run_program
 from stacks.config import parse_stack
-from stacks.history import collect_component_outputs, read_previous_state, validate_update
+from stacks.previous_state import collect_component_outputs, read_previous_state, validate_update
 from tests.support import APPLICATION, EXISTING_SERVER, SECRET, external_server, managed_server, provisioned_on
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -342,14 +342,14 @@ def named_groups(databases: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_backend_that_is_being_written_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Any] = [Exception("EOF"), Exception("EOF")]
-    monkeypatch.setattr("stacks.history.PAUSES", (0, 0))
+    monkeypatch.setattr("stacks.previous_state.PAUSES", (0, 0))
 
     def answer(*_arguments: object) -> Any:
         if answers:
             raise answers.pop()
         return type("Answer", (), {"value": {"outputs": {"urn": {"type": APPLICATION, "outputs": {"name": "shop"}}}}})
 
-    monkeypatch.setattr("stacks.history.invoke", answer)
+    monkeypatch.setattr("stacks.previous_state.invoke", answer)
     assert read_previous_state() == {"shop": {"name": "shop", "databases": {}}}
 
 
@@ -357,8 +357,8 @@ def test_a_backend_that_cannot_be_read_changes_nothing(monkeypatch: pytest.Monke
     def fail(*_arguments: object) -> Any:
         raise Exception("no such bucket")
 
-    monkeypatch.setattr("stacks.history.PAUSES", (0, 0))
-    monkeypatch.setattr("stacks.history.invoke", fail)
+    monkeypatch.setattr("stacks.previous_state.PAUSES", (0, 0))
+    monkeypatch.setattr("stacks.previous_state.invoke", fail)
     with pytest.raises(pulumi.RunError, match="cannot be read, and nothing was changed: no such bucket"):
         read_previous_state()
 

@@ -8,7 +8,7 @@ import pytest
 
 from components.engines import ENGINES
 from stacks.config import parse_stack
-from stacks.problems import ConfigIssue, InvalidStackConfigError
+from stacks.errors import ConfigIssue, InvalidStackConfigError
 from tests.support import (
     CANARY,
     ENGINES_WITH_SERVER,
