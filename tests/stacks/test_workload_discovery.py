@@ -75,7 +75,7 @@ def test_program_patches_all_containers_by_default(containers: list[str] | None,
     patch = get_patch(stack)
     assert [container.name for container in patch.containers] == expected
     assert {container.variables for container in patch.containers} == {get_application(stack).variable_names}
-    assert stack.outputs()["shop"]["workloads"] == {"Deployment/web": True}
+    assert get_application(stack).output_summary["workloads"] == {"Deployment/web": True}
 
 
 def test_patched_workload_is_up_to_date() -> None:
@@ -130,7 +130,7 @@ def test_program_keeps_the_mounts_of_a_container_and_warns() -> None:
 def test_missing_workload_is_a_warning() -> None:
     stack = resolve(build_stack(WEB), {})
     assert get_application(stack).workloads == ()
-    assert stack.outputs()["shop"]["workloads"] == {"Deployment/web": False}
+    assert get_application(stack).output_summary["workloads"] == {"Deployment/web": False}
     (warning,) = list_warnings(stack)
     assert all(fragment in warning for fragment in ("Deployment 'web'", "namespace 'shop'", "pulumi up"))
 
