@@ -26,7 +26,7 @@ class UnexpectedProtocolError(Exception):
 class TlsNotSupportedError(UnexpectedProtocolError):
     """The server does not support TLS.
 
-    `enable_hint` says how to enable TLS. It is empty if the service may be another one than the engine.
+    `enable_hint` describes how to enable TLS. It is empty if the service may be another one than the engine.
     """
 
     def __init__(self, enable_hint: str = "") -> None:

@@ -91,7 +91,7 @@ class ProbeContext:
         """
         text = str(message)
         for form in sorted(self._list_secret_forms(), key=len, reverse=True):
-            # A short secret is also part of ordinary words. A gap in such a word would reveal the secret.
+            # A short secret also occurs inside ordinary text. A gap in such text would reveal the secret.
             is_short, pattern = len(form) < MIN_SUBSTRING_REDACTION_LENGTH, re.escape(form)
             text = re.sub(rf"(?<!\w){pattern}(?!\w)" if is_short else pattern, REDACTED, text)
         line = " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -15,7 +15,7 @@ from components.engines.definition import ServerRuntime
 from components.persisted.labels import APPLICATION_LABEL
 from components.persisted.outputs import ApplicationState, GroupSummary
 from components.tls import ENCRYPTED_TLS_MODES, TlsMode
-from offline.stackfile import Loader
+from stacks.yaml_document import read_yaml
 from tests.engine_contract import COMMON_KEYS, CONTRACTS, variable_parts
 from tests.pages import ROOT, blocks, sections, title
 from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, stack_with_group
@@ -216,7 +216,7 @@ def as_stack(content: Any) -> dict[str, Any] | None:
 
 def examples(path: Path) -> list[dict[str, Any]]:
     """Return the examples of stack files of a page."""
-    contents = (yaml.load(block, Loader) for block in blocks(path.read_text(), "yaml"))  # noqa: S506 (a SafeLoader)
+    contents = (read_yaml(block.encode()).value for block in blocks(path.read_text(), "yaml"))
     return [stack for content in contents if (stack := as_stack(content))]
 
 

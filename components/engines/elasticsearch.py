@@ -54,7 +54,7 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
         start_script=read_script("elasticsearch", "start"),
         readiness_script=read_script("elasticsearch", "ready"),
         data_path="/usr/share/elasticsearch/data",
-        # The server would read a volume's lost+found as a damaged index.
+        # The server would read a volume's `lost+found` as a damaged index.
         data_sub_path="elasticsearch",
         empty_dirs=("/run/server", "/usr/share/elasticsearch/logs", "/tmp"),
         env={"ES_PATH_CONF": "/run/server"},

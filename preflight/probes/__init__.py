@@ -105,20 +105,20 @@ PROBES: Mapping[str, Probe] = MappingProxyType(
         "mongodb": Probe(
             title="MongoDB",
             listen_setting_hint="`net.bindIp` in mongod.conf",
-            busy_hint="Check what it is busy with (`db.currentOp()`), and check its log.",
+            busy_hint="Check its running queries (`db.currentOp()`), and check its log.",
             run=_run_mongodb,
         ),
         "mysql": Probe(
             title="MySQL",
             listen_setting_hint="`bind-address` in my.cnf (0.0.0.0 or * for all addresses) without `skip-networking`, "
             "then restart it",
-            busy_hint="Check what it is busy with (`SHOW PROCESSLIST`), and try `skip-name-resolve`.",
+            busy_hint="Check its running queries (`SHOW PROCESSLIST`), and try `skip-name-resolve`.",
             run=_run_mysql,
         ),
         "postgresql": Probe(
             title="PostgreSQL",
             listen_setting_hint="`listen_addresses` in postgresql.conf ('*' for all addresses), then restart it",
-            busy_hint="Check what it is busy with (`pg_stat_activity`), and check its log.",
+            busy_hint="Check its running queries (`pg_stat_activity`), and check its log.",
             run=_run_postgresql,
         ),
         "rabbitmq": Probe(

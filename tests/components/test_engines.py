@@ -195,7 +195,7 @@ def test_scripts_pass_shellcheck(engine: Engine, tmp_path: Path) -> None:
         return
     paths = []
     runtime = engine.build_runtime(engine.variants[0], engine.variants[0].default_version)
-    for name, text in (list_scripts(runtime) | runtime.files).items():
+    for name, text in {**list_scripts(runtime), **runtime.files}.items():
         assert text.endswith("\n"), name
         paths.append(tmp_path / name)
         paths[-1].write_text(text)
@@ -222,7 +222,7 @@ def test_scripts_read_only_variables_that_are_set(case: Release) -> None:
     given = {"POD_IP", *account, *case.credential, *runtime.env, *case.contract.image_variables}
     for name, script in list_scripts(runtime).items():
         assert re.match(r"#!/bin/sh\n(#.*\n)*set -eu\n", script), name
-    for name, script in (list_scripts(runtime) | runtime.files).items():
+    for name, script in {**list_scripts(runtime), **runtime.files}.items():
         read = set(re.findall(r"\$\{?#?([A-Z][A-Z_]*)|\\getenv \w+ (\w+)", script))
         own = set(re.findall(r"(?:^|[\s;({])([A-Z][A-Z_]*)=", script))
         assert {first or second for first, second in read} <= given | own, name
@@ -250,7 +250,7 @@ def test_server_is_ready_when_the_application_can_log_in_over_tcp(case: Release)
 @releases
 def test_password_is_no_argument_of_a_process(case: Release) -> None:
     runtime = case.runtime
-    for name, script in (list_scripts(runtime) | runtime.files).items():
+    for name, script in {**list_scripts(runtime), **runtime.files}.items():
         assert not ARGUMENT_RE.search(script), name
 
 

@@ -5,15 +5,15 @@ from typing import get_args
 
 import pytest
 
-from components.arguments import Tls
+from components.tls import TlsMode as ComponentTlsMode
 from preflight.models import SECRET_KEYS, Endpoint, PlannedDatabase, TlsMode
-from stacks import errors
+from stacks.pydantic_errors import SECRET_KEYS as STACK_SECRET_KEYS
 from tests.support import CANARY
 
 
 def test_tls_modes_and_secret_keys_are_those_of_the_stack_file() -> None:
-    assert get_args(TlsMode) == get_args(Tls)
-    assert SECRET_KEYS == errors.SECRET_KEYS
+    assert get_args(TlsMode) == get_args(ComponentTlsMode)
+    assert SECRET_KEYS == STACK_SECRET_KEYS
 
 
 def test_an_endpoint_does_not_show_its_account() -> None:
