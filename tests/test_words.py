@@ -29,6 +29,7 @@ ROOTS = (
     "components",
     "offline",
     "preflight",
+    "stacks",
     "__main__.py",
 )
 """The checked files, and directories with checked files."""

@@ -7,11 +7,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from components.engines import ENGINES
-from stacks.yaml_document import read_yaml
 from stacks.schema import SCHEMA_PATH, build_schema_document, render_schema
+from stacks.yaml_document import read_yaml
 from tests.support import (
     CANARY,
     EXISTING_SERVER,
