@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from stacks.errors import Location
 from tests.support import EXISTING_SERVER, external_server, groups, stack_with_group
 
 TABLE = Path(__file__).parent / "stacks" / "messages.txt"
@@ -20,7 +21,10 @@ REDIS = stack_with_group("redis")
 
 CONTEXTS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "top": ("", lambda value: {**REDIS, **value}),
-    "application": ("applications.shop", lambda value: {"applications": {"shop": {**REDIS["applications"]["shop"], **value}}}),
+    "application": (
+        "applications.shop",
+        lambda value: {"applications": {"shop": {**REDIS["applications"]["shop"], **value}}},
+    ),
     "whole application": ("applications.shop", lambda value: {"applications": {"shop": value}}),
     "databases": ("applications.shop.databases", lambda value: groups(**value)),
     "group": ("applications.shop.databases.mysql.main", lambda value: groups(mysql={"main": value})),
@@ -63,3 +67,22 @@ def _absolute(path: str, message: str) -> str:
 
 
 FAULTY_STACKS = list(read_faulty_stacks())
+
+
+def list_locations(value: Any, location: Location = ()) -> Iterator[tuple[Location, Any]]:
+    """Yield the location and the value of everything inside a value."""
+    yield location, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, item in items:
+        yield from list_locations(item, (*location, step))
+
+
+def replace_value(raw: Any, location: Location, value: Any) -> Any:
+    """Return a copy with another value at a location."""
+    if not location:
+        return value
+    copy = list(raw) if isinstance(raw, list) else dict(raw)
+    step: Any = location[0]
+    inner = copy[step] if len(location) > 1 else None
+    copy[step] = replace_value(inner, location[1:], value)
+    return copy

@@ -40,7 +40,9 @@ def at(engine: str, host: str, port: int) -> dict[str, Any]:
 def stack(servers: dict[str, dict[str, Any]], prefix: str = "unmade") -> dict[str, Any]:
     """A stack with an application on each of its servers."""
     applications = {
-        f"{prefix}-{name}": {"databases": {server["engine"]: {"main": {"server": {"kind": "external", "provisionOn": name}}}}}
+        f"{prefix}-{name}": {
+            "databases": {server["engine"]: {"main": {"server": {"kind": "external", "provisionOn": name}}}}
+        }
         for name, server in servers.items()
     }
     return {"externalServers": servers, "applications": applications}
@@ -58,7 +60,10 @@ def web_server() -> Iterator[int]:
 @contextmanager
 def limited(server: DatabaseServer, name: str) -> Iterator[None]:
     """An account that may log in and do nothing more."""
-    create = {"postgresql": f"CREATE ROLE {name} LOGIN PASSWORD '{WRONG}'", "mysql": f"CREATE USER {name} IDENTIFIED BY '{WRONG}'"}[server.engine]
+    create = {
+        "postgresql": f"CREATE ROLE {name} LOGIN PASSWORD '{WRONG}'",
+        "mysql": f"CREATE USER {name} IDENTIFIED BY '{WRONG}'",
+    }[server.engine]
     server.drop(name)
     with server.administrator() as session:
         session.run(create)
@@ -165,10 +170,19 @@ def test_a_certificate_of_an_unknown_authority(refused: Any, server: Servers, pr
     postgresql, mysql = server("postgresql"), server("mysql")
     (project.folder / "ca.crt").write_bytes(Authority("Another").pem)
     authority = Authority()
-    with postgresql_with_tls(authority, postgresql.host) as ours, mysql_with_tls(mysql, tmp_path, authority, mysql.host):
+    with (
+        postgresql_with_tls(authority, postgresql.host) as ours,
+        mysql_with_tls(mysql, tmp_path, authority, mysql.host),
+    ):
         account = {"username": ours.username, "password": ours.password}
         servers = {
-            "pg": {"engine": "postgresql", "host": ours.host, "port": ours.port, "caFile": "ca.crt", "administrator": account},
+            "pg": {
+                "engine": "postgresql",
+                "host": ours.host,
+                "port": ours.port,
+                "caFile": "ca.crt",
+                "administrator": account,
+            },
             "my": entry(mysql, tls="verify-full", caFile="ca.crt"),
         }
         said = refused(stack(servers)).output
@@ -191,7 +205,10 @@ def test_ten_dead_servers_are_told_at_once(refused: Any, project: Project) -> No
             ("also.nowhere.invalid", 3306),
             ("127.0.0.1", web),
         ]
-        servers = {f"s{number}": at(("mysql", "postgresql")[number % 2], host, port) for number, (host, port) in enumerate(places)}
+        servers = {
+            f"s{number}": at(("mysql", "postgresql")[number % 2], host, port)
+            for number, (host, port) in enumerate(places)
+        }
         result = refused(stack(servers))
         preview = project.preview("unmade").succeeded().output
     for output in (result.output, preview):
@@ -223,7 +240,14 @@ def test_what_exists_is_never_adopted(refused: Any, server: Servers) -> None:
 
 def test_a_given_account_that_is_refused(refused: Any, server: Servers) -> None:
     found = server("postgresql")
-    given = {"kind": "external", "host": found.host, "port": found.port, "database": "postgres", "username": found.username, "password": WRONG}
+    given = {
+        "kind": "external",
+        "host": found.host,
+        "port": found.port,
+        "database": "postgres",
+        "username": found.username,
+        "password": WRONG,
+    }
     said = refused({"applications": {"unmade": {"databases": {"postgresql": {"main": {"server": given}}}}}}).output
     assert f"applications.unmade.databases.postgresql.main.server ({found.host}:{found.port})" in said
 

@@ -293,10 +293,7 @@ def test_models_do_not_show_the_passwords_that_they_hold() -> None:
 
 def group_of(stack: Stack, name: str = "main") -> Any:
     return next(
-        group
-        for application in stack.applications
-        for group in application.database_groups
-        if group.group_name == name
+        group for application in stack.applications for group in application.database_groups if group.group_name == name
     )
 
 
