@@ -1,4 +1,4 @@
-"""The syntax of YAML: the events of libyaml's parser, and its errors in the program's words.
+"""The syntax of YAML: the events of libyaml's parser, and its errors as messages of the program.
 
 Pulumi's parser, Go's yaml.v3, is a port of libyaml and finds the same errors.
 """
@@ -14,7 +14,7 @@ import yaml
 __all__ = ["Finding", "Location", "YamlError", "format_key", "parse_events"]
 
 Location: TypeAlias = tuple[str | int, ...]
-"""The keys and list indices that lead to a value."""
+"""The keys and list indices from the top of the file to a value."""
 
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -123,7 +123,7 @@ def _split_lines(content: bytes) -> list[str]:
 
 
 def _build_syntax_error(error: yaml.MarkedYAMLError, lines: list[str]) -> YamlError:
-    """Return the parser's error in the program's words."""
+    """Return the parser's error with the program's message."""
     end_line, end_column = _get_position(error.problem_mark)
     start_line, start_column = _get_position(error.context_mark or error.problem_mark)
     before = lines[end_line][:end_column] if end_line < len(lines) else ""
