@@ -7,7 +7,15 @@ from typing import TypeAlias
 
 import pulumi
 
-__all__ = ["PRINTABLE_TEXT_RE", "SECRET_KEYS", "ConfigIssue", "InvalidStackConfigError", "Location", "format_path", "shorten"]
+__all__ = [
+    "PRINTABLE_TEXT_RE",
+    "SECRET_KEYS",
+    "ConfigIssue",
+    "InvalidStackConfigError",
+    "Location",
+    "format_path",
+    "shorten",
+]
 
 Location: TypeAlias = tuple[str | int, ...]
 """The keys and list indices that lead to a value of the stack file."""
