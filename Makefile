@@ -59,7 +59,7 @@ check: .venv/.installed .pulumi ## check the external servers of STACK (network,
 .pulumi:
 	@command -v pulumi >/dev/null || curl -fsSL https://get.pulumi.com | sh
 
-schema: .venv/.installed ## write stacks/schema.json from the models
+schema: .venv/.installed ## write stacks/schema.json and docs/reference.md from the models
 	@$(BIN)/python -m stacks schema
 
 requirements: .venv/.installed-dev ## pin the newest packages that requirements*.in allow

@@ -54,7 +54,8 @@ def restore(project: Project, stack: str) -> Path:
 def test_recorded_stack_is_updated_in_place(project: Project, stack: str) -> None:
     """The cluster has none of the objects. Pulumi compares the program with the state."""
     restore(project, stack)
-    preview: dict[str, Any] = json.loads(project.preview(stack, "--json").succeeded().output.partition("\n{")[2].join(["{", ""]))
+    output = project.preview(stack, "--json").succeeded().output
+    preview: dict[str, Any] = json.loads(output[output.index("{") :])
     operations = {step["op"] for step in preview["steps"]}
     assert operations <= {"same", "update"}
     assert not operations & UNSAFE_OPERATIONS
