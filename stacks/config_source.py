@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from stacks.config_keys import config_key_warnings
+from stacks.config_keys import list_key_warnings
 from stacks.errors import SECRET_KEYS, ConfigIssue, Location
 from stacks.spec import PROJECT
 from stacks.stack_file import HIDDEN, StackFile, StackFileError, load_stack_file
@@ -76,7 +76,7 @@ def read_config_source(
     try:
         file = load_stack_file(path, PROJECT)
     except StackFileError:
-        warnings = config_key_warnings(values, PROJECT).values()
+        warnings = list_key_warnings(values, PROJECT).values()
         return ConfigSource(name=default_name, encrypted_locations=frozenset(encrypted), warnings=tuple(warnings))
     same = {
         _get_location(key)[0] for key, value in values.items() if key.startswith(PREFIX) if _is_same(file, key, value)

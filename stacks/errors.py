@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 Location: TypeAlias = tuple[str | int, ...]
-"""The keys and list indices that lead to a value of the stack file."""
+"""The keys and list indices from the top of the stack file to a value."""
 
 SECRET_KEYS = frozenset({"password", "token"})
 """Keys with secrets."""

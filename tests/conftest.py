@@ -14,7 +14,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 MODULE_GROUPS = {
     "nodes": {
         "test_development.py",
-        "test_history.py",
+        "test_change_guard.py",
         "test_manifests.py",
         "test_node.py",
         "test_production.py",
