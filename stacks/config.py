@@ -123,10 +123,9 @@ def parse_stack(
         applications = _build_application_args(spec, full_name)
         issues += validate_applications(applications, is_server_invalid=_find_invalid_servers(issues))
     if spec is None or issues:
-        located = (source.add_line(source.hide_secrets(issue, raw)) for issue in issues)
-        raise InvalidStackConfigError(located, source.name)
+        raise InvalidStackConfigError(map(source.add_line, source.hide_secrets(issues, raw)), source.name)
     warnings = [*list_production_warnings(applications), *_find_unencrypted_secrets(spec, source)]
-    texts = tuple(source.format_warning(source.hide_secrets(warning, raw)) for warning in warnings)
+    texts = tuple(map(source.format_warning, source.hide_secrets(warnings, raw)))
     return Stack(
         spec=spec,
         applications=applications,
