@@ -76,13 +76,18 @@ class Stack:
 
 
 def load_stack() -> Stack:
-    """Return the stack of the running Pulumi program. Raises InvalidStackConfigError."""
+    """Return the stack of the running Pulumi program, and log the warnings about its file.
+
+    Raises InvalidStackConfigError.
+    """
     values = _read_pulumi_values()
     is_offline = OFFLINE_CONFIG_KEY in values
     stack = pulumi.get_stack()
     path = Path(values.get(STACK_FILE_CONFIG_KEY) or STACK_FOLDER / f"Pulumi.{stack}.yaml")
     encrypted_keys = {key for key in values if config.is_config_secret(key)}
     source = read_config_source(path, values, encrypted_keys, default_name=f"stack {stack!r}")
+    for warning in source.warnings:
+        pulumi.log.warn(warning)
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     return parse_pulumi_config(values, source, full_name=full_name, is_offline=is_offline)
 
@@ -131,7 +136,7 @@ def parse_stack(
         applications=applications,
         source=source,
         is_offline=is_offline,
-        warnings=(*source.warnings, *texts),
+        warnings=texts,
     )
 
 
