@@ -3,6 +3,7 @@ PYTHON ?= python3
 STACK ?= development
 APPLICATIONS ?= 100
 BIN := .venv/bin
+STACKS = $(sort $(patsubst stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml)))
 export PULUMI_SKIP_UPDATE_CHECK ?= true
 export PATH := $(PATH):$(HOME)/.pulumi/bin
 
@@ -49,13 +50,19 @@ lint: .venv/.installed-dev ## check format, style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-up: .venv/.installed .pulumi ## deploy STACK with pulumi up; UP=--yes skips the confirmation
+up: .stack-file .venv/.installed .pulumi ## deploy STACK with pulumi up; UP=--yes skips the confirmation
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && pulumi up --stack $(STACK) $(UP)
 
-check: .venv/.installed .pulumi ## check the external servers of STACK (network, TLS, login, privileges)
+check: .stack-file .venv/.installed .pulumi ## check the external servers of STACK (network, TLS, login, privileges)
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && $(BIN)/python -m stacks check $(STACK)
 
-.PHONY: .pulumi
+.PHONY: .stack-file .pulumi
+# `pulumi stack select --create` would create an empty stack for a misspelt name.
+.stack-file:
+	@[ -f stacks/Pulumi.$(notdir $(STACK)).yaml ] || { \
+		echo "error: stacks/Pulumi.$(notdir $(STACK)).yaml does not exist; existing stacks: $(STACKS)" >&2; exit 1; \
+	}
+
 .pulumi:
 	@command -v pulumi >/dev/null || curl -fsSL https://get.pulumi.com | sh
 
