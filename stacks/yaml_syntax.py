@@ -62,6 +62,7 @@ SYNTAX_CAUSES: Mapping[str, SyntaxCause] = {
     "found unknown escape character": SyntaxCause(ESCAPE),
     "did not find expected hexdecimal number": SyntaxCause(ESCAPE),
     "found invalid Unicode character escape code": SyntaxCause(ESCAPE),
+    "found unexpected ':'": SyntaxCause("write a space after ':', or put the value in quotes"),
     "block sequence entries are not allowed": SyntaxCause("a list cannot start here; start it on its own line"),
     "mapping keys are not allowed": SyntaxCause("a value cannot start with '? '; put the value in quotes"),
     "did not find expected comment or line break": SyntaxCause(BLOCK_HEADER),
