@@ -1,4 +1,5 @@
-"""What the program deploys: applications, their database groups, and the servers behind them.
+"""The Pulumi components: applications, their database groups and the servers.
 
-Nothing here reads a configuration file, a stack's name or the network: a component is given its arguments.
+No module here reads a configuration file, the stack's name, the network or a cluster. The caller passes everything as
+arguments.
 """

@@ -1,174 +1,207 @@
-"""An application: its namespace, its database groups, who may connect to them, and one Secret with the environment of them all."""
+"""The `Application` component: namespace, database groups, NetworkPolicy and the Secret with all variables."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from components.arguments import Arguments, Flag, Labels, Name
-from components.connection import environment_variables
-from components.database_group import DatabaseGroup, DatabaseGroupArgs, Group, encoded
+from components.connection import build_environment_variables, encode_secret_data
+from components.database_group import DatabaseGroup, DatabaseGroupArgs, DatabaseGroupEntry
 from components.engines import ENGINES
-from components.names import APPLICATION_TYPE, environment_secret_name
 from components.network_policy import create_network_policy
-from components.platform import Platform, durable
-from components.workloads import Mount, Workload, WorkloadSpec, create_patches
+from components.persisted.labels import application_labels, default_pod_labels, object_metadata
+from components.persisted.names import APPLICATION_TYPE, environment_secret_name, network_policy_name
+from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupSummary
+from components.platform import Platform
+from components.protection import Protect, ProtectSpec, is_protected, is_retained
+from components.spec import DnsLabel, Labels, SpecModel, StrictBool, format_choices
+from components.workload_patches import VolumeMount, WorkloadPatch, WorkloadSpec, create_patches
 
 __all__ = ["Application", "ApplicationArgs", "ApplicationSpec"]
 
 
-def _known_engine(name: str) -> str:
+def _validate_engine_name(name: str) -> str:
     if name not in ENGINES:
-        raise ValueError(f"is none of {', '.join(sorted(ENGINES))}")
+        choices = format_choices(sorted(ENGINES))
+        raise PydanticCustomError("engine", "unknown engine{value}; use {choices}", {"choices": choices})
     return name
 
 
-EngineName = Annotated[str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "enum": sorted(ENGINES)})]
+EngineName = Annotated[
+    str, AfterValidator(_validate_engine_name), WithJsonSchema({"type": "string", "enum": sorted(ENGINES)})
+]
 
 
-class ApplicationSpec(Arguments):
-    """What the stack file says of an application."""
+class ApplicationSpec(SpecModel):
+    """An application: its namespace, its Pods and its database groups."""
 
-    namespace: Name | None = None
-    """The application's name by default."""
-    create_namespace: Flag = True
-    """Whether the namespace is made, rather than there already."""
-    protect: Flag | None = None
-    """Whether the namespace and the groups can be taken away only after this was set to false. By default so in production."""
-    pods: Labels = Field(default_factory=dict)
-    """Labels of the application's Pods, which its servers let in and local ones are near to; by default `app.kubernetes.io/name: <application>`."""
-    network_policy: Flag = True
-    """Whether its servers let in nobody but the Pods of the application."""
+    namespace: DnsLabel | None = None
+    """Namespace of the application. Default: the application's name."""
+    create_namespace: StrictBool = True
+    """Whether to create the namespace. Set `false` if it already exists. Default: `true`."""
+    protect: ProtectSpec | None = None
+    """Whether removing the namespace or a group is rejected (`true`), allowed with the data retained (`retain`), or
+    allowed with the data deleted (`false`). Default: `true` in production, otherwise `false`."""
+    pod_selector: Labels = Field(default_factory=dict)
+    """Labels of the application's Pods. The NetworkPolicy allows these Pods; local servers are scheduled near them.
+    Default: `app.kubernetes.io/name: <application>`."""
+    network_policy: StrictBool = True
+    """Whether a NetworkPolicy restricts the servers to the application's Pods. Default: `true`."""
     workloads: tuple[WorkloadSpec, ...] = ()
-    """What gets its variables put into its containers."""
-    databases: Annotated[dict[EngineName, Annotated[dict[Name, Group], Field(min_length=1)]], Field(min_length=1)]
-    """Database groups by engine and name."""
+    """Existing workloads that receive the environment variables. Default: none."""
+    databases: Annotated[
+        dict[EngineName, Annotated[dict[DnsLabel, DatabaseGroupEntry], Field(min_length=1)]], Field(min_length=1)
+    ]
+    """Database groups, by engine and name. At least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationArgs:
-    """An application in its stack."""
+    """An application with the stack that it belongs to."""
 
     name: str
     spec: ApplicationSpec
     platform: Platform
-    workloads: tuple[Workload, ...] = ()
-    """Those of the specification's workloads that can be given their variables."""
+    workloads: tuple[WorkloadPatch, ...] = ()
+    """Patches of the workloads that exist in the cluster."""
 
     @property
     def namespace(self) -> str:
-        """The namespace that the application owns."""
+        """Namespace of the application."""
         return self.spec.namespace or self.name
 
     @property
-    def protected(self) -> bool:
-        """Whether the namespace must outlive any change of the stack file, and its groups unless they say otherwise."""
+    def protect(self) -> Protect:
+        """What happens to the namespace and, by default, to the groups' data when they are removed."""
         return self.platform.production if self.spec.protect is None else self.spec.protect
 
     @property
-    def pods(self) -> Mapping[str, str]:
+    def pod_labels(self) -> Mapping[str, str]:
         """Labels of the application's Pods."""
-        return self.spec.pods or {"app.kubernetes.io/name": self.name}
+        return self.spec.pod_selector or default_pod_labels(self.name)
 
-    def closed_servers(self) -> list[str]:
-        """The servers in the cluster that let in nobody but the application, by name."""
-        runs_here = (group for group in self.groups() if (backend := group.access.backend) and backend.pods)
-        return [group.secret for group in runs_here if self.spec.network_policy and group.spec.network_policy]
+    @cached_property
+    def database_groups(self) -> tuple[DatabaseGroupArgs, ...]:
+        """The application's groups, in the order of the stack file."""
+        return tuple(
+            DatabaseGroupArgs(
+                application=self.name,
+                namespace=self.namespace,
+                engine=ENGINES[engine],
+                group_name=group_name,
+                is_primary=spec.primary or len(groups) == 1,
+                spec=spec,
+                application_protect=self.protect,
+                pod_labels=self.pod_labels,
+                platform=self.platform,
+            )
+            for engine, groups in self.spec.databases.items()
+            for group_name, spec in groups.items()
+        )
 
-    def groups(self, namespace: pulumi.Input[str] | None = None) -> Iterator[DatabaseGroupArgs]:
-        """The application's groups, in the order of the stack file, in its namespace."""
-        for engine, groups in self.spec.databases.items():
-            for group, spec in groups.items():
-                yield DatabaseGroupArgs(
-                    application=self.name,
-                    namespace=namespace or self.namespace,
-                    engine=ENGINES[engine],
-                    group=group,
-                    default=spec.primary or len(groups) == 1,
-                    spec=spec,
-                    protect=self.protected,
-                    pods=self.pods,
-                    platform=self.platform,
-                )
+    @property
+    def servers_with_network_policy(self) -> list[str]:
+        """Names of the servers in the cluster that accept connections from the application's Pods only."""
+        return [
+            group.object_name
+            for group in self.database_groups
+            if self.spec.network_policy and group.spec.network_policy
+            if (backend := group.server_access.backend) and backend.pod_selector
+        ]
 
+    @property
     def database_url_group(self) -> DatabaseGroupArgs | None:
-        """The group that DATABASE_URL stands for: the one relational group with default names, where there is just one.
+        """The group that `DATABASE_URL` points to: the only primary group of a relational engine with a server.
 
-        A file counts only where no relational server does: whoever has both keeps the file for something else.
+        An engine without a server counts only where the application has no relational server.
         """
-        relational = [group for group in self.groups() if group.engine.relational]
-        servers = [group for group in relational if group.engine.port is not None]
-        candidates = [group for group in servers or relational if group.default]
+        relational = [group for group in self.database_groups if group.engine.supports_database_url]
+        with_server = [group for group in relational if group.engine.port is not None]
+        candidates = [group for group in with_server or relational if group.is_primary]
         return candidates[0] if len(candidates) == 1 else None
 
-    def variables(self) -> tuple[str, ...]:
-        """The names of the application's variables, the keys of its environment Secret."""
-        names = dict.fromkeys(name for group in self.groups() for name in group.variables())
-        return (*names, *(["DATABASE_URL"] if self.database_url_group() else []))
+    @property
+    def variable_names(self) -> tuple[str, ...]:
+        """Names of the application's variables, which are the keys of its environment Secret."""
+        names = dict.fromkeys(name for group in self.database_groups for name in group.variable_names)
+        return (*names, *(["DATABASE_URL"] if self.database_url_group else []))
 
-    def mounts(self) -> tuple[Mount, ...]:
-        """The volume claims that the application's workloads mount."""
-        return tuple(mount for group in self.groups() if (mount := group.mount()))
+    @property
+    def volume_mounts(self) -> tuple[VolumeMount, ...]:
+        """Volume claims that the application's workloads mount."""
+        return tuple(mount for group in self.database_groups if (mount := group.volume_mount))
 
-    def summary(self) -> dict[str, Any]:
-        """What the stack output says of the application: names only."""
-        databases: dict[str, dict[str, Any]] = {}
-        for group in self.groups():
-            databases.setdefault(group.engine.name, {})[group.group] = group.summary()
-        given = {(workload.kind, workload.name) for workload in self.workloads}
-        workloads = {f"{workload.kind}/{workload.name}": (workload.kind, workload.name) in given for workload in self.spec.workloads}
+    @property
+    def outputs(self) -> ApplicationOutputs:
+        """Outputs of the component. They hold names only."""
+        patched = {(workload.kind, workload.name) for workload in self.workloads}
         return {
+            "name": self.name,
             "namespace": self.namespace,
             "secret": environment_secret_name(self.name),
-            "protected": self.protected,
-            "workloads": workloads,
-            "databases": databases,
+            "protect": self.protect,
+            "workloads": {
+                f"{workload.kind}/{workload.name}": (workload.kind, workload.name) in patched
+                for workload in self.spec.workloads
+            },
         }
+
+    @property
+    def output_summary(self) -> ApplicationState:
+        """The application in the stack output, with its groups."""
+        databases: dict[str, dict[str, GroupSummary]] = {}
+        for group in self.database_groups:
+            databases.setdefault(group.engine.name, {})[group.group_name] = group.output_summary
+        return {**self.outputs, "databases": databases}
 
 
 class Application(pulumi.ComponentResource):
-    """`database-groups:components:Application`
+    """Component `database-groups:index:Application`.
 
-    Resources: the Namespace, if it is to be made; a NetworkPolicy, if servers run in it; a DatabaseGroup for each group; the environment Secret;
-    for workloads a RandomId, and two patches each.
+    Resources: the Namespace, unless it exists; a NetworkPolicy, if servers run in the namespace; a DatabaseGroup for
+    each group; the environment Secret; for workloads a RandomId and two patches each.
     """
 
-    def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(APPLICATION_TYPE, name, None, opts)
-        namespace: pulumi.Input[str] = args.namespace
-        own_namespace: kubernetes.core.v1.Namespace | None = None
-        if args.spec.create_namespace:
-            own_namespace = kubernetes.core.v1.Namespace(
-                f"{name}-namespace",
-                metadata={"name": args.namespace, "labels": _labels(args)},
-                opts=durable(self, protected=args.protected),
-            )
-            namespace = own_namespace.metadata.apply(lambda metadata: metadata.name or "")
+    namespace: pulumi.Output[str]
+    """Name of the namespace."""
+    secret_name: str
+    """Name of the environment Secret."""
+    service_names: list[str]
+    """Names of the groups' Services."""
 
-        if servers := args.closed_servers():
+    def __init__(self, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(APPLICATION_TYPE, args.name, None, opts)
+        name = args.name
+        namespace_resource = _create_namespace(args, parent=self) if args.spec.create_namespace else None
+        self.namespace = pulumi.Output.from_input(args.namespace)
+        if namespace_resource:
+            self.namespace = namespace_resource.metadata.apply(lambda metadata: metadata.name or "")
+        labels, stack = application_labels(name), args.platform.stack
+
+        if server_names := args.servers_with_network_policy:
             create_network_policy(
-                f"{name}-network-policy", application=name, namespace=namespace, labels=_labels(args), servers=servers, pods=args.pods, parent=self
+                f"{name}-network-policy",
+                object_metadata(network_policy_name(name), self.namespace, labels, stack),
+                application=name,
+                server_names=server_names,
+                pod_labels=args.pod_labels,
+                parent=self,
             )
-        groups = [(group, DatabaseGroup(group.resource_name, group, pulumi.ResourceOptions(parent=self))) for group in args.groups(namespace)]
+        group_args = [replace(group, namespace=self.namespace) for group in args.database_groups]
+        groups = [DatabaseGroup(group, pulumi.ResourceOptions(parent=self)) for group in group_args]
+        self.service_names = [group.service_name for group in groups if group.service_name]
 
-        url_group = args.database_url_group()
-        url_resource = url_group.resource_name if url_group else None
-
-        def environment(connections: list[Mapping[str, str]]) -> dict[str, str]:
-            variables: dict[str, str] = {}
-            for (group, _), keys in zip(groups, connections, strict=True):
-                variables |= environment_variables(group.engine.name, group.group, keys, default=group.default)
-                if group.resource_name == url_resource:
-                    variables["DATABASE_URL"] = keys["uri"]
-            return encoded(variables)
-
-        variables = pulumi.Output.all(*(group.connection for _, group in groups)).apply(environment)
+        connections = pulumi.Output.all(*(group.connection for group in groups))
+        variables = connections.apply(lambda data: encode_secret_data(_build_environment(args, data)))
+        self.secret_name = environment_secret_name(name)
         secret = kubernetes.core.v1.Secret(
             f"{name}-environment",
-            metadata={"name": environment_secret_name(args.name), "namespace": namespace, "labels": _labels(args)},
+            metadata=object_metadata(self.secret_name, self.namespace, labels, stack),
             type="Opaque",
             data=variables,
             opts=pulumi.ResourceOptions(parent=self),
@@ -176,16 +209,37 @@ class Application(pulumi.ComponentResource):
         create_patches(
             name,
             args.workloads,
-            namespace=namespace,
-            values=variables,
-            after=[secret, *(group for _, group in groups)],
-            # A namespace that outlives the stack keeps its workloads, which are then to lose what was put into them.
-            gone_with=None if args.protected else own_namespace,
+            namespace=self.namespace,
+            variable_values=variables,
+            depends_on=[secret, *groups],
+            # A retained namespace keeps its workloads, so the patched fields must be removed from them.
+            deleted_with=None if _is_namespace_retained(args) else namespace_resource,
             parent=self,
         )
-        # What the next update knows of this one, whatever becomes of it; the groups tell of themselves.
-        self.register_outputs({"name": name, **{key: value for key, value in args.summary().items() if key != "databases"}})
+        # The next update reads these outputs from the state, even if this update fails. Each group registers its own.
+        self.register_outputs({**args.outputs})
 
 
-def _labels(args: ApplicationArgs) -> dict[str, str]:
-    return {"app.kubernetes.io/part-of": args.name, "app.kubernetes.io/managed-by": "database-groups"}
+def _is_namespace_retained(args: ApplicationArgs) -> bool:
+    """Return whether the namespace outlives the application: the deletion of a namespace deletes the data in it."""
+    return is_retained(args.protect) or any(is_retained(group.protect) for group in args.database_groups)
+
+
+def _create_namespace(args: ApplicationArgs, *, parent: pulumi.Resource) -> kubernetes.core.v1.Namespace:
+    return kubernetes.core.v1.Namespace(
+        f"{args.name}-namespace",
+        metadata=object_metadata(args.namespace, None, application_labels(args.name), args.platform.stack),
+        opts=pulumi.ResourceOptions(
+            parent=parent, protect=is_protected(args.protect), retain_on_delete=_is_namespace_retained(args)
+        ),
+    )
+
+
+def _build_environment(args: ApplicationArgs, connections: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the variables of all groups from the data of their connection Secrets."""
+    variables: dict[str, str] = {}
+    for group, data in zip(args.database_groups, connections, strict=True):
+        variables |= build_environment_variables(group.engine.name, group.group_name, data, is_primary=group.is_primary)
+        if group is args.database_url_group:
+            variables["DATABASE_URL"] = data["uri"]
+    return variables

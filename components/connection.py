@@ -1,80 +1,110 @@
-"""What an application is told of a group: the keys of its connection Secret, its URI and its environment variables. Pure.
+"""What an application receives of a group: the connection Secret, the URI and the environment variables.
 
-The keys are those of the Service Binding specification for Kubernetes (1.0, "Well-known Secret Entries"), with `database` added.
+Pure functions. The keys are those of the Service Binding Specification for Kubernetes (1.0, "Well-known Secret
+Entries") plus `database`.
 """
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import quote, urlencode
 
-from components.names import variable_name
+from components.persisted.names import variable_name
+from components.tls import ENCRYPTED_TLS_MODES, TlsMode
 
-__all__ = ["Connection", "environment_variables", "secret_keys", "url"]
+__all__ = [
+    "PASSWORD_KEY",
+    "Connection",
+    "build_environment_variables",
+    "build_uri",
+    "connection_secret_data",
+    "encode_secret_data",
+    "list_variable_names",
+]
 
-ENCRYPTED = ("require", "verify-full")
-VARIABLES = {"host": "address", "uri": "url", "ca.crt": "ca_crt"}
-UNTOLD = ("type", "provider")
+PASSWORD_KEY = "password"  # noqa: S105 (a key)
+VARIABLE_SUFFIX_BY_KEY = {"host": "address", "uri": "url", "ca.crt": "ca_crt"}
+KEYS_WITHOUT_VARIABLE = ("type", "provider")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """How a group is reached. A part that its engine does not have is None."""
+    """The parts of a group's connection. A part that the engine does not have is None."""
 
     engine: str
     provider: str
-    """The program that answers: the flavour of the engine, such as `percona`."""
+    """Variant of the engine, such as `percona`."""
     host: str | None = None
-    """The name of the group's Service."""
+    """Name of the group's Service."""
     port: int | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str | None = None
-    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    engine_keys: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """The engine's own keys, such as `token`."""
-    tls: str | None = None
-    """What a client is to be told of TLS: `disable`, `require` or `verify-full`; nothing by default."""
-    certified_host: str | None = None
-    """The server's own name, where a client is to find it in the server's certificate: a Service's is in none."""
+    tls: TlsMode | None = None
+    """TLS mode that the URI requests. Default: none; the client decides."""
+    tls_server_name: str | None = None
+    """Host name that the client verifies. The Service's name is not in the certificate."""
 
     @property
     def authority(self) -> str:
-        """Host and port as a URI has them (RFC 3986, section 3.2)."""
-        host = self.certified_host or f"{self.host}"
+        """Host and port in a URI (RFC 3986, section 3.2)."""
+        host = self.tls_server_name or f"{self.host}"
         return (f"[{host}]" if ":" in host else host) + ("" if self.port is None else f":{self.port}")
 
-    def scheme(self, plain: str, secure: str) -> str:
-        """The scheme of a protocol that has one for TLS."""
-        return secure if self.tls in ENCRYPTED else plain
+    def select_scheme(self, plain: str, secure: str) -> str:
+        """Return the scheme of a protocol that has a separate one for TLS."""
+        return secure if self.tls in ENCRYPTED_TLS_MODES else plain
 
 
-def url(scheme: str, connection: Connection, path: str = "", query: Mapping[str, str] | None = None) -> str:
-    """`scheme://username:password@host:port/path?query` of the parts that there are, each percent-encoded (RFC 3986, section 2.1)."""
+def build_uri(scheme: str, connection: Connection, path: str = "", query: Mapping[str, str] | None = None) -> str:
+    """Return `scheme://username:password@host:port/path?query`; every part is percent-encoded (RFC 3986, 2.1)."""
     account = quote(connection.username or "", safe="")
     if connection.password is not None:
         account += ":" + quote(connection.password, safe="")
     authority = f"{account}@{connection.authority}" if account else connection.authority
-    return f"{scheme}://{authority}{'/' + quote(path, safe='') if path else ''}{'?' + urlencode(query, quote_via=quote) if query else ''}"
+    encoded_path = f"/{quote(path, safe='')}" if path else ""
+    encoded_query = f"?{urlencode(query, quote_via=quote)}" if query else ""
+    return f"{scheme}://{authority}{encoded_path}{encoded_query}"
 
 
-def secret_keys(connection: Connection, uri: str) -> dict[str, str]:
-    """The keys and values of the connection Secret, without the parts that the engine does not have."""
+def connection_secret_data(connection: Connection, uri: str) -> dict[str, str]:
+    """Return the keys and values of the connection Secret, without the parts that the engine does not have."""
     keys = {
         "type": connection.engine,
         "provider": connection.provider,
         "host": connection.host,
         "port": None if connection.port is None else str(connection.port),
         "username": connection.username,
-        "password": connection.password,
+        PASSWORD_KEY: connection.password,
         "database": connection.database,
         "uri": uri,
-        **connection.extra,
+        **connection.engine_keys,
     }
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def environment_variables(engine: str, group: str, keys: Mapping[str, str], *, default: bool) -> dict[str, str]:
-    """A group's variables by the keys of its Secret: `MYSQL_MAIN_ADDRESS` and, for the group with the default names, `MYSQL_ADDRESS`."""
-    told = {VARIABLES.get(key, key): value for key, value in keys.items() if key not in UNTOLD}
-    groups = [group, None] if default else [group]
-    return {variable_name(engine, name, part): value for name in groups for part, value in told.items()}
+def build_environment_variables(
+    engine: str, group: str, data: Mapping[str, str], *, is_primary: bool
+) -> dict[str, str]:
+    """Return a group's variables from the data of its connection Secret.
+
+    Each group has `MYSQL_MAIN_ADDRESS` and so on; the primary group also has the short names, `MYSQL_ADDRESS`.
+    """
+    parts = {
+        VARIABLE_SUFFIX_BY_KEY.get(key, key): value for key, value in data.items() if key not in KEYS_WITHOUT_VARIABLE
+    }
+    groups = [group, None] if is_primary else [group]
+    return {variable_name(engine, name, part): value for name in groups for part, value in parts.items()}
+
+
+def list_variable_names(engine: str, group: str, keys: Iterable[str], *, is_primary: bool) -> tuple[str, ...]:
+    """Return the names of a group's variables from the keys of its connection Secret."""
+    return tuple(build_environment_variables(engine, group, dict.fromkeys(keys, ""), is_primary=is_primary))
+
+
+def encode_secret_data(data: Mapping[str, str]) -> dict[str, str]:
+    """Return values as the `data` of a Secret. Kubernetes never returns `stringData`, which would hide a change."""
+    return {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}

@@ -1,241 +1,271 @@
-"""A database group: one database of an application, as a component. It knows neither engines nor server kinds."""
+"""The `DatabaseGroup` component: password, connection Secret, server and Service.
 
-import base64
+It does not depend on a specific engine or server kind.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from components.arguments import Arguments, Count, Flag, Text
-from components.connection import Connection, environment_variables, secret_keys
-from components.credentials import create_password
-from components.engines.engine import Engine, Flavour
-from components.names import GROUP_TYPE, resource_name, server_name, service_name
+from components.connection import (
+    PASSWORD_KEY,
+    Connection,
+    connection_secret_data,
+    encode_secret_data,
+    list_variable_names,
+)
+from components.engines.definition import Engine, Variant
+from components.passwords import create_password
+from components.persisted.labels import group_labels, object_metadata
+from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
+from components.persisted.outputs import GroupOutputs, GroupSummary
 from components.platform import Platform
-from components.servers import KINDS, ServerSpec
-from components.servers.local import LocalServer
-from components.servers.server import Access, Credentials, ServerArgs
+from components.protection import Protect, ProtectSpec
+from components.servers import SERVER_KINDS, ServerSpec
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
+from components.servers.local import LocalKindSpec
 from components.service import create_service
-from components.workloads import Mount
+from components.spec import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
+from components.workload_patches import VolumeMount
 
-PASSWORD = "password"  # noqa: S105 (a key)
-
-__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "Group", "GroupSpec", "encoded"]
+__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "DatabaseGroupEntry", "DatabaseGroupSpec"]
 
 
-def _short_form(value: Any) -> Any:
-    """`server: local` is short for `server: {kind: local}`."""
+def _expand_kind_shorthand(value: Any) -> Any:
+    """Accept `server: local` for `server: {kind: local}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
-def _nothing(value: Any) -> Any:
-    """An empty group is one with every default."""
+def _replace_null(value: Any) -> Any:
+    """Accept a group without keys: it has every default."""
     return {} if value is None else value
 
 
-def _schema_of_short_form(schema: dict[str, Any]) -> None:
-    """Adds the short form to the schema of a server."""
-    long = {key: schema.pop(key) for key in ("discriminator", "oneOf")}
-    schema["anyOf"] = [{"enum": sorted(KINDS)}, long]
+def _add_kind_shorthand_to_schema(schema: dict[str, Any]) -> None:
+    union = {key: schema.pop(key) for key in ("discriminator", "oneOf")}
+    schema["anyOf"] = [{"enum": sorted(SERVER_KINDS)}, union]
 
 
-def _schema_of_nothing(schema: dict[str, Any]) -> None:
-    """Adds the empty group to the schema of a group."""
+def _allow_null_in_schema(schema: dict[str, Any]) -> None:
     schema["type"] = ["object", "null"]
 
 
-class GroupSpec(Arguments):
-    """What the stack file says of a group."""
+class DatabaseGroupSpec(SpecModel):
+    """A database group: one database of the application."""
 
-    model_config = ConfigDict(json_schema_extra=_schema_of_nothing)
+    model_config = ConfigDict(json_schema_extra=_allow_null_in_schema)
 
-    primary: Flag = False
-    """Whether the group takes the engine's default names. An engine's only group does anyway."""
-    flavour: Text | None = None
-    """The engine's first one by default."""
-    rotation: Count = 0
-    """Another number gives the group another password."""
-    protect: Flag | None = None
-    """Whether the group can be taken away, or get another server, only after this was set to false. The application's word by default."""
-    network_policy: Flag = True
-    """Whether the group's server lets in nobody but the Pods of its application, where the application's do."""
-    server: Annotated[ServerSpec, BeforeValidator(_short_form), Field(json_schema_extra=_schema_of_short_form)] = LocalServer(kind="local")
-    """Where the server comes from. Only in development may it be left out: local."""
+    primary: StrictBool = False
+    """Whether the group uses the short names (Service `mysql`, variables `MYSQL_*`). Default: `true` for the only group
+    of an engine, otherwise `false`."""
+    variant: NonEmptyStr | None = None
+    """Server software, such as `percona`. Default: the first variant on the engine's page."""
+    password_version: NonNegativeInt = 0
+    """Change this number to generate a new password. Default: `0`."""
+    protect: ProtectSpec | None = None
+    """Whether removing or moving the group is rejected (`true`), allowed with the data retained (`retain`), or allowed
+    with the data deleted (`false`). Default: the application's `protect`."""
+    network_policy: StrictBool = True
+    """Whether the NetworkPolicy restricts the group's server to the application's Pods. Default: `true`."""
+    server: Annotated[
+        ServerSpec,
+        BeforeValidator(_expand_kind_shorthand),
+        Field(json_schema_extra=_add_kind_shorthand_to_schema),
+    ] = LocalKindSpec(kind="local")
+    """Server of the group: a kind (`server: local`) or a map with `kind`. Default: `local` in development; required in
+    production."""
 
 
-Group = Annotated[GroupSpec, BeforeValidator(_nothing)]
+DatabaseGroupEntry = Annotated[DatabaseGroupSpec, BeforeValidator(_replace_null)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseGroupArgs:
-    """A group in its place."""
+    """A group with the application and the stack that it belongs to."""
 
     application: str
     namespace: pulumi.Input[str]
     engine: Engine
-    group: str
-    default: bool
-    """Whether it takes the engine's default names."""
-    spec: GroupSpec
-    protect: bool
-    """What the application says of all its groups."""
-    pods: Mapping[str, str]
+    group_name: str
+    is_primary: bool
+    """Whether the group uses the engine's short names."""
+    spec: DatabaseGroupSpec
+    application_protect: Protect
+    pod_labels: Mapping[str, str]
     """Labels of the application's Pods."""
     platform: Platform
 
     @property
-    def protected(self) -> bool:
-        """Whether what holds data must outlive any change of the stack file."""
-        return self.protect if self.spec.protect is None else self.spec.protect
+    def protect(self) -> Protect:
+        """What happens to the group's data when the group is removed."""
+        return self.application_protect if self.spec.protect is None else self.spec.protect
 
     @property
     def resource_name(self) -> str:
-        """The Pulumi name of the group."""
-        return resource_name(self.application, self.engine.name, self.group)
+        """Pulumi name of the group."""
+        return resource_name(self.application, self.engine.name, self.group_name)
 
     @property
-    def path(self) -> str:
-        """Where the group stands in the stack file."""
-        return f"applications.{self.application}.databases.{self.engine.name}.{self.group}"
+    def config_location(self) -> tuple[str, ...]:
+        """Location of the group in the stack file."""
+        return ("applications", self.application, "databases", self.engine.name, self.group_name)
 
     @property
-    def secret(self) -> str:
-        """The name of the connection Secret."""
-        return server_name(self.engine.name, self.group)
+    def object_name(self) -> str:
+        """Name of the connection Secret, the server, its volume claim and its ConfigMap."""
+        return object_name(self.engine.name, self.group_name)
 
     @property
-    def service(self) -> str:
-        """The name of the Service."""
-        return service_name(self.engine.name, self.group, default=self.default)
+    def service_name(self) -> str:
+        """Name of the Service."""
+        return service_name(self.engine.name, self.group_name, is_primary=self.is_primary)
 
     @property
-    def flavour(self) -> Flavour:
-        """The program that the group's server is."""
-        return self.engine.flavour(self.spec.flavour)
+    def variant(self) -> Variant:
+        """Server software of the group."""
+        return self.engine.get_variant(self.spec.variant)
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The recommended labels of Kubernetes."""
-        return {
-            "app.kubernetes.io/name": self.engine.name,
-            "app.kubernetes.io/instance": server_name(self.engine.name, self.group),
-            "app.kubernetes.io/component": "database",
-            "app.kubernetes.io/part-of": self.application,
-            "app.kubernetes.io/managed-by": "database-groups",
-        }
+        """Labels of the group's objects."""
+        return group_labels(self.application, self.engine.name, self.object_name)
 
-    def for_server(self) -> ServerArgs:
-        """What the group tells its server kind."""
+    @property
+    def server_kind(self) -> ServerKind[Any]:
+        """Functions of the group's server kind."""
+        return SERVER_KINDS[self.spec.server.kind]
+
+    @cached_property
+    def server_args(self) -> ServerArgs:
+        """Arguments of the group's server kind."""
         return ServerArgs(
             resource_name=self.resource_name,
-            name=self.secret,
+            object_name=self.object_name,
             application=self.application,
-            group=self.group,
+            group_name=self.group_name,
             namespace=self.namespace,
             labels=self.labels,
             engine=self.engine,
-            flavour=self.flavour,
-            rotation=self.spec.rotation,
-            protected=self.protected,
-            pods=self.pods,
+            variant=self.variant,
+            password_version=self.spec.password_version,
+            protect=self.protect,
+            pod_labels=self.pod_labels,
             platform=self.platform,
         )
 
+    @cached_property
+    def server_access(self) -> ServerAccess:
+        """How the application reaches the group's server."""
+        return self.server_kind.resolve_access(self.server_args, self.spec.server)
+
     @property
-    def access(self) -> Access:
-        """How the application gets to the group's server."""
-        return KINDS[self.spec.server.kind].access(self.for_server(), self.spec.server)
+    def variable_names(self) -> tuple[str, ...]:
+        """Names of the group's environment variables."""
+        placeholder = None if self.server_access.password_source is None else ""
+        keys = _build_connection_data(self, placeholder)
+        return list_variable_names(self.engine.name, self.group_name, keys, is_primary=self.is_primary)
 
-    def variables(self) -> tuple[str, ...]:
-        """The names of the group's environment variables."""
-        keys = _connection_keys(self, self.access, None if self.access.password is None else PASSWORD)
-        return tuple(environment_variables(self.engine.name, self.group, keys, default=self.default))
+    @property
+    def volume_mount(self) -> VolumeMount | None:
+        """The volume claim that the application mounts; None if the application connects to a server."""
+        if not self.server_access.mounted_by_application:
+            return None
+        return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name))
 
-    def mount(self) -> Mount | None:
-        """The volume claim that the application mounts, if the group's data is had so."""
-        return Mount(claim=self.secret, path=self.engine.mount(self.group)) if self.access.mounted else None
-
-    def summary(self) -> dict[str, Any]:
-        """What a stack output says of the group: names only."""
-        access = self.access
+    @property
+    def output_summary(self) -> GroupSummary:
+        """The group in the stack output. It holds names only."""
+        access = self.server_access
         return {
-            "service": self.service if access.backend else None,
-            "secret": self.secret,
             "kind": self.spec.server.kind,
-            "engine": self.engine.name,
-            "flavour": self.flavour.name,
+            "variant": self.variant.name,
             "version": access.version,
-            "series": self.flavour.series_of(access.version) if access.version else None,
-            "server": access.server,
-            "protected": self.protected,
+            "series": self.variant.find_series(access.version) if access.version else None,
+            "externalServer": access.external_server_name,
+            "service": self.service_name if access.backend else None,
+            "secret": self.object_name,
+            "protect": self.protect,
         }
 
 
 class DatabaseGroup(pulumi.ComponentResource):
-    """`database-groups:components:DatabaseGroup`
+    """Component `database-groups:index:DatabaseGroup`.
 
-    Resources: the password (a RandomPassword, where it is generated), the connection Secret, what the server kind makes, and the Service
-    with its EndpointSlice, if any.
+    Resources: a RandomPassword, if the password is generated; the connection Secret; what the server kind creates; the
+    Service with its EndpointSlice, if the group has a server.
     """
 
     connection: pulumi.Output[Mapping[str, str]]
-    """The keys and values of the connection Secret; secret."""
+    """Keys and values of the connection Secret; secret."""
+    service_name: str | None
+    """Name of the Service; None without a server."""
+    secret_name: str
+    """Name of the connection Secret."""
 
-    def __init__(self, name: str, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(GROUP_TYPE, name, None, opts)
-        access = args.access
+    def __init__(self, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        name = args.resource_name
+        super().__init__(DATABASE_GROUP_TYPE, name, None, opts)
+        access, stack = args.server_access, args.platform.stack
+        self.service_name = args.service_name if access.backend else None
+        self.secret_name = args.object_name
 
-        password = create_password(f"{name}-password", access.password, parent=self)
-        self.connection = pulumi.Output.secret(pulumi.Output.from_input(password).apply(lambda value: _connection_keys(args, access, value)))
+        password = create_password(f"{name}-password", access.password_source, parent=self)
+        data = pulumi.Output.from_input(password).apply(lambda value: _build_connection_data(args, value))
+        self.connection = pulumi.Output.secret(data)
         secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
-            metadata={"name": args.secret, "namespace": args.namespace, "labels": args.labels},
+            metadata=object_metadata(args.object_name, args.namespace, args.labels, stack),
             type=f"servicebinding.io/{args.engine.name}",
-            data=self.connection.apply(encoded),
+            data=self.connection.apply(encode_secret_data),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        credentials = Credentials(account=access.account, password=password, secret=secret)
-        KINDS[args.spec.server.kind].create(args.for_server(), args.spec.server, credentials, self)
+        credentials = ServerCredentials(account=access.account, password=password, secret=secret)
+        args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
         if access.backend:
             create_service(
-                args.service,
+                object_metadata(args.service_name, args.namespace, args.labels, stack),
                 access.backend,
                 application=args.application,
-                server=args.secret,
+                endpoint_slice_name=args.object_name,
                 port_name=args.engine.name,
-                namespace=args.namespace,
-                labels=args.labels,
                 parent=self,
             )
-        # What the next update knows of this one, whatever becomes of it.
-        self.register_outputs({"application": args.application, "group": args.group, **args.summary()})
+        # The next update reads these outputs from the state, even if this update fails.
+        outputs: GroupOutputs = {
+            "application": args.application,
+            "engine": args.engine.name,
+            "group": args.group_name,
+            **args.output_summary,
+        }
+        self.register_outputs({**outputs})
 
 
-def encoded(data: Mapping[str, str]) -> dict[str, str]:
-    """Values as the `data` of a Secret has them. (`stringData` is never read back, and so would hide a change.)"""
-    return {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-
-
-def _connection_keys(args: DatabaseGroupArgs, access: Access, password: str | None) -> dict[str, str]:
+def _build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
+    """Return the data of the connection Secret."""
+    access, engine = args.server_access, args.engine
     connection = Connection(
-        engine=args.engine.name,
-        provider=args.flavour.name,
-        host=args.service if access.backend else None,
+        engine=engine.name,
+        provider=args.variant.name,
+        host=args.service_name if access.backend else None,
         port=access.backend.port if access.backend else None,
         username=access.account.username,
-        password=password if args.engine.credential == PASSWORD else None,
+        password=password if engine.credential_key == PASSWORD_KEY else None,
         database=access.account.database,
-        extra=_extra_keys(args.engine.credential, access, password),
+        engine_keys=_build_engine_data(engine.credential_key, access, password),
         tls=access.tls,
-        certified_host=access.certified_host,
+        tls_server_name=access.tls_server_name,
     )
-    return secret_keys(connection, args.engine.uri(connection))
+    return connection_secret_data(connection, engine.build_uri(connection))
 
 
-def _extra_keys(credential: str | None, access: Access, password: str | None) -> dict[str, str]:
-    """The keys that not every engine has: its account's own, a credential that is no password, and the authorities behind its TLS."""
-    named = {credential: password} if credential and password and credential != PASSWORD else {}
-    return {**access.account.extra, **named, **({"ca.crt": access.ca.pem} if access.ca else {})}
+def _build_engine_data(credential_key: str | None, access: ServerAccess, password: str | None) -> dict[str, str]:
+    """Return the keys that not every engine has: the account's own, a token, and the CA certificates."""
+    has_token = credential_key is not None and password is not None and credential_key != PASSWORD_KEY
+    token = {f"{credential_key}": f"{password}"} if has_token else {}
+    ca_bundle = {"ca.crt": access.ca_bundle.pem} if access.ca_bundle else {}
+    return {**access.account.engine_keys, **token, **ca_bundle}

@@ -1,4 +1,4 @@
-"""Who may connect to an application's servers: one NetworkPolicy for them all."""
+"""The NetworkPolicy of an application's servers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,33 +6,33 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.names import network_policy_name
+from components.persisted.labels import APPLICATION_LABEL, network_policy_selector
 
-__all__ = ["APPLICATION_LABEL", "create_network_policy"]
-
-APPLICATION_LABEL = "database-groups/application"
-"""The label that the program gives Pods to which it gives variables."""
+__all__ = ["create_network_policy"]
 
 
 def create_network_policy(
     name: str,
+    metadata: Any,
     *,
     application: str,
-    namespace: pulumi.Input[str],
-    labels: Mapping[str, str],
-    servers: Sequence[str],
-    pods: Mapping[str, str],
+    server_names: Sequence[str],
+    pod_labels: Mapping[str, str],
     parent: pulumi.Resource,
 ) -> None:
-    """Closes the Pods of `servers` (by their label app.kubernetes.io/instance) to all but the Pods of their application in its namespace.
+    """Restrict the servers' Pods to connections from the application's Pods in its namespace.
 
-    Those are the Pods with the labels `pods`, and those that the program itself put variables into. Resources: a NetworkPolicy.
+    Allowed are Pods with the labels `pod_labels`, and Pods into which the program injects variables. Resources: a
+    NetworkPolicy.
     """
-    selector: Any = {
-        "matchLabels": {"app.kubernetes.io/part-of": application, "app.kubernetes.io/managed-by": "database-groups"},
-        "matchExpressions": [{"key": "app.kubernetes.io/instance", "operator": "In", "values": sorted(servers)}],
+    ingress_peers = [
+        {"podSelector": {"matchLabels": labels}} for labels in (dict(pod_labels), {APPLICATION_LABEL: application})
+    ]
+    spec: Any = {
+        "podSelector": network_policy_selector(application, list(server_names)),
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": ingress_peers}],
     }
-    admitted = [{"podSelector": {"matchLabels": found}} for found in (dict(pods), {APPLICATION_LABEL: application})]
-    spec: Any = {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [{"from": admitted}]}
-    metadata: Any = {"name": network_policy_name(application), "namespace": namespace, "labels": labels}
-    kubernetes.networking.v1.NetworkPolicy(name, metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent))
+    kubernetes.networking.v1.NetworkPolicy(
+        name, metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent)
+    )

@@ -1,54 +1,61 @@
-"""What all groups of a stack share: whether it is production, where dedicated servers go, the servers to provision on."""
+"""What all groups of a stack share: environment, database nodes and external servers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-import pulumi
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from components.arguments import Arguments, Labels, Text
-from components.provisioning import ProvisioningServer
+from components.external_servers import ExternalServer
+from components.spec import Labels, NonEmptyStr, NonNegativeInt, SpecModel
 
-__all__ = ["NodePool", "Platform", "Toleration", "durable"]
+__all__ = ["NodePoolSpec", "Platform", "TolerationSpec"]
 
 
-class Toleration(Arguments):
-    """A taint that the servers of a node pool bear, as Kubernetes has it (core/v1 Toleration)."""
+class TolerationSpec(SpecModel):
+    """A toleration of the servers' Pods (core/v1 Toleration)."""
 
-    key: Text | None = None
+    key: NonEmptyStr | None = None
+    """Key of the taint. Required unless the operator is `Exists`."""
     operator: Literal["Equal", "Exists"] = "Equal"
+    """`Equal` compares the value; `Exists` ignores it. Default: `Equal`."""
     value: Annotated[str, Field(max_length=63)] | None = None
+    """Value of the taint. Not allowed with the operator `Exists`."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint. Default: every effect."""
+    toleration_seconds: NonNegativeInt | None = None
+    """Seconds that a Pod stays on a node after a `NoExecute` taint appears. Default: no limit."""
 
     @model_validator(mode="after")
-    def _as_the_api_has_it(self) -> Self:
+    def _validate_operator(self) -> Self:
         if self.operator == "Exists" and self.value is not None:
-            raise ValueError("has a 'value', which the operator Exists does not take")
+            raise PydanticCustomError(
+                "toleration", "`value` is not supported with the operator `Exists`; remove `value`"
+            )
         if self.operator == "Equal" and self.key is None:
-            raise ValueError("has no 'key'; only the operator Exists goes without one")
+            raise PydanticCustomError("toleration", "`key` is missing; set it, or use the operator `Exists`")
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise PydanticCustomError("toleration", "`tolerationSeconds` needs `effect: NoExecute`; set it")
         return self
 
 
-class NodePool(Arguments):
-    """The nodes that dedicated servers run on."""
+class NodePoolSpec(SpecModel):
+    """The nodes of dedicated servers."""
 
-    selector: Labels = Field(default_factory=dict)
-    """Labels of the nodes."""
-    tolerations: tuple[Toleration, ...] = ()
-    """Taints of the nodes that a server bears."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Labels of the nodes. Default: any node."""
+    tolerations: tuple[TolerationSpec, ...] = ()
+    """Tolerations of the servers for the nodes' taints. Default: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
     """What all groups of a stack share."""
 
+    stack: str = ""
+    """`<organization>/<project>/<stack>`: the program annotates every object with it."""
     production: bool = False
-    database_nodes: NodePool = field(default_factory=NodePool)
-    servers: Mapping[str, ProvisioningServer] = field(default_factory=lambda: MappingProxyType({}))
-
-
-def durable(parent: pulumi.Resource, *, protected: bool) -> pulumi.ResourceOptions:
-    """The options of what holds data: where it is protected it cannot be deleted, and outlives its removal from the state."""
-    return pulumi.ResourceOptions(parent=parent, protect=protected, retain_on_delete=protected)
+    database_nodes: NodePoolSpec = field(default_factory=NodePoolSpec)
+    external_servers: Mapping[str, ExternalServer] = field(default_factory=lambda: MappingProxyType({}))

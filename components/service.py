@@ -1,4 +1,4 @@
-"""The named Service of a group, the only address that its application sees, whatever stands behind it."""
+"""The Service of a group: the only address that its application uses, whatever the server kind."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -9,52 +9,56 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.arguments import is_address
-from components.names import service_resource_name
+from components.hosts import is_ip_address
+from components.persisted.labels import endpoint_slice_labels
+from components.persisted.names import endpoint_slice_resource_name, service_resource_name
 
-MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
-
-__all__ = ["Backend", "create_service"]
+__all__ = ["ServiceBackend", "create_service"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backend:
-    """What stands behind a Service: Pods by their labels, or hosts outside the cluster."""
+class ServiceBackend:
+    """The target of a Service: Pods, selected by labels, or hosts outside the cluster."""
 
     port: int
-    pods: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    pod_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     hosts: tuple[str, ...] = ()
 
 
 def create_service(
-    name: str,
-    backend: Backend,
+    metadata: Any,
+    backend: ServiceBackend,
     *,
     application: str,
-    server: str,
-    namespace: pulumi.Input[str],
-    labels: Mapping[str, str],
+    endpoint_slice_name: str,
     port_name: str,
     parent: pulumi.Resource,
 ) -> None:
-    """Makes the Service `name`.
+    """Create a Service with its metadata.
 
-    Resources: a Service, with a selector for Pods, without one for IP addresses, of type ExternalName for a host name; for IP
-    addresses also the EndpointSlice `server`.
+    Resources: a Service. It has a selector for Pods and none for IP addresses; for a host name its type is
+    ExternalName. For IP addresses also the EndpointSlice `endpoint_slice_name`.
     """
-    metadata: Any = {"name": name, "namespace": namespace, "labels": labels}
+    name: str = metadata["name"]
     port: Any = {"name": port_name, "port": backend.port, "protocol": "TCP"}
-    external_name = next((host for host in backend.hosts if not is_address(host)), None)
-    spec: Any = {"type": "ClusterIP", "ports": [port], **({"selector": backend.pods} if backend.pods else {})}
+    external_name = next((host for host in backend.hosts if not is_ip_address(host)), None)
+    selector = {"selector": backend.pod_selector} if backend.pod_selector else {}
+    spec: Any = {"type": "ClusterIP", "ports": [port], **selector}
     if external_name:
         spec = {"type": "ExternalName", "externalName": external_name, "ports": [port]}
-    service = kubernetes.core.v1.Service(service_resource_name(application, name), metadata=metadata, spec=spec, opts=pulumi.ResourceOptions(parent=parent))
+    service = kubernetes.core.v1.Service(
+        service_resource_name(application, name),
+        metadata=metadata,
+        spec=spec,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
     if backend.hosts and not external_name:
-        slice_metadata: Any = {**metadata, "name": server, "labels": {**labels, "kubernetes.io/service-name": name, MANAGED_BY: "database-groups"}}
+        labels = endpoint_slice_labels(metadata["labels"], name)
+        endpoint_slice_metadata: Any = {**metadata, "name": endpoint_slice_name, "labels": labels}
         endpoints: Any = [{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts]
         kubernetes.discovery.v1.EndpointSlice(
-            f"{application}-{server}-endpoints",
-            metadata=slice_metadata,
+            endpoint_slice_resource_name(application, endpoint_slice_name),
+            metadata=endpoint_slice_metadata,
             address_type=f"IPv{ipaddress.ip_address(backend.hosts[0]).version}",
             endpoints=endpoints,
             ports=[port],

@@ -1,1 +1,1 @@
-"""The program run whole in this process: without the Pulumi command line, a cluster or an account."""
+"""`make render`: the program in this process, without the Pulumi command line, a cluster or an account."""

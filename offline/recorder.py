@@ -1,9 +1,10 @@
-"""A stand-in for Pulumi's engine that keeps what the program registers: every request as it came, so that nothing of it is lost.
+"""A replacement for Pulumi's engine that records every registration of the program with all its options.
 
-Pulumi's own mocks hide the options of a resource and take two resources of one URN without a word; this monitor does neither.
+Pulumi's own mocks hide the options of a resource and accept two resources with one URN; this monitor does not.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,16 +15,21 @@ from pulumi.runtime import mocks, rpc, set_all_config, settings
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
-from stacks.config import CLUSTERLESS
-from stacks.history import READ_RESOURCES
+from stacks.config import OFFLINE_CONFIG_KEY
+from stacks.previous_state import READ_STACK_OUTPUTS_TOKEN
 
-__all__ = ["PROJECT", "Recorder", "Registration", "run"]
+__all__ = ["LOGGER", "PLACEHOLDER", "PROJECT", "Recorder", "Registration", "run_program"]
 
 PROJECT = "database-groups"
 STACK_TYPE = "pulumi:pulumi:Stack"
-PASSWORD_TYPE = "random:index/randomPassword:RandomPassword"  # noqa: S105 (a type)
-RANDOM_ID_TYPE = "random:index/randomId:RandomId"
-PASSWORD = "hidden"  # noqa: S105 (a stand-in for the generated one)
+LOGGER = logging.getLogger("offline")
+"""Receives the warnings of the program."""
+PLACEHOLDER = "hidden"
+"""Text in place of a value that only a real update knows."""
+RANDOM_OUTPUT_BY_TYPE = {
+    "random:index/randomPassword:RandomPassword": "result",
+    "random:index/randomId:RandomId": "hex",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +42,9 @@ class Registration:
     parent: str
     custom: bool
     inputs: Mapping[str, Any]
-    """Without the marks of secrets."""
-    secrets: frozenset[str]
-    """The inputs that are secret, wholly or in a part."""
+    """Inputs without the markers of secrets."""
+    secret_inputs: frozenset[str]
+    """Names of the inputs that are secret or contain a secret."""
     protect: bool
     retain_on_delete: bool
     depends_on: frozenset[str]
@@ -48,16 +54,18 @@ class Registration:
 
 
 class Recorder(mocks.MockMonitor):
-    """Keeps every registration by URN, and the outputs of components and of the stack."""
+    """Monitor that records every registration by URN, and the outputs of components and of the stack."""
 
     def __init__(self, previous: Mapping[str, Any] | None = None) -> None:
-        super().__init__(_Unused())
-        self.previous = dict(previous or {})
+        super().__init__(_NoMocks())
+        self.previous_outputs = dict(previous or {})
         self.registrations: dict[str, Registration] = {}
         self.outputs: dict[str, Any] = {}
 
-    def RegisterResource(self, request: Any) -> Any:
-        """Records a registration. Raises ValueError for a second one of the same URN, as the engine does."""
+    def RegisterResource(  # noqa: N802 (the name in the protocol)
+        self, request: Any
+    ) -> Any:
+        """Record a registration. Raise ValueError for a second one with the same URN, as the engine does."""
         if request.type != STACK_TYPE:
             urn = self.make_urn(request.parent, request.type, request.name)
             if urn in self.registrations:
@@ -69,8 +77,8 @@ class Recorder(mocks.MockMonitor):
                 name=request.name,
                 parent=request.parent,
                 custom=request.custom,
-                inputs={key: _unmarked(value) for key, value in marked.items()},
-                secrets=frozenset(key for key, value in marked.items() if _is_secret(value)),
+                inputs={key: _strip_secret_markers(value) for key, value in marked.items()},
+                secret_inputs=frozenset(key for key, value in marked.items() if _is_secret(value)),
                 protect=request.protect,
                 retain_on_delete=request.retainOnDelete,
                 depends_on=frozenset(request.dependencies),
@@ -78,52 +86,62 @@ class Recorder(mocks.MockMonitor):
                 deleted_with=request.deletedWith,
                 provider=request.provider,
             )
-        return self._created(request)
+        return self._fake_response(request)
 
-    def _created(self, request: Any) -> Any:
-        """The answer of a provider whose resources have their inputs as outputs, and a word where a random one is made."""
+    def _fake_response(self, request: Any) -> Any:
+        """Return the response of a provider: the inputs as outputs, and a placeholder for a random value."""
         urn = self.make_urn(request.parent, request.type, request.name)
         outputs = request.object
-        made = {PASSWORD_TYPE: "result", RANDOM_ID_TYPE: "hex"}
-        if request.type in made:
+        if request.type in RANDOM_OUTPUT_BY_TYPE:
             outputs = struct_pb2.Struct()
             outputs.MergeFrom(request.object)
-            outputs[made[request.type]] = PASSWORD
-        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id" if request.custom else "", object=outputs)
+            outputs[RANDOM_OUTPUT_BY_TYPE[request.type]] = PLACEHOLDER
+        return resource_pb2.RegisterResourceResponse(
+            urn=urn, id=f"{request.name}-id" if request.custom else "", object=outputs
+        )
 
-    def Invoke(self, request: Any) -> Any:
-        """Answers the one function that the program calls: what the state said before. Raises ValueError for any other."""
-        if request.tok != READ_RESOURCES:
+    def Invoke(  # noqa: N802
+        self, request: Any
+    ) -> Any:
+        """Answer the only function that the program calls: it reads the previous state. Raise ValueError for others."""
+        if request.tok != READ_STACK_OUTPUTS_TOKEN:
             raise ValueError(f"the program calls {request.tok}")
         outputs = struct_pb2.Struct()
-        outputs.update({"outputs": self.previous})
-        fields: dict[str, Any] = {"return": outputs}  # a word of Python's own
+        outputs.update({"outputs": self.previous_outputs})
+        fields: dict[str, Any] = {"return": outputs}  # `return` is a keyword of Python
         return resource_pb2.ResourceInvokeResponse(**fields)
 
-    def RegisterResourceOutputs(self, request: Any) -> Any:
-        """Records outputs."""
+    def RegisterResourceOutputs(  # noqa: N802
+        self, request: Any
+    ) -> Any:
+        """Record the outputs of a component or of the stack."""
         self.outputs[request.urn] = rpc.deserialize_properties(request.outputs, True)
         return empty_pb2.Empty()
 
-    def components(self) -> dict[str, dict[str, Any]]:
-        """What a later run finds in the state of the components of this one, by URN."""
+    def component_states(self) -> dict[str, dict[str, Any]]:
+        """Return the components as the next run reads them from the state, by URN."""
         return {
-            urn: {"type": registration.type, "outputs": {key: value for key, value in self.outputs.get(urn, {}).items() if value is not None}}
+            urn: {
+                "type": registration.type,
+                "outputs": {key: value for key, value in self.outputs.get(urn, {}).items() if value is not None},
+            }
             for urn, registration in self.registrations.items()
             if not registration.custom
         }
 
-    def of_type(self, token: str) -> list[Registration]:
-        """The registrations of a type, in the order in which they came."""
+    def resources_of_type(self, token: str) -> list[Registration]:
+        """Return the registrations of a type, in their order."""
         return [registration for registration in self.registrations.values() if registration.type == token]
 
     def stack_outputs(self) -> dict[str, Any]:
-        """What the program exported."""
-        return next((_unmarked(value) for urn, value in self.outputs.items() if f"::{STACK_TYPE}::" in urn), {})
+        """Return the outputs that the program exported."""
+        return next(
+            (_strip_secret_markers(value) for urn, value in self.outputs.items() if f"::{STACK_TYPE}::" in urn), {}
+        )
 
 
-class _Unused(mocks.Mocks):
-    """The mocks that Pulumi's monitor asks for; this one answers by itself, and no function of a provider is called."""
+class _NoMocks(mocks.Mocks):
+    """The mocks that the base class requires. The recorder answers by itself and never calls them."""
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         raise NotImplementedError
@@ -132,7 +150,7 @@ class _Unused(mocks.Mocks):
         raise NotImplementedError
 
 
-def run(
+def run_program(
     program: Callable[[], None],
     *,
     stack: str = "test",
@@ -140,18 +158,21 @@ def run(
     encrypted: tuple[str, ...] = (),
     previous: Mapping[str, Any] | None = None,
 ) -> Recorder:
-    """Runs a program against a new recorder, with what an earlier one left in the state, and returns it. What the program raises is raised here."""
+    """Run a program with a new recorder and return the recorder. Raise what the program raises.
+
+    `previous` holds the components of an earlier run, as `Recorder.component_states` returns them.
+    """
     recorder = Recorder(previous)
 
     async def main() -> None:
-        # The mocks would make a root of their own, whose outputs could come after the program's; and what a run that failed left
-        # behind belongs to an event loop that is gone.
+        # The mocks would create their own root resource, whose outputs could arrive after the program's. The state of
+        # a failed run belongs to a closed event loop.
         settings.set_root_resource(cast(Resource, object()))
-        mocks.set_mocks(recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder)
+        mocks.set_mocks(recorder.mocks, project=PROJECT, stack=stack, preview=False, logger=LOGGER, monitor=recorder)
         settings.SETTINGS.rpc_manager.clear()
         settings.SETTINGS.outputs.clear()
         settings.set_root_resource(cast(Resource, None))
-        set_all_config({**(config or {}), CLUSTERLESS: "true"}, list(encrypted))
+        set_all_config({**(config or {}), OFFLINE_CONFIG_KEY: "true"}, list(encrypted))
         await run_in_stack(program)
 
     asyncio.run(main())
@@ -166,8 +187,8 @@ def _is_secret(value: Any) -> bool:
     return isinstance(value, list) and any(_is_secret(item) for item in value)
 
 
-def _unmarked(value: Any) -> Any:
+def _strip_secret_markers(value: Any) -> Any:
     value = rpc.unwrap_rpc_secret(value)
     if isinstance(value, dict):
-        return {key: _unmarked(item) for key, item in value.items()}
-    return [_unmarked(item) for item in value] if isinstance(value, list) else value
+        return {key: _strip_secret_markers(item) for key, item in value.items()}
+    return [_strip_secret_markers(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What a run of the program says of a stack: Kubernetes manifests, a summary, a diagram. Pure."""
+"""Text from a recorded run of the program: Kubernetes manifests, a summary and a diagram. Pure functions."""
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,145 +6,181 @@ from typing import Any
 
 import yaml
 
-from components.names import APPLICATION_TYPE
-from offline.recorder import Recorder, Registration
-from offline.stackfile import HIDDEN
+from components.persisted.names import APPLICATION_TYPE
+from components.persisted.outputs import ApplicationState, GroupSummary
+from offline.recorder import PLACEHOLDER, Recorder, Registration
 
-__all__ = ["diagram", "manifest", "manifests", "patches", "summary"]
+__all__ = [
+    "render_diagram",
+    "render_manifest",
+    "render_manifests",
+    "render_patches",
+    "render_summary",
+]
 
 KUBERNETES_PREFIX = "kubernetes:"
-PROVIDER_PREFIX = "pulumi:providers:"
 PATCH_SUFFIX = "Patch"
+FIRST_KEYS = ("apiVersion", "kind", "metadata")
 
 
 class _Dumper(yaml.CSafeDumper):
-    """YAML in which long scripts are readable."""
+    """A YAML writer that keeps the lines of scripts."""
 
 
-def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
+def _represent_str(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 
-_Dumper.add_representer(str, _text)
+_Dumper.add_representer(str, _represent_str)
 
 
-def manifest(registration: Registration) -> dict[str, Any]:
-    """A Kubernetes object as it is applied, with a word in the place of each value of a Secret."""
-    content = _whole_numbers(registration.inputs)
+def render_manifest(registration: Registration) -> dict[str, Any]:
+    """Return a Kubernetes object as the program applies it, with PLACEHOLDER for each value of a Secret."""
+    content = _restore_integers(registration.inputs)
     if content["kind"] == "Secret":
-        content["data"] = dict.fromkeys(sorted(content["data"]), base64.b64encode(HIDDEN.encode()).decode())
-    return {key: content[key] for key in sorted(content, key=_rank)}
+        content["data"] = dict.fromkeys(sorted(content["data"]), base64.b64encode(PLACEHOLDER.encode()).decode())
+    return {key: content[key] for key in sorted(content, key=_key_order)}
 
 
-def _rank(key: str) -> tuple[int, str]:
-    first = ("apiVersion", "kind", "metadata")
-    return (first.index(key) if key in first else len(first), key)
+def _key_order(key: str) -> tuple[int, str]:
+    return (FIRST_KEYS.index(key) if key in FIRST_KEYS else len(FIRST_KEYS), key)
 
 
-def _whole_numbers(value: Any) -> Any:
-    """A value whose numbers are as they were before the wire made floats of them."""
+def _restore_integers(value: Any) -> Any:
+    """Return a value with its integers: Pulumi's protocol turns every number into a float."""
     if isinstance(value, Mapping):
-        return {key: _whole_numbers(item) for key, item in sorted(value.items())}
+        return {key: _restore_integers(item) for key, item in sorted(value.items())}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_whole_numbers(item) for item in value]
+        return [_restore_integers(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def manifests(recorder: Recorder) -> dict[str, str]:
-    """Every Kubernetes object as YAML documents, by application."""
-    return _documents(recorder, lambda type_: not type_.endswith(PATCH_SUFFIX))
+def render_manifests(recorder: Recorder) -> dict[str, str]:
+    """Return every Kubernetes object as YAML documents, by application."""
+    return _render_documents(recorder, lambda type_token: not type_token.endswith(PATCH_SUFFIX))
 
 
-def patches(recorder: Recorder) -> dict[str, str]:
-    """What is put into the objects of others, likewise."""
-    return _documents(recorder, lambda type_: type_.endswith(PATCH_SUFFIX))
+def render_patches(recorder: Recorder) -> dict[str, str]:
+    """Return the patches of existing workloads as YAML documents, by application."""
+    return _render_documents(recorder, lambda type_token: type_token.endswith(PATCH_SUFFIX))
 
 
-def _documents(recorder: Recorder, wanted: Callable[[str], bool]) -> dict[str, str]:
-    """The Kubernetes objects of some types as YAML documents, by application."""
+def _render_documents(recorder: Recorder, is_selected: Callable[[str], bool]) -> dict[str, str]:
+    """Return the Kubernetes objects of the selected types as YAML documents, by application."""
     objects: dict[str, list[dict[str, Any]]] = {}
     for registration in recorder.registrations.values():
-        if registration.type.startswith(KUBERNETES_PREFIX) and wanted(registration.type):
-            objects.setdefault(_application(recorder, registration), []).append(manifest(registration))
-    return {application: yaml.dump_all(sorted(found, key=_order), Dumper=_Dumper, sort_keys=False, width=160) for application, found in sorted(objects.items())}
+        if registration.type.startswith(KUBERNETES_PREFIX) and is_selected(registration.type):
+            objects.setdefault(_application_name(recorder, registration), []).append(render_manifest(registration))
+    return {
+        application: yaml.dump_all(sorted(contents, key=_document_order), Dumper=_Dumper, sort_keys=False, width=160)
+        for application, contents in sorted(objects.items())
+    }
 
 
-def _order(content: Mapping[str, Any]) -> tuple[bool, str, str]:
+def _document_order(content: Mapping[str, Any]) -> tuple[bool, str, str]:
     return content["kind"] != "Namespace", content["metadata"]["name"], content["kind"]
 
 
-def _application(recorder: Recorder, registration: Registration) -> str:
-    """The application that a resource belongs to."""
+def _application_name(recorder: Recorder, registration: Registration) -> str:
+    """Return the name of the application that a resource belongs to."""
     while registration.type != APPLICATION_TYPE:
         registration = recorder.registrations[registration.parent]
     return registration.name
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _environment(recorder: Recorder) -> dict[str, list[str]]:
-    """The variables of each application."""
-    secrets = (registration for registration in recorder.of_type("kubernetes:core/v1:Secret") if registration.name.endswith("-environment"))
-    return {_application(recorder, secret): sorted(secret.inputs["data"]) for secret in secrets}
+def _variable_names_by_application(recorder: Recorder) -> dict[str, list[str]]:
+    secrets = (
+        registration
+        for registration in recorder.resources_of_type("kubernetes:core/v1:Secret")
+        if registration.name.endswith("-environment")
+    )
+    return {_application_name(recorder, secret): sorted(secret.inputs["data"]) for secret in secrets}
 
 
-def summary(recorder: Recorder) -> str:
-    """Each application with its groups and variables, as text."""
-    environment = _environment(recorder)
+def _application_states(recorder: Recorder) -> Iterator[tuple[str, ApplicationState]]:
+    yield from sorted(recorder.stack_outputs()["applications"].items())
+
+
+def _group_summaries(application: ApplicationState) -> Iterator[tuple[str, str, GroupSummary]]:
+    """Return the engine, the name and the summary of each group."""
+    for engine, groups in sorted(application["databases"].items()):
+        for group_name, group in sorted(groups.items()):
+            yield engine, group_name, group
+
+
+def render_summary(recorder: Recorder) -> str:
+    """Return each application with its groups, environment variables and workloads, as text."""
+    variable_names = _variable_names_by_application(recorder)
     lines: list[str] = []
-    for name, application in sorted(recorder.stack_outputs()["applications"].items()):
-        lines += [f"{name}: namespace {application['namespace']}", ""]
-        header = ("GROUP", "FLAVOUR", "VERSION", "KIND", "SERVICE", "SECRET")
+    for name, application in _application_states(recorder):
+        header = ("GROUP", "VARIANT", "VERSION", "KIND", "SERVICE", "SECRET")
         rows = [
-            (f"{engine}.{group}", said["flavour"], said.get("version") or "-", said["kind"], said.get("service") or "-", said["secret"])
-            for engine, groups in sorted(application["databases"].items())
-            for group, said in sorted(groups.items())
+            (
+                f"{engine}.{group_name}",
+                group["variant"],
+                group.get("version") or "-",
+                group["kind"],
+                group.get("service") or "-",
+                group["secret"],
+            )
+            for engine, group_name, group in _group_summaries(application)
         ]
-        lines += [*_table([header, *rows]), "", f"  variables, in the Secret {application['secret']}:"]
-        lines += [f"    {variable}" for variable in environment[name]] + [""]
-        lines += list(_workloads(recorder, name, application["workloads"]))
+        lines += [f"{name}: namespace {application['namespace']}", "", *_format_table([header, *rows]), ""]
+        lines += [f"  Environment variables in Secret {application['secret']}:"]
+        lines += [f"    {variable}" for variable in variable_names[name]] + [""]
+        lines += list(_render_workloads(recorder, name, list(application["workloads"])))
     return "\n".join(lines)
 
 
-def _workloads(recorder: Recorder, application: str, names: Sequence[str]) -> Iterator[str]:
-    """An application's workloads with the containers that get its variables, as far as the stack file names them."""
-    known = {
-        f"{found.inputs['kind']}/{found.inputs['metadata']['name']}": [
-            container["name"] for container in found.inputs["spec"]["template"]["spec"]["containers"]
+def _render_workloads(recorder: Recorder, application: str, workloads: Sequence[str]) -> Iterator[str]:
+    """Return an application's workloads with the containers that the stack file names."""
+    containers = {
+        f"{patch.inputs['kind']}/{patch.inputs['metadata']['name']}": [
+            container["name"] for container in patch.inputs["spec"]["template"]["spec"]["containers"]
         ]
-        for found in recorder.registrations.values()
-        if found.type.endswith(PATCH_SUFFIX) and "spec" in found.inputs["spec"]["template"] and _application(recorder, found) == application
+        for patch in recorder.registrations.values()
+        if patch.type.endswith(PATCH_SUFFIX)
+        and "spec" in patch.inputs["spec"]["template"]
+        and _application_name(recorder, patch) == application
     }
-    if names:
-        yield "  put into:"
-        yield from (f"    {name}: {', '.join(known[name]) if name in known else 'all containers, which only the cluster knows'}" for name in names)
+    if workloads:
+        yield "  Workloads that receive the variables:"
+        for workload in workloads:
+            names = containers.get(workload, ["all containers (read from the cluster)"])
+            yield f"    {workload}: {', '.join(names)}"
         yield ""
 
 
-def diagram(recorder: Recorder) -> str:
-    """Applications, their Services, and the servers behind them, as a Mermaid flowchart in Markdown."""
+def render_diagram(recorder: Recorder) -> str:
+    """Return the applications, their Services and the servers as a Mermaid flowchart in Markdown."""
     lines = ["```mermaid", "flowchart LR"]
-    for name, application in sorted(recorder.stack_outputs()["applications"].items()):
-        lines += [f"  subgraph {_node(name)} [namespace {application['namespace']}]", f"    {_node(name, 'app')}([{name}])"]
-        outside: list[str] = []
-        for engine, groups in sorted(application["databases"].items()):
-            for group, said in sorted(groups.items()):
-                service = _node(name, engine, group)
-                server = (
-                    f"{_node(name, engine, group, 'server')}[({' '.join(word for word in (said['flavour'], said.get('version')) if word)}<br/>{said['kind']})]"
-                )
-                if "service" not in said:  # a file, which is where the application is
-                    lines.append(f"    {_node(name, 'app')} --> {server}")
-                    continue
-                lines.append(f"    {_node(name, 'app')} --> {service}{{{{{said['service']}}}}}")
-                (outside if said["kind"] == "external" else lines).append(f"    {service} --> {server}")
-        lines += ["  end", *outside]
+    for name, application in _application_states(recorder):
+        node = _node_id(name)
+        lines += [
+            f'  subgraph {_node_id(name, "namespace")} ["namespace {application["namespace"]}"]',
+            f'    {node}(["{name}"])',
+        ]
+        external_servers: list[str] = []
+        for engine, group_name, group in _group_summaries(application):
+            service, server = _node_id(name, engine, group_name), _node_id(name, engine, group_name, "server")
+            label = " ".join(word for word in (group["variant"], group.get("version")) if word)
+            server_node = f'{server}[("{label}<br/>{group["kind"]}")]'
+            if not group.get("service"):  # a file, which the application mounts
+                lines.append(f"    {node} --> {server_node}")
+                continue
+            lines.append(f'    {node} --> {service}{{{{"{group["service"]}"}}}}')
+            destination = external_servers if group["kind"] == "external" else lines
+            destination.append(f"    {service} --> {server_node}")
+        lines += ["  end", *external_servers]
     return "\n".join([*lines, "```", ""])
 
 
-def _node(*words: str) -> str:
-    return "-".join(words)
+def _node_id(*names: str) -> str:
+    """Return the identifier of a node. The prefix keeps Mermaid's reserved identifiers, such as `end`, out of it."""
+    return "node_" + "__".join(name.replace("-", "_") for name in names)

@@ -1,4 +1,4 @@
-"""The pages say what the program does: of each engine keys, variables, versions, images and settings, examples that it takes; and links lead somewhere."""
+"""The pages agree with the program: the tables of each engine, the names of resources, the examples, and the links."""
 
 import re
 import subprocess
@@ -11,19 +11,21 @@ import yaml
 
 from components.connection import Connection
 from components.engines import ENGINES
-from components.engines.engine import Software
-from components.network_policy import APPLICATION_LABEL
-from offline.stackfile import Loader
-from tests.contract import KEYS, URIS, parts
+from components.engines.definition import ServerRuntime
+from components.persisted.labels import APPLICATION_LABEL
+from components.persisted.outputs import ApplicationState, GroupSummary
+from components.tls import ENCRYPTED_TLS_MODES, TlsMode
+from stacks.yaml_document import read_yaml
+from tests.engine_contract import COMMON_KEYS, CONTRACTS, variable_parts
 from tests.pages import ROOT, blocks, sections, title
-from tests.support import SERVED, one_group, problems, server
+from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, stack_with_group
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
 UPGRADING = sections((ROOT / "docs" / "upgrading.md").read_text())
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-OWNED = "Given by the program, and refused:"
-NO_INIT = "There is no `init`"
+UNSUPPORTED = "not supported"
+NONE = "none"
 
 engines = pytest.mark.parametrize("engine", list(ENGINES))
 pages = pytest.mark.parametrize("path", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
@@ -36,138 +38,219 @@ def page(engine: str) -> str:
 
 
 def rows(text: str) -> dict[str, str]:
-    """The second column of the tables of two, by the first."""
+    """Return the second column of the tables with two columns, by the first."""
     return dict(re.findall(r"^\| ([^|]+?) \| ?([^|]*?) \|$", text, re.MULTILINE))
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in backticks."""
+    """Return the code spans of a text."""
     return re.findall(r"`([^`]+)`", text)
 
 
-def software_of(engine: str) -> Software | None:
-    made, flavour = ENGINES[engine].software, ENGINES[engine].flavours[0]
-    return made(flavour, flavour.version) if made else None
+def runtime_of(engine: str) -> ServerRuntime | None:
+    build, variant = ENGINES[engine].build_runtime, ENGINES[engine].variants[0]
+    return build(variant, variant.default_version) if build else None
 
 
-def test_every_engine_has_a_page_and_no_other_page_is_there() -> None:
+def test_engine_pages_are_exactly_those_of_the_engines() -> None:
     assert {path.stem for path in ENGINE_PAGES.iterdir()} == set(ENGINES)
 
 
-def test_the_readmes_table_is_that_of_the_engines() -> None:
-    found = re.findall(r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert [name for name, *_ in found] == sorted(ENGINES)
-    for name, target, flavours, port in found:
+def test_readme_table_lists_the_engines() -> None:
+    table = re.findall(
+        r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert [name for name, *_ in table] == sorted(ENGINES)
+    for name, target, variants, port, external in table:
         assert target == name
-        assert quoted(flavours) == [flavour.name for flavour in ENGINES[name].flavours]
+        assert quoted(variants) == [variant.name for variant in ENGINES[name].variants]
         assert port == str(ENGINES[name].port or "\N{EN DASH}")
+        assert ("creates" in external, UNSUPPORTED in external) == (
+            ENGINES[name].provisioner is not None,
+            ENGINES[name].port is None,
+        )
 
 
 @engines
-def test_a_page_names_every_key_and_variable_and_no_other(engine: str) -> None:
-    found = rows(page(engine))
-    assert set(quoted(found["keys of the Secret"])) == KEYS[engine]
-    long, short, *told = quoted(found["variables"])
-    assert (long, short) == (f"{engine.upper()}_<GROUP>_<PART>", f"{engine.upper()}_<PART>")
-    assert set(told) == parts(KEYS[engine])
+def test_page_lists_exactly_the_secret_keys_and_variables(engine: str) -> None:
+    table = rows(page(engine))
+    assert set(quoted(table["Connection Secret keys"])) == CONTRACTS[engine].secret_keys
+    assert quoted(table["Environment variables"]) == [f"{engine.upper()}_<GROUP>_<PART>", f"{engine.upper()}_<PART>"]
+    assert set(quoted(table["PART"])) == variable_parts(CONTRACTS[engine].secret_keys)
 
 
 @engines
-def test_a_page_has_the_uri_and_the_port(engine: str) -> None:
-    found = rows(page(engine))
-    (uri,) = quoted(found["`uri`"])[:1]
-    scheme, _, rest = URIS[engine].partition("://")
+def test_page_has_the_uri_and_the_port(engine: str) -> None:
+    table = rows(page(engine))
+    (uri,) = quoted(table["`uri`"])
+    scheme, _, rest = CONTRACTS[engine].uri.partition("://")
     assert uri.startswith(f"{scheme}://")
     assert rest.count("@") == uri.count("@")
-    assert found.get("port") == (str(ENGINES[engine].port) if ENGINES[engine].port else None)
+    assert table.get("Port") == (str(ENGINES[engine].port) if ENGINES[engine].port else None)
 
 
 @engines
-def test_a_page_has_every_flavour_with_its_image_series_and_default(engine: str) -> None:
-    found = {re.sub(r"^flavour `(.*)`$", r"\1", name): value for name, value in rows(page(engine)).items() if name.startswith("flavour ")}
-    assert list(found) == [flavour.name for flavour in ENGINES[engine].flavours]
-    for flavour in ENGINES[engine].flavours:
-        said = found[flavour.name]
-        if flavour.image:
-            assert quoted(said) == [flavour.image]
-        elif flavour.series:
-            assert "`image:`" in page(engine), "without an image of its own it says what to do"
-        for series in flavour.series:
-            assert re.search(rf"(?<![\d.]){re.escape(series)}(?![\d.]\d)", said), series
-        assert not flavour.version or said.endswith(f"by default {flavour.version}")
+def test_page_lists_every_variant_with_image_series_and_default(engine: str) -> None:
+    table = {
+        name.removeprefix("Variant "): quoted(value)
+        for name, value in rows(page(engine)).items()
+        if name.startswith("Variant ")
+    }
+    assert list(table) == [f"`{variant.name}`" for variant in ENGINES[engine].variants]
+    for variant in ENGINES[engine].variants:
+        image = [variant.image] if variant.image else ["image"] if variant.supported_series else []
+        assert table[f"`{variant.name}`"] == [
+            *image,
+            *variant.supported_series,
+            *([variant.default_version] if variant.default_version else []),
+        ]
 
 
 @engines
-def test_a_page_has_the_kinds_that_fit(engine: str) -> None:
-    kinds = ["local", *(["dedicated"] if ENGINES[engine].software else []), *(["external"] if ENGINES[engine].port else [])]
-    assert quoted(rows(page(engine))["kinds"]) == kinds
+def test_page_lists_the_supported_server_kinds(engine: str) -> None:
+    kinds = [
+        "local",
+        *(["dedicated"] if ENGINES[engine].build_runtime else []),
+        *(["external"] if ENGINES[engine].port else []),
+    ]
+    assert quoted(rows(page(engine))["Server kinds"]) == kinds
 
 
 @engines
-def test_a_page_says_what_must_and_what_may_be_said_of_an_account(engine: str) -> None:
-    """Where no account is made, each key is told once: those that are necessary first."""
-    record = ENGINES[engine]
-    if record.provisioning or record.port is None:
+def test_page_lists_the_keys_of_external_servers(engine: str) -> None:
+    record, table = ENGINES[engine], rows(page(engine))
+    if record.port is None:
+        assert not [name for name in table if name.startswith("External server")]
         return
-    must, _, may = rows(page(engine))["on external servers"].partition("; if there are any:")
-    assert {key for key in quoted(must) if key in record.given} == {key for key, necessary in record.given.items() if necessary}
-    assert {key for key in quoted(may) if key in record.given} == {key for key, necessary in record.given.items() if not necessary}
+    assert table["External server with `provisionOn`"] == ("supported" if record.provisioner else UNSUPPORTED)
+    for kind, keys in (("required", record.existing_account.required), ("optional", record.existing_account.optional)):
+        cell = table[f"External server with `host`, {kind} keys"]
+        assert set(quoted(cell)) == set(keys)
+        assert keys or cell == NONE
 
 
 @engines
-def test_a_page_names_every_setting_that_is_refused(engine: str) -> None:
-    found = [line for line in page(engine).splitlines() if line.startswith(OWNED)]
-    settings = ENGINES[engine].settings
-    assert len(found) == bool(settings)
-    if settings:
-        assert set(quoted(found[0])) == settings.owned
+def test_page_lists_the_reserved_settings(engine: str) -> None:
+    settings = ENGINES[engine].settings_file
+    assert set(quoted(rows(page(engine)).get("Reserved settings", ""))) == (
+        settings.reserved_names if settings else set()
+    )
 
 
 @engines
-def test_a_page_says_whether_there_is_an_init(engine: str) -> None:
-    software = software_of(engine)
-    if software:
-        assert (NO_INIT in page(engine)) == (software.init is None)
+def test_page_says_whether_init_script_is_supported(engine: str) -> None:
+    runtime, cell = runtime_of(engine), rows(page(engine)).get("`initScript`")
+    assert cell is None if runtime is None else (cell == UNSUPPORTED) == (runtime.init_file_path is None)
+
+
+def test_outputs_page_lists_the_secret_keys_of_each_engine() -> None:
+    table = re.findall(
+        r"^\| ([a-z]+) \| `([^`]+)` \|([^|]*)\|([^|]*)\|$", (ROOT / "docs" / "outputs.md").read_text(), re.MULTILINE
+    )
+    usual = COMMON_KEYS | {"username", "password", "database"}
+    assert {engine for engine, *_ in table} == set(ENGINES)
+    for engine, uri, additional, missing in table:
+        keys = CONTRACTS[engine].secret_keys
+        assert uri.partition("://")[0] == CONTRACTS[engine].uri.partition("://")[0]
+        assert set(quoted(additional)) == keys - usual
+        assert set(quoted(missing)) == usual - keys
+
+
+def test_outputs_page_shows_the_keys_of_the_stack_output() -> None:
+    (example,) = [
+        content
+        for block in blocks((ROOT / "docs" / "outputs.md").read_text(), "yaml")
+        if "databases" in (content := yaml.safe_load(block)).get("shop", {})
+    ]
+    application = example["shop"]
+    assert set(application) == set(ApplicationState.__annotations__)
+    assert set(application["databases"]["mysql"]["main"]) == set(GroupSummary.__annotations__) - {"externalServer"}
 
 
 def _opened(value: Any) -> Any:
-    """A value with a word in the place of each encrypted one, and of each group that is left out."""
+    """Return a value with a placeholder for each encrypted value, and without files that do not exist."""
     if isinstance(value, dict):
-        return "hidden" if set(value) == {"secure"} else {key: _opened(item) for key, item in value.items()}
+        return (
+            "hidden"
+            if set(value) == {"secure"}
+            else {key: _opened(item) for key, item in value.items() if key != "caFile"}
+        )
     return [_opened(item) for item in value] if isinstance(value, list) else value
 
 
+def as_stack(content: Any) -> dict[str, Any] | None:
+    """Complete a part of a stack file to a stack. Return None for the example of another file."""
+    if not isinstance(content, dict):
+        return None
+    raw = {
+        key.removeprefix("database-groups:"): value
+        for key, value in _opened(content.get("config", content)).items()
+        if not key.startswith("kubernetes:")
+    }
+    if set(raw) <= {"server", "kind"}:
+        raw = {"mysql": {"main": raw}}
+    elif all(isinstance(value, dict) and "server" in value for value in raw.values()):
+        raw = {"mysql": raw}
+    if set(raw) <= set(ENGINES):
+        raw = {"databases": raw}
+    if "databases" in raw:
+        raw = {"applications": {"shop": raw}}
+    if not {"applications", "externalServers", "databaseNodes"} & set(raw):
+        return None
+    raw.setdefault("applications", {"shop": {"databases": {"redis": {"main": {"server": {"kind": "dedicated"}}}}}})
+    groups = [
+        (engine, group)
+        for application in raw["applications"].values()
+        for engine, databases in application["databases"].items()
+        for group in databases.values()
+        if group and isinstance(group.get("server"), dict)
+    ]
+    servers = {
+        group["server"]["provisionOn"]: external_server(engine)
+        for engine, group in groups
+        if "provisionOn" in group["server"]
+    }
+    return {**raw, **({"externalServers": {**servers, **raw.get("externalServers", {})}} if servers else {})}
+
+
+def examples(path: Path) -> list[dict[str, Any]]:
+    """Return the examples of stack files of a page."""
+    contents = (read_yaml(block.encode()).value for block in blocks(path.read_text(), "yaml"))
+    return [stack for content in contents if (stack := as_stack(content))]
+
+
+@pages
+def test_examples_of_a_page_are_valid_stack_files(path: Path) -> None:
+    for stack in examples(path):
+        assert config_issues(stack) == [], stack
+
+
 @engines
-def test_the_example_of_a_page_is_one_that_the_program_takes(engine: str) -> None:
-    found = [yaml.load(block, Loader) for block in blocks(page(engine), "yaml")]  # noqa: S506 (a SafeLoader)
-    examples = [_opened(content) for content in found if isinstance(content, dict) and "databases" in content]
-    assert examples, "a page has an example"
-    for example in examples:
-        assert engine in example["databases"]
-        names = {
-            spec["server"]["on"]: name
-            for name, groups in example["databases"].items()
-            for spec in groups.values()
-            if spec and isinstance(spec.get("server"), dict) and "on" in spec["server"]
-        }
-        raw = {"servers": {name: server(of) for name, of in names.items()}, "applications": {"shop": example}}
-        assert problems(raw) == []
+def test_page_has_an_example(engine: str) -> None:
+    stacks = examples(ENGINE_PAGES / f"{engine}.md")
+    assert any(engine in application["databases"] for stack in stacks for application in stack["applications"].values())
 
 
-def test_the_example_of_the_readme_is_one_that_the_program_takes() -> None:
-    (content,) = [_opened(yaml.load(block, Loader)) for block in blocks((ROOT / "README.md").read_text(), "yaml")]  # noqa: S506 (a SafeLoader)
-    assert problems({key.removeprefix("database-groups:"): value for key, value in content["config"].items()}) == []
+@pytest.mark.parametrize(
+    ("name", "count"), [("README.md", 1), ("docs/stack-file.md", 8), ("docs/upgrading.md", 2), ("docs/workloads.md", 1)]
+)
+def test_examples_of_a_page_are_recognized(name: str, count: int) -> None:
+    assert len(examples(ROOT / name)) == count
 
 
 @cache
 def anchors(path: Path) -> set[str]:
-    """The headings of a page as links name them."""
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    """Return the anchors of a page's headings."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pages
-def test_every_link_within_the_project_leads_to_a_file_and_a_heading(path: Path) -> None:
+def test_every_link_within_the_project_points_to_a_file_and_a_heading(path: Path) -> None:
     for link in LINK.findall(re.sub(r"`[^`\n]*`", "`code`", path.read_text())):
         if re.match(r"[a-z]+:", link):
             continue
@@ -178,68 +261,55 @@ def test_every_link_within_the_project_leads_to_a_file_and_a_heading(path: Path)
         assert not anchor or anchor in anchors(found), link
 
 
-@pages
-def test_the_program_is_not_said_to_take_keys_that_it_does_not(path: Path) -> None:
-    """A whole stack file in a page is one that is taken."""
-    for block in blocks(path.read_text(), "yaml"):
-        content = yaml.load(block, Loader)  # noqa: S506 (a SafeLoader)
-        if isinstance(content, dict) and "database-groups:applications" in content.get("config", {}):
-            assert problems({key.removeprefix("database-groups:"): value for key, value in _opened(content["config"]).items()}) == []
+def test_upgrading_page_has_a_section_for_every_engine() -> None:
+    assert set(UPGRADING) == {"Procedure", "Moving", *(title(engine) for engine in ENGINES)}
 
 
-def test_the_way_to_a_newer_version_is_told_of_every_engine() -> None:
-    assert set(UPGRADING) == {"The way", "Moving", *(title(engine) for engine in ENGINES)}
-
-
-@pytest.mark.parametrize("engine", SERVED)
-def test_the_way_to_a_newer_version_has_commands_for_every_engine_with_a_server(engine: str) -> None:
-    """For a series that there is, in words that bash takes, and with a word about whether they were run."""
+@pytest.mark.parametrize("engine", ENGINES_WITH_SERVER)
+def test_upgrading_page_has_valid_commands_for_every_engine_with_a_server(engine: str) -> None:
+    """The commands use a supported series, bash can parse them, and the page says whether they are tested."""
     text = UPGRADING[title(engine)]
     script = "".join(blocks(text, "sh"))
-    assert len(re.findall(r"^\*\*(?:Run\*\*:|Not run\.\*\*)", text, re.MULTILINE)) == 1
-    images = {flavour.image: flavour for flavour in ENGINES[engine].flavours if flavour.image}
+    assert len(re.findall(r"^\*\*(?:Tested\*\* \(|Not tested\.\*\*)", text, re.MULTILINE)) == 1
+    images = {variant.image: variant for variant in ENGINES[engine].variants if variant.image}
     assert bool(images) == (f"move {engine} " in script)
     for image, version in re.findall(rf"move {engine} (\S+):(\S+)", script):
-        assert images[image].series_of(version), version
+        assert images[image].find_series(version), version
     for source in (script, *re.findall(r"<<'SCRIPT'.*?\n(.*?)^SCRIPT$", script, re.MULTILINE | re.DOTALL)):
         subprocess.run(["bash", "-n"], input=source, text=True, check=True, timeout=10)
 
 
-def test_the_servers_let_in_the_pod_that_moves_data() -> None:
+def test_network_policy_admits_the_pods_that_move_data() -> None:
     pods = re.findall(r"^metadata: (.+)$", "".join(UPGRADING.values()), re.MULTILINE)
     assert len(pods) == 2
     for metadata in pods:
         assert yaml.safe_load(metadata)["labels"] == {APPLICATION_LABEL: "$application"}
 
 
-@pytest.mark.parametrize("heading", [heading for heading, text in UPGRADING.items() if "```yaml" in text])
-def test_the_groups_side_by_side_are_ones_that_the_program_takes(heading: str) -> None:
-    for block in blocks(UPGRADING[heading], "yaml"):
-        example = yaml.safe_load(block)
-        assert problems({"applications": {"shop": example}}) == []
-
-
-def test_the_checks_of_this_module_can_fail() -> None:
-    assert problems(one_group("no-such-engine")) != []
+def test_checks_of_this_module_can_fail() -> None:
+    assert config_issues(stack_with_group("no-such-engine")) != []
     assert rows("| a | b |\n| c | `d` |\n") == {"a": "b", "c": "`d`"}
+    assert as_stack({"externalServers": {}, "databases": {}}) is not None
+    assert as_stack({"volumes": []}) is None
     assert LINK.findall("[x](a.md#b) and [y](http://z)") == ["a.md#b", "http://z"]
 
 
 @engines
-def test_a_page_says_what_an_application_is_told_of_tls(engine: str) -> None:
-    row = rows(page(engine)).get("`tls` of an external group")
-    if not ENGINES[engine].tls:
-        assert row is None
-        return
-    assert row
-    told = dict(re.findall(r"`([a-z-]+)`: `([^`]+)`", row))
-    assert told == {tls: uri_with(engine, tls) for tls in ("require", "verify-full")}
+def test_page_has_the_uri_for_each_tls_mode(engine: str) -> None:
+    table = rows(page(engine))
+    for tls in ENCRYPTED_TLS_MODES:
+        cell = table.get(f"`uri` with `tls: {tls}`")
+        assert cell == (f"`{uri_with(engine, tls)}`" if ENGINES[engine].supports_tls_in_uri else None)
 
 
-def uri_with(engine: str, tls: str) -> str:
-    """The URI of an account with the parts that the engine's accounts have."""
-    parts = {key: "0" if (engine, key) == ("redis", "database") else key for key in ("password", "database") if key in KEYS[engine]}
-    username = "user" if "username" in KEYS[engine] else None
+def uri_with(engine: str, tls: TlsMode) -> str:
+    """Return the URI of an account with the parts that the engine's accounts have."""
+    parts = {
+        key: "0" if (engine, key) == ("redis", "database") else key
+        for key in ("password", "database")
+        if key in CONTRACTS[engine].secret_keys
+    }
+    username = "user" if "username" in CONTRACTS[engine].secret_keys else None
     host = "server" if tls == "verify-full" else None
     connection = Connection(
         engine=engine,
@@ -248,8 +318,8 @@ def uri_with(engine: str, tls: str) -> str:
         port=ENGINES[engine].port,
         username=username,
         **parts,
-        extra={"vhost": "vhost"},
+        engine_keys={"vhost": "vhost"},
         tls=tls,
-        certified_host=host,
+        tls_server_name=host,
     )
-    return ENGINES[engine].uri(connection)
+    return ENGINES[engine].build_uri(connection)

@@ -1,10 +1,10 @@
-"""The engines, one module each. A new one is a module here and a line in `ENGINES`."""
+"""The engines, one module each. To add an engine, add a module and its record to `ENGINES`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from components.engines.definition import Engine
 from components.engines.elasticsearch import ELASTICSEARCH
-from components.engines.engine import Engine
 from components.engines.glusterfs import GLUSTERFS
 from components.engines.influxdb import INFLUXDB
 from components.engines.mongodb import MONGODB
@@ -17,5 +17,8 @@ from components.engines.sqlite import SQLITE
 __all__ = ["ENGINES"]
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
-    {engine.name: engine for engine in (ELASTICSEARCH, GLUSTERFS, INFLUXDB, MONGODB, MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)}
+    {
+        engine.name: engine
+        for engine in (ELASTICSEARCH, GLUSTERFS, INFLUXDB, MONGODB, MYSQL, POSTGRESQL, RABBITMQ, REDIS, SQLITE)
+    }
 )

@@ -1,7 +1,8 @@
 """MySQL, and Percona Server, which is built from it.
 
-A server of ours runs the statements of an init file as root at every start, which gives the application's user its password on a
-new and on a kept volume alike. Root is let in over the Pod's own socket alone, with a password that is new at every start.
+A local or dedicated server runs an init file as root at every start. The file sets the password of the application's
+user, on a new and on an existing volume. Root can log in only over the Pod's own socket, with a password that is new at
+every start.
 """
 
 from collections.abc import Sequence
@@ -9,97 +10,96 @@ from collections.abc import Sequence
 import pulumi
 import pulumi_mysql as mysql
 
-from components.connection import Connection, url
-from components.engines.engine import Account, Administrator, Engine, Flavour, Provisioning, Software, Tenant
-from components.engines.settings import Settings, assignments, words
-from components.names import account_name
+from components.connection import Connection, build_uri
+from components.engines.definition import (
+    Account,
+    AdministratorConnection,
+    Engine,
+    ExistingAccount,
+    Provisioner,
+    ProvisioningRequest,
+    ServerRuntime,
+    Variant,
+    read_script,
+)
+from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.persisted.names import database_account_name
 
 __all__ = ["MYSQL"]
 
-PROVIDER_TLS = {"disable": "false", "require": "skip-verify", "verify-full": "true"}
-SSL_MODES = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
-"""As MySQL's own clients name them (its reference manual, 6.2.5 "Connecting to the Server Using URI-Like Strings or Key-Value Pairs")."""
+PROVIDER_TLS_BY_TLS_MODE = {"disable": "false", "require": "skip-verify", "verify-full": "true"}
+SSL_MODE_BY_TLS_MODE = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
+"""Names of MySQL's own clients (reference manual, "Connecting … Using URI-Like Strings or Key-Value Pairs")."""
 ANY_HOST = "%"
-IDLE_SECONDS = 1
-"""The provider opens a connection for every step and closes none: without a limit, 40 databases take all 151 of a server."""
+MAX_CONNECTION_LIFETIME_SECONDS = 1
+"""The provider opens one connection per step and closes none. Without a limit, 40 databases use all 151 of a server."""
 
 
-def _uri(connection: Connection) -> str:
-    return url("mysql", connection, connection.database or "", {"ssl-mode": SSL_MODES[connection.tls]} if connection.tls else None)
-
-
-def _software(flavour: Flavour, _version: str) -> Software:
-    return Software(
-        # On an empty volume the image's entrypoint sets root's password itself, and needs to find none until then.
-        # In a grant `_` stands for any character unless it is escaped.
-        start=f"""\
-#!/bin/sh
-set -eu
-umask 077
-MYSQL_ROOT_PASSWORD=$(head -c 32 /dev/urandom | base64)
-export MYSQL_ROOT_PASSWORD MYSQL_ROOT_HOST=localhost MYSQL_DATABASE="$APPLICATION_DATABASE"
-pattern=$(printf %s "$APPLICATION_DATABASE" | sed 's/_/\\\\_/g')
-cat > /var/run/mysqld/init.sql <<STATEMENTS
-CREATE DATABASE IF NOT EXISTS \\`$APPLICATION_DATABASE\\` CHARACTER SET utf8mb4;
-CREATE USER IF NOT EXISTS '$APPLICATION_USERNAME'@'%';
-ALTER USER '$APPLICATION_USERNAME'@'%' IDENTIFIED BY '$APPLICATION_PASSWORD';
-GRANT ALL PRIVILEGES ON \\`$pattern\\`.* TO '$APPLICATION_USERNAME'@'%';
-STATEMENTS
-if [ -d /var/lib/mysql/mysql ]; then
-    echo "ALTER USER 'root'@'localhost' IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';" >> /var/run/mysqld/init.sql
-fi
-printf '[client]\\nuser="root"\\npassword="%s"\\n' "$MYSQL_ROOT_PASSWORD" > /var/run/mysqld/root.cnf
-printf '[client]\\nuser="%s"\\npassword="%s"\\n' "$APPLICATION_USERNAME" "$APPLICATION_PASSWORD" > /var/run/mysqld/application.cnf
-exec docker-entrypoint.sh {flavour.command} --defaults-extra-file=/etc/database-groups/settings --init-file=/var/run/mysqld/init.sql
-""",
-        ready="""\
-#!/bin/sh
-set -eu
-exec mysql --defaults-file=/var/run/mysqld/application.cnf --connect-timeout=5 --protocol=TCP --host="$POD_IP" \\
-    --database="$APPLICATION_DATABASE" --execute='SELECT 1' >/dev/null
-""",
-        data="/var/lib/mysql",
-        data_folder="mysql",
-        scratch=("/var/run/mysqld", "/tmp"),
-        memory="768Mi",
-        init="/docker-entrypoint-initdb.d/init.sql",
+def _build_uri(connection: Connection) -> str:
+    return build_uri(
+        "mysql",
+        connection,
+        connection.database or "",
+        {"ssl-mode": SSL_MODE_BY_TLS_MODE[connection.tls]} if connection.tls else None,
     )
 
 
-def _provider(name: str, administrator: Administrator) -> pulumi.ProviderResource:
+def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
+    return ServerRuntime(
+        start_script=read_script("mysql", "start"),
+        readiness_script=read_script("mysql", "ready"),
+        data_path="/var/lib/mysql",
+        data_sub_path="mysql",
+        empty_dirs=("/var/run/mysqld", "/tmp"),
+        min_memory="768Mi",
+        init_file_path="/docker-entrypoint-initdb.d/init.sql",
+    )
+
+
+def _create_provider(name: str, administrator: AdministratorConnection) -> pulumi.ProviderResource:
     host = f"[{administrator.host}]" if ":" in administrator.host else administrator.host
     return mysql.Provider(
         name,
         endpoint=f"{host}:{administrator.port}",
         username=administrator.username,
         password=administrator.password,
-        tls=PROVIDER_TLS[administrator.tls],
-        max_conn_lifetime_sec=IDLE_SECONDS,
+        tls=PROVIDER_TLS_BY_TLS_MODE[administrator.tls],
+        max_conn_lifetime_sec=MAX_CONNECTION_LIFETIME_SECONDS,
     )
 
 
-def _provision(
-    name: str, tenant: Tenant, *, durable: pulumi.ResourceOptions, plain: pulumi.ResourceOptions, after: Sequence[pulumi.Resource]
+def _provision_database(
+    name: str,
+    request: ProvisioningRequest,
+    *,
+    data_opts: pulumi.ResourceOptions,
+    opts: pulumi.ResourceOptions,
+    depends_on: Sequence[pulumi.Resource],
 ) -> pulumi.Resource:
-    user = mysql.User(f"{name}-user", user=tenant.username, host=ANY_HOST, plaintext_password=tenant.password, opts=durable)
-    # MySQL refuses to drop a user whom a view or a routine still names, so the database, which waits for the user, goes first.
+    user = mysql.User(
+        f"{name}-user", user=request.username, host=ANY_HOST, plaintext_password=request.password, opts=data_opts
+    )
+    # MySQL cannot drop a user whom a view or a routine names. The database depends on the user, so it is deleted first.
     database = mysql.Database(
         f"{name}-database",
-        name=tenant.database,
+        name=request.database,
         default_character_set="utf8mb4",
         default_collation="utf8mb4_0900_ai_ci",
         opts=pulumi.ResourceOptions.merge(
-            durable, pulumi.ResourceOptions(depends_on=[user, *after], ignore_changes=["defaultCharacterSet", "defaultCollation"])
+            data_opts,
+            pulumi.ResourceOptions(
+                depends_on=[user, *depends_on], ignore_changes=["defaultCharacterSet", "defaultCollation"]
+            ),
         ),
     )
-    # In a grant `_` stands for any character unless it is escaped. The provider cannot revoke a grant; it ends with its user.
+    # In a grant an unescaped `_` matches any character. The provider cannot revoke a grant; it ends with its user.
     mysql.Grant(
         f"{name}-grant",
-        database="`" + tenant.database.replace("_", r"\_") + "`",
+        database="`" + request.database.replace("_", r"\_") + "`",
         user=user.user,
         host=ANY_HOST,
         privileges=["ALL PRIVILEGES"],
-        opts=pulumi.ResourceOptions.merge(plain, pulumi.ResourceOptions(depends_on=[database], deleted_with=user)),
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[database], deleted_with=user)),
     )
     return database
 
@@ -107,23 +107,42 @@ def _provision(
 MYSQL = Engine(
     name="mysql",
     port=3306,
-    flavours=(
-        Flavour(name="mysql", image="docker.io/library/mysql", series=("8.0", "8.4", "9.7"), version="8.4", uid=999, command="mysqld"),
-        Flavour(name="percona", image="docker.io/percona/percona-server", series=("8.0", "8.4"), version="8.4", uid=1001, command="mysqld"),
+    variants=(
+        Variant(
+            name="mysql",
+            image="docker.io/library/mysql",
+            supported_series=("8.0", "8.4", "9.7"),
+            default_version="8.4",
+            run_as_user=999,
+        ),
+        Variant(
+            name="percona",
+            image="docker.io/percona/percona-server",
+            supported_series=("8.0", "8.4"),
+            default_version="8.4",
+            run_as_user=1001,
+        ),
     ),
-    uri=_uri,
-    account=lambda application, group: Account(username=account_name(application, group), database=account_name(application, group)),
-    software=_software,
-    username_limit=32,
-    database_limit=64,
-    # In the connection string that the provider makes, a colon begins the password.
-    provisioning=Provisioning(
-        provider=_provider, provision=_provision, reserved=r"(information|performance)_schema|mysql|mysql_.*|ndbinfo|root|sys", unsafe_in_username=":"
+    build_uri=_build_uri,
+    build_account=lambda application, group: Account(
+        username=database_account_name(application, group), database=database_account_name(application, group)
     ),
-    relational=True,
-    settings=Settings(
-        render=lambda values: "[mysqld]\n" + assignments(values, sign=" = ", true="ON", false="OFF", quote=words),
-        owned=frozenset(
+    build_runtime=_build_runtime,
+    max_username_length=32,
+    max_database_name_length=64,
+    # In the provider's connection string a colon ends the user name.
+    provisioner=Provisioner(
+        create_provider=_create_provider,
+        provision_database=_provision_database,
+        reserved_names_pattern=r"(information|performance)_schema|mysql|mysql_.*|ndbinfo|root|sys",
+        forbidden_username_characters=":",
+    ),
+    supports_database_url=True,
+    settings_file=SettingsFile(
+        render=lambda values: (
+            "[mysqld]\n" + render_assignments(values, sign=" = ", true="ON", false="OFF", quote=quote_json)
+        ),
+        reserved_names=frozenset(
             {
                 "admin_address",
                 "admin_port",
@@ -141,8 +160,8 @@ MYSQL = Engine(
                 "user",
             }
         ),
-        normal=lambda name: name.lower().replace("-", "_").removeprefix("loose_"),
+        normalize_name=lambda name: name.lower().replace("-", "_").removeprefix("loose_"),
     ),
-    tls=True,
-    given={"database": True, "username": True, "password": True},
+    supports_tls_in_uri=True,
+    existing_account=ExistingAccount(required=("database", "username", "password")),
 )

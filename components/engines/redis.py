@@ -1,59 +1,58 @@
-"""Redis, and Valkey, its successor under a free licence.
+"""Redis, and Valkey, its fork under a free license.
 
-The application is the default user. Neither image takes a password from a variable, so the configuration is written at each start,
-where only the server can read it; that also gives a kept volume the password of the Secret.
+The application logs in as the user `default`. Neither image reads a password from a variable, so the start script
+writes the configuration at each start. The password of the Secret therefore also applies on an existing volume.
 """
 
-from components.connection import Connection, url
-from components.engines.engine import Account, Engine, Flavour, Software
-from components.engines.settings import Settings, assignments, words
+from components.connection import Connection, build_uri
+from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
+from components.engines.settings_file import SettingsFile, quote_json, render_assignments
 
 __all__ = ["REDIS"]
 
 
-def _uri(connection: Connection) -> str:
-    return url(connection.scheme("redis", "rediss"), connection, connection.database or "")
+def _build_uri(connection: Connection) -> str:
+    return build_uri(connection.select_scheme("redis", "rediss"), connection, connection.database or "")
 
 
-def _software(flavour: Flavour, _version: str) -> Software:
-    return Software(
-        start=f"""\
-#!/bin/sh
-set -eu
-umask 077
-cat > /run/server/server.conf <<CONFIGURATION
-appendonly yes
-include /etc/database-groups/settings
-requirepass "$APPLICATION_PASSWORD"
-dir /data
-CONFIGURATION
-exec docker-entrypoint.sh {flavour.command} /run/server/server.conf
-""",
-        # An answer such as LOADING is no failure of the client, so the answer itself is compared.
-        ready="""\
-#!/bin/sh
-set -eu
-test "$(REDISCLI_AUTH="$APPLICATION_PASSWORD" redis-cli -h "$POD_IP" ping)" = PONG
-""",
-        data="/data",
-        scratch=("/run/server", "/tmp"),
-        memory="128Mi",
+def _build_runtime(variant: Variant, _version: str) -> ServerRuntime:
+    return ServerRuntime(
+        start_script=read_script("redis", "start"),
+        readiness_script=read_script("redis", "ready"),
+        data_path="/data",
+        empty_dirs=("/run/server", "/tmp"),
+        env={"SERVER_COMMAND": variant.server_command},
+        min_memory="128Mi",
     )
 
 
 REDIS = Engine(
     name="redis",
     port=6379,
-    flavours=(
-        Flavour(name="redis", image="docker.io/library/redis", series=("7", "8"), version="8", uid=999, command="redis-server"),
-        Flavour(name="valkey", image="docker.io/valkey/valkey", series=("8", "9"), version="8", uid=999, command="valkey-server"),
+    variants=(
+        Variant(
+            name="redis",
+            image="docker.io/library/redis",
+            supported_series=("7", "8"),
+            default_version="8",
+            run_as_user=999,
+            server_command="redis-server",
+        ),
+        Variant(
+            name="valkey",
+            image="docker.io/valkey/valkey",
+            supported_series=("8", "9"),
+            default_version="8",
+            run_as_user=999,
+            server_command="valkey-server",
+        ),
     ),
-    uri=_uri,
-    account=lambda _application, _group: Account(database="0"),
-    software=_software,
-    settings=Settings(
-        render=lambda values: assignments(values, sign=" ", true="yes", false="no", quote=words),
-        owned=frozenset(
+    build_uri=_build_uri,
+    build_account=lambda _application, _group: Account(database="0"),
+    build_runtime=_build_runtime,
+    settings_file=SettingsFile(
+        render=lambda values: render_assignments(values, sign=" ", true="yes", false="no", quote=quote_json),
+        reserved_names=frozenset(
             {
                 "aclfile",
                 "bind",
@@ -74,8 +73,8 @@ REDIS = Engine(
             }
         ),
     ),
-    tls=True,
-    given={"database": False, "username": False, "password": False},
-    given_defaults={"database": "0"},
-    nameless=True,
+    supports_tls_in_uri=True,
+    existing_account=ExistingAccount(
+        optional=("database", "username", "password"), defaults={"database": "0"}, allows_password_without_username=True
+    ),
 )

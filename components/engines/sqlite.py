@@ -1,38 +1,37 @@
-"""SQLite: a file on a volume, for development. There is no server, no Service and no password."""
+"""SQLite: a file on a volume, for development. It has no server, no Service and no password."""
 
 from urllib.parse import quote
 
 from components.connection import Connection
-from components.engines.engine import Account, Engine, Flavour
-from components.names import account_name
+from components.engines.definition import Account, Engine, Variant
+from components.persisted.names import database_account_name
 
 __all__ = ["SQLITE"]
 
-FOLDER = "/var/lib/sqlite"
-"""Where the application's Pods are to mount the volume of a group: here, in a folder of the group's name."""
+DATA_ROOT = "/var/lib/sqlite"
+"""Folder in the application's Pods. The volume of a group is mounted in its subfolder with the group's name."""
 
 
-def _folder(group: str) -> str:
-    return f"{FOLDER}/{group}"
+def _mount_path(group: str) -> str:
+    return f"{DATA_ROOT}/{group}"
 
 
-def _uri(connection: Connection) -> str:
-    return f"sqlite:///{quote(connection.extra['path'])}"
+def _build_uri(connection: Connection) -> str:
+    return f"sqlite:///{quote(connection.engine_keys['path'])}"
 
 
-def _account(application: str, group: str) -> Account:
-    return Account(extra={"path": f"{_folder(group)}/{account_name(application, group)}.db"})
+def _build_account(application: str, group: str) -> Account:
+    return Account(engine_keys={"path": f"{_mount_path(group)}/{database_account_name(application, group)}.db"})
 
 
 SQLITE = Engine(
     name="sqlite",
     port=None,
-    flavours=(Flavour(name="sqlite", image=None, series=(), version="", uid=0),),
-    uri=_uri,
-    account=_account,
-    software=None,
-    credential=None,
-    mount=_folder,
-    given={},
-    relational=True,
+    variants=(Variant(name="sqlite", image=None, supported_series=(), default_version="", run_as_user=0),),
+    build_uri=_build_uri,
+    build_account=_build_account,
+    build_runtime=None,
+    credential_key=None,
+    mount_path=_mount_path,
+    supports_database_url=True,
 )

@@ -1,4 +1,4 @@
-"""The server kinds, and the one place that tells them apart."""
+"""The server kinds, one module each. `SERVER_KINDS` is the only place that distinguishes them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from components.servers.dedicated import DEDICATED, DedicatedServer
-from components.servers.external import EXTERNAL, ExternalServer
-from components.servers.local import LOCAL, LocalServer
-from components.servers.server import ServerKind
+from components.servers.dedicated import DEDICATED, DedicatedKindSpec
+from components.servers.external import EXTERNAL, ExternalKindSpec
+from components.servers.kind import ServerKind
+from components.servers.local import LOCAL, LocalKindSpec
 
-__all__ = ["KINDS", "ServerSpec"]
+__all__ = ["SERVER_KINDS", "ServerSpec"]
 
-KINDS: Mapping[str, ServerKind[Any]] = MappingProxyType({"local": LOCAL, "dedicated": DEDICATED, "external": EXTERNAL})
+SERVER_KINDS: Mapping[str, ServerKind[Any]] = MappingProxyType(
+    {"local": LOCAL, "dedicated": DEDICATED, "external": EXTERNAL}
+)
 
-ServerSpec = Annotated[LocalServer | DedicatedServer | ExternalServer, Field(discriminator="kind")]
+ServerSpec = Annotated[LocalKindSpec | DedicatedKindSpec | ExternalKindSpec, Field(discriminator="kind")]

@@ -1,68 +1,76 @@
-"""The kind `dedicated`: a server of a group's own, on the nodes for databases, away from other database servers."""
+"""The kind `dedicated`: a server for one group, on the database nodes, away from other database servers."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import pulumi
 
-from components.arguments import Flag
-from components.servers.server import (
-    Credentials,
-    Scheduling,
-    ServerArgs,
-    ServerKind,
-    SingleServerSpec,
-    create_single_server,
-    single_server_access,
-    single_server_mistakes,
+from components.persisted.labels import DATABASE_SELECTOR
+from components.servers.kind import ServerArgs, ServerCredentials, ServerKind
+from components.servers.stateful_set import (
+    PodPlacement,
+    StatefulSetServerSpec,
+    create_stateful_set_server,
+    resolve_stateful_set_access,
+    validate_stateful_set_server,
 )
+from components.spec import StrictBool
 
-__all__ = ["DEDICATED", "DedicatedServer"]
+__all__ = ["DEDICATED", "DedicatedKindSpec"]
 
-CPU = "1"
-MEMORY = "2Gi"
-STORAGE = "10Gi"
+DEFAULT_CPU = "1"
+DEFAULT_MEMORY = "2Gi"
+DEFAULT_STORAGE = "10Gi"
 
 
-class DedicatedServer(SingleServerSpec):
-    """A server for this group alone, with resources of its own."""
+class DedicatedKindSpec(StatefulSetServerSpec):
+    """A server for this group alone, with guaranteed CPU and memory, on the nodes that `databaseNodes` selects."""
 
     kind: Literal["dedicated"]
-    exclusive_node: Flag = False
-    """Whether no other database server may share its node; where there is no free one, a cluster autoscaler adds it."""
+    """Server kind."""
+    exclusive_node: StrictBool = False
+    """Whether no other database server may run on the same node. Default: `false`."""
 
 
-def _create(args: ServerArgs, spec: DedicatedServer, credentials: Credentials, parent: pulumi.Resource) -> None:
-    """Runs a server with what it requests and no more, so that it is among the last that a full node gives up (class Guaranteed)."""
-    resources = {"cpu": spec.resources.cpu or CPU, "memory": spec.resources.memory or MEMORY}
-    others: dict[str, Any] = {
+def _create_resources(
+    args: ServerArgs, spec: DedicatedKindSpec, credentials: ServerCredentials, parent: pulumi.Resource
+) -> None:
+    """Create a server whose requests equal its limits, so that Kubernetes evicts it last (class Guaranteed)."""
+    resources = {
+        "cpu": spec.resources.cpu or DEFAULT_CPU,
+        "memory": spec.resources.memory or DEFAULT_MEMORY,
+    }
+    database_pods: dict[str, Any] = {
         "topologyKey": "kubernetes.io/hostname",
         "namespaceSelector": {},
-        "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "database", "app.kubernetes.io/managed-by": "database-groups"}},
+        "labelSelector": {"matchLabels": dict(DATABASE_SELECTOR)},
     }
-    away = (
-        {"requiredDuringSchedulingIgnoredDuringExecution": [others]}
-        if spec.exclusive_node
-        else {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": others}]}
-    )
+    anti_affinity: dict[str, Any] = {
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": database_pods}]
+    }
+    if spec.exclusive_node:
+        anti_affinity = {"requiredDuringSchedulingIgnoredDuringExecution": [database_pods]}
     nodes = args.platform.database_nodes
-    scheduling = Scheduling(
-        storage=STORAGE,
+    placement = PodPlacement(
+        default_storage=DEFAULT_STORAGE,
         requests=resources,
         limits=resources,
-        affinity={"podAntiAffinity": away},
-        node_selector=nodes.selector or None,
-        tolerations=[toleration.model_dump(exclude_none=True) for toleration in nodes.tolerations] or None,
+        affinity={"podAntiAffinity": anti_affinity},
+        node_selector=nodes.node_selector or None,
+        tolerations=[toleration.model_dump(by_alias=True, exclude_none=True) for toleration in nodes.tolerations]
+        or None,
     )
-    create_single_server(args, spec, credentials, scheduling, parent)
+    create_stateful_set_server(args, spec, credentials, placement, parent)
 
 
-def _mistakes(args: ServerArgs, spec: DedicatedServer) -> Iterator[tuple[str, str]]:
-    """Those of every server of ours, and an engine without one."""
-    if args.engine.software is None:
-        yield "kind", f"'dedicated' is for servers: {args.engine.name} is a file, and can only be local"
+def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, str]]:
+    """Return the errors of a server in the cluster, and an error for an engine without a server."""
+    if args.engine.build_runtime is None:
+        yield "kind", f"not supported for {args.engine.name}, which has no server; use `kind: local`"
     else:
-        yield from single_server_mistakes(args, spec)
+        yield from validate_stateful_set_server(args, spec)
 
 
-DEDICATED = ServerKind[DedicatedServer](access=single_server_access, create=_create, mistakes=_mistakes)
+DEDICATED = ServerKind[DedicatedKindSpec](
+    resolve_access=resolve_stateful_set_access, create_resources=_create_resources, validate=_validate
+)

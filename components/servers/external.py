@@ -1,4 +1,7 @@
-"""The kind `external`: a server outside the cluster. A database is made on it (`on:`), or is there already (`host:`)."""
+"""The kind `external`: a server outside the cluster.
+
+With `provisionOn` the program creates a database and a user on the server. With `host` the database exists already.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,179 +12,240 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
-from components.arguments import Arguments, CertificateFile, Extension, Hosts, Name, Password, Port, Size, Text, Tls
-from components.credentials import Generated
-from components.engines.engine import Account
-from components.platform import durable
-from components.provisioning import ProvisioningServerSpec
-from components.servers.server import VERIFY_FULL, Access, Credentials, ServerArgs, ServerKind
-from components.service import Backend
+from components.engines.definition import Account
+from components.external_servers import ExternalServerSpec
+from components.hosts import Hosts
+from components.passwords import GeneratedPassword
+from components.protection import build_data_resource_options, is_retained
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
+from components.service import ServiceBackend
+from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel
+from components.tls import VERIFY_FULL, CaBundleFile, TlsMode
 
-ACCOUNT_KEYS = ("database", "username", "password", "token", "org", "bucket", "vhost", "volume")
-CHOSEN_KEYS = {"database", "username", "extensions", "tls"}
-"""What may be said of an account that the program makes."""
-ACCOUNT_NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""A name that no server needs quoted and no provider misreads."""
+__all__ = ["EXTERNAL", "ExternalKindSpec"]
 
-__all__ = ["EXTERNAL", "ExternalServer"]
+EXISTING_ACCOUNT_KEYS = ("database", "username", "password", "token", "org", "bucket", "vhost", "volume")
+PROVISIONED_ACCOUNT_KEYS = {"kind", "provision_on", "database", "username", "extensions", "tls"}
+"""Keys that a group with `provisionOn` supports."""
+SAFE_ACCOUNT_NAME_RE = re.compile(r"[a-z][a-z0-9_]*")
+"""Names that need no quotes on any server and that every provider passes on unchanged."""
 
 
-class ExternalServer(Arguments):
-    """A server that exists outside the cluster."""
+class ExternalKindSpec(SpecModel):
+    """A server outside the cluster: set `provisionOn` or `host`."""
 
     kind: Literal["external"]
-    on: Name | None = None
-    """One of the stack's `servers`, on which a database and a user are made."""
+    """Server kind."""
+    provision_on: DnsLabel | None = None
+    """Entry of `externalServers` on which the program creates the database and its user. Excludes `host`."""
     host: Hosts | None = None
-    """Where a server is whose database exists already: a host name, an IP address, or a list of these."""
+    """Server with an existing database: a host name, an IP address, or a list of IP addresses that all accept writes.
+    Excludes `provisionOn`."""
     port: Port | None = None
-    """The engine's own by default."""
-    tls: Tls | None = None
-    """What the application is told to do about TLS. Nothing by default: each client does as it does."""
-    ca: CertificateFile | None = None
-    """The authorities that sign the server's certificate, for the application to check it by."""
-    extensions: tuple[Extension, ...] = ()
-    """What is added to a database that is made on one of the stack's servers, in this order."""
-    database: Text | None = None
-    """The database that exists, or the name of the one to be made: `<application>_<group>` by default."""
-    username: Text | None = None
-    """The user who exists, or the name of the one to be made: `<application>_<group>` by default."""
-    password: Password | None = None
-    token: Password | None = None
-    org: Text | None = None
-    bucket: Text | None = None
-    vhost: Text | None = None
-    volume: Text | None = None
-    storage_class: Text | None = None
-    """A class that makes volumes on the server, of which the application gets one."""
-    storage: Size | None = None
-    """The size of that volume."""
+    """Port of the server at `host`. Default: the engine's port."""
+    tls: TlsMode | None = None
+    """TLS mode in the application's URI. Default: not set, the client decides."""
+    ca_file: CaBundleFile | None = None
+    """Path of a PEM file with the CA certificates that sign the server's certificate. The application gets its content.
+    Default: none."""
+    extensions: tuple[ExtensionName, ...] = ()
+    """Extensions that the program creates in a provisioned database, in this order. Default: none."""
+    database: NonEmptyStr | None = None
+    """Existing database, or the name of the database to create. Default: `<application>_<group>` with `provisionOn`."""
+    username: NonEmptyStr | None = None
+    """Existing user, or the name of the user to create. Default: `<application>_<group>` with `provisionOn`."""
+    password: SecretText | None = None
+    """Password of the existing user. Encrypt it: `pulumi config set --secret --path`."""
+    token: SecretText | None = None
+    """Token of an existing InfluxDB account. Encrypt it: `pulumi config set --secret --path`."""
+    org: NonEmptyStr | None = None
+    """Organization of the existing InfluxDB bucket."""
+    bucket: NonEmptyStr | None = None
+    """Existing InfluxDB bucket."""
+    vhost: NonEmptyStr | None = None
+    """Existing RabbitMQ virtual host. Default: `/`."""
+    volume: NonEmptyStr | None = None
+    """Existing GlusterFS volume."""
+    storage_class: NonEmptyStr | None = None
+    """Storage class that provides a volume on the server. The application gets a claim. Requires `storage`."""
+    storage: Quantity | None = None
+    """Size of that volume. Requires `storageClass`."""
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> Self:
-        if (self.on is None) == (self.host is None):
-            raise ValueError(
-                "needs 'on' (one of the stack's servers, to make a database there) or 'host' (where a database exists already), "
-                + ("and has neither" if self.on is None else "and has both")
+    def _validate_provision_on_or_host(self) -> Self:
+        if (self.provision_on is None) == (self.host is None):
+            raise PydanticCustomError(
+                "provision_on_or_host",
+                "set `provisionOn` (create a database on a server of `externalServers`) or `host` (use an existing"
+                " database){both}",
+                {"both": "" if self.host is None else ", not both"},
             )
-        given = [key for key in self.model_fields_set - {"kind", "on", "host"} - CHOSEN_KEYS if getattr(self, key) is not None]
-        if self.on is not None and given:
-            raise ValueError(
-                f"has {', '.join(map(repr, sorted(map(to_camel, given))))} beside 'on'; on one of the stack's servers these are the program's or the server's"
-            )
+        if self.provision_on is not None:
+            excluded = sorted(key for key in self.model_fields_set - PROVISIONED_ACCOUNT_KEYS if getattr(self, key))
+            if excluded:
+                raise PydanticCustomError(
+                    "excluded_keys",
+                    "remove {keys}: with `provisionOn`, the program creates the password, and `externalServers` holds"
+                    " the address",
+                    {"keys": ", ".join(f"`{to_camel(key)}`" for key in excluded)},
+                )
         if self.host is not None and self.username is not None and self.password is None:
-            raise ValueError("has a 'username' without a 'password'")
-        if (self.storage_class is None) != (self.storage is None):
-            raise ValueError("needs 'storageClass' and 'storage' together, for a volume on the server")
+            raise PydanticCustomError("missing_password", "`username` is set without `password`; set both")
         return self
 
 
-def _access(args: ServerArgs, spec: ExternalServer) -> Access:
-    """A new account on one of the stack's servers, or the given one."""
-    if spec.on is not None:
-        server = args.platform.servers[spec.on].spec
-        usual = args.engine.account(args.application, args.group)
-        return Access(
-            account=replace(usual, username=spec.username or usual.username, database=spec.database or usual.database),
-            password=Generated(rotation=args.rotation),
-            backend=Backend(port=server.service_port, hosts=server.host),
-            server=spec.on,
+def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
+    """Return the access to a provisioned database or to an existing one."""
+    if spec.provision_on is not None:
+        server = args.platform.external_servers[spec.provision_on].spec
+        default_account = args.engine.build_account(args.application, args.group_name)
+        return ServerAccess(
+            account=replace(
+                default_account,
+                username=spec.username or default_account.username,
+                database=spec.database or default_account.database,
+            ),
+            account_is_managed=True,
+            password_source=GeneratedPassword(version=args.password_version),
+            backend=ServiceBackend(port=server.service_port, hosts=server.host),
+            external_server_name=spec.provision_on,
             extensions=spec.extensions,
             tls=spec.tls,
-            ca=server.ca,
+            ca_bundle=server.ca_file,
         )
-    told = {**args.engine.given_defaults, **{key: getattr(spec, key) for key in args.engine.given if getattr(spec, key) is not None}}
-    secret = told.pop(args.engine.credential, None) if args.engine.credential else None
-    return Access(
-        account=Account(username=told.pop("username", None), database=told.pop("database", None), extra=told),
-        password=secret,
-        backend=Backend(port=spec.port or args.engine.port or 0, hosts=spec.host or ()),
+    engine = args.engine
+    user_values = {key: getattr(spec, key) for key in engine.existing_account.keys}
+    account_values = {
+        **engine.existing_account.defaults,
+        **{key: value for key, value in user_values.items() if value is not None},
+    }
+    password = account_values.pop(engine.credential_key, None) if engine.credential_key else None
+    return ServerAccess(
+        account=Account(
+            username=account_values.pop("username", None),
+            database=account_values.pop("database", None),
+            engine_keys=account_values,
+        ),
+        account_is_managed=False,
+        password_source=password,
+        backend=ServiceBackend(port=spec.port or engine.port or 0, hosts=spec.host or ()),
         tls=spec.tls,
-        ca=spec.ca,
-        mounted=spec.storage_class is not None,
+        ca_bundle=spec.ca_file,
+        mounted_by_application=spec.storage_class is not None,
     )
 
 
-def _mistakes(args: ServerArgs, spec: ExternalServer) -> Iterator[tuple[str, str]]:
-    """A server that is not there or of another engine, and an account that the engine cannot do without."""
-    if spec.on is not None:
-        server = args.platform.servers.get(spec.on)
-        if server is None:
-            yield "on", f"{spec.on!r} is none of the stack's servers: {', '.join(sorted(args.platform.servers)) or 'there are none'}"
-        elif server.spec.engine != args.engine.name:
-            yield "on", f"{spec.on!r} is a server of {server.spec.engine}, and the group is of {args.engine.name}"
+def _validate(args: ServerArgs, spec: ExternalKindSpec) -> Iterator[tuple[str, str]]:
+    """Return an error for an unknown or unsuitable server, and for keys that the engine does not support."""
+    if spec.provision_on is None:
+        if args.engine.port is None:
+            yield "kind", f"not supported for {args.engine.name}, which has no server; use `kind: local`"
         else:
-            yield from _tenant_mistakes(args, spec, server.spec)
-    elif args.engine.port is None:
-        yield "kind", f"'external' is for servers: {args.engine.name} is a file, and can only be local"
-    else:
-        yield from _given_mistakes(args, spec)
-
-
-def _given_mistakes(args: ServerArgs, spec: ExternalServer) -> Iterator[tuple[str, str]]:
-    """What an account that exists lacks, or has too much, for its engine."""
-    for key in ACCOUNT_KEYS:
-        if getattr(spec, key) is not None and key not in args.engine.given:
-            yield key, f"has no meaning for {args.engine.name}; it takes {', '.join(sorted(args.engine.given)) or 'none of these keys'}"
-    missing = [key for key, necessary in args.engine.given.items() if necessary and getattr(spec, key) is None]
-    if missing:
+            yield from _validate_existing_account(args, spec)
+        return
+    servers = args.platform.external_servers
+    server = servers.get(spec.provision_on)
+    if server is None:
+        defined = f"; defined: {', '.join(sorted(servers))}" if servers else ""
         yield (
-            "",
-            f"lacks {', '.join(map(repr, sorted(missing)))}, without which {args.engine.name} cannot be used"
-            + ("; or name one of the stack's servers with 'on'" if args.engine.provisioning else ""),
+            "provisionOn",
+            f"server {spec.provision_on!r} is not defined; define it in `database-groups:externalServers`{defined}",
         )
-    if spec.password is not None and spec.username is None and not args.engine.nameless and "username" not in missing:
-        yield "", "has a 'password' without a 'username'"
-    yield from _tls_mistakes(args, spec, spec.host or ())
+    elif server.spec.engine != args.engine.name:
+        yield (
+            "provisionOn",
+            f"server {spec.provision_on!r} runs {server.spec.engine}, not {args.engine.name}; use a server of the"
+            " group's engine",
+        )
+    else:
+        yield from _validate_provisioned_account(args, spec, server.spec)
+
+
+def _validate_existing_account(args: ServerArgs, spec: ExternalKindSpec) -> Iterator[tuple[str, str]]:
+    """Return an error for each missing and each unsupported key of an existing account."""
+    engine = args.engine
+    supported = engine.existing_account.keys
+    for key in EXISTING_ACCOUNT_KEYS:
+        if getattr(spec, key) is not None and key not in supported:
+            remedy = f"supported: {', '.join(sorted(supported))}" if supported else "remove it"
+            yield key, f"not supported for {engine.name}; {remedy}"
+    missing = sorted(key for key in engine.existing_account.required if getattr(spec, key) is None)
+    if missing:
+        alternative = " (to create a database instead, use `provisionOn`)" if engine.provisioner else ""
+        yield "", f"missing keys for an existing database: {', '.join(missing)}{alternative}"
+    has_nameless_password = spec.password is not None and spec.username is None and "username" not in missing
+    if has_nameless_password and not engine.existing_account.allows_password_without_username:
+        yield "", "`password` is set without `username`; set both"
+    yield from _validate_tls(args, spec, spec.host or ())
     if spec.extensions:
-        yield "extensions", "are made on one of the stack's servers only; name one with 'on'"
-    if spec.storage_class is not None and not args.engine.claimable:
-        yield "storageClass", f"has no meaning for {args.engine.name}, whose data is not had as a volume"
+        yield "extensions", "supported with `provisionOn` only; create the extensions on the server yourself"
+    volume_keys = {"storageClass": spec.storage_class, "storage": spec.storage}
+    if not engine.supports_external_volume:
+        unsupported = [key for key, value in volume_keys.items() if value is not None]
+        yield from ((key, f"not supported for external {engine.name} servers; remove it") for key in unsupported)
+    elif (spec.storage_class is None) != (spec.storage is None):
+        yield "", "set `storageClass` and `storage` together"
 
 
-def _tenant_mistakes(args: ServerArgs, spec: ExternalServer, server: ProvisioningServerSpec) -> Iterator[tuple[str, str]]:
-    """What the names of an account to be made would be mistaken for, and what the server's engine does not have."""
-    provisioning, account = args.engine.provisioning, _access(args, spec).account
+def _validate_provisioned_account(
+    args: ServerArgs, spec: ExternalKindSpec, server: ExternalServerSpec
+) -> Iterator[tuple[str, str]]:
+    """Return an error for names that the server reserves, and for features that the engine does not support."""
+    provisioner, account = args.engine.provisioner, _resolve_access(args, spec).account
     for key, name in (("database", account.database or ""), ("username", account.username or "")):
-        if not ACCOUNT_NAME.fullmatch(name):
-            yield key, f"{name!r} is no name that is safe on every server: a letter, then lower-case letters, digits and '_', such as shop_main"
-        elif provisioning and re.fullmatch(provisioning.reserved, name):
-            yield key, f"{name!r} is the server's own; choose another name"
+        if not SAFE_ACCOUNT_NAME_RE.fullmatch(name):
+            rule = "start with a letter, then use lower-case letters, digits and '_', for example `shop_main`"
+            yield key, f"invalid name {name!r}; {rule}"
+        elif provisioner and re.fullmatch(provisioner.reserved_names_pattern, name):
+            yield key, f"the server reserves the name {name!r}; set another `{key}`"
     if account.username == server.administrator.username:
-        yield "username", f"{account.username!r} is the administrator of {spec.on!r}; choose another name"
-    if spec.extensions and not (provisioning and provisioning.extensions):
-        yield "extensions", f"have no meaning for {args.engine.name}"
+        yield "username", f"{account.username!r} is the administrator of {spec.provision_on!r}; use another name"
+    if spec.extensions and not (provisioner and provisioner.supports_extensions):
+        yield "extensions", f"not supported for {args.engine.name}; remove it"
     if len(set(spec.extensions)) < len(spec.extensions):
-        yield "extensions", "name one twice"
-    yield from _tls_mistakes(args, spec, server.host)
+        yield "extensions", "the same extension occurs twice; remove one"
+    yield from _validate_tls(args, spec, server.host)
 
 
-def _tls_mistakes(args: ServerArgs, spec: ExternalServer, hosts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What a URI cannot say of TLS."""
-    if not args.engine.tls:
-        yield from (
-            (key, f"has no meaning for {args.engine.name}, whose clients are told of no TLS") for key in ("tls", "ca") if getattr(spec, key) is not None
-        )
+def _validate_tls(args: ServerArgs, spec: ExternalKindSpec, hosts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Return an error for TLS settings that the engine's URI cannot express."""
+    if not args.engine.supports_tls_in_uri:
+        message = f"not supported for {args.engine.name}, whose URI has no TLS parameter; remove it"
+        values = {"tls": spec.tls, "caFile": spec.ca_file}
+        yield from ((key, message) for key, value in values.items() if value is not None)
     elif spec.tls == VERIFY_FULL and len(hosts) > 1:
-        yield "tls", f"'{VERIFY_FULL}' needs one host, whose name is in the certificate, and there are {len(hosts)}"
+        yield "tls", f"{VERIFY_FULL} needs one host name, and the server has {len(hosts)} hosts; use require"
 
 
-def _create(args: ServerArgs, spec: ExternalServer, credentials: Credentials, parent: pulumi.Resource) -> None:
-    """Makes the account where the group is `on` a server, and a volume where one is to be had of it."""
-    if spec.on is not None:
-        args.platform.servers[spec.on].provision(
+def _create_resources(
+    args: ServerArgs, spec: ExternalKindSpec, credentials: ServerCredentials, parent: pulumi.Resource
+) -> None:
+    """Create the account with `provisionOn`, and the volume claim with `storageClass`."""
+    if spec.provision_on is not None:
+        args.platform.external_servers[spec.provision_on].provision(
             args.resource_name,
             credentials.account,
             credentials.password,
             extensions=spec.extensions,
-            durable=durable(parent, protected=args.protected),
-            plain=pulumi.ResourceOptions(parent=parent, retain_on_delete=args.protected),
+            data_opts=build_data_resource_options(parent, args.protect),
+            opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=is_retained(args.protect)),
         )
     if spec.storage_class is not None:
-        volume: Any = {"accessModes": ["ReadWriteMany"], "storageClassName": spec.storage_class, "resources": {"requests": {"storage": spec.storage}}}
-        metadata: Any = {"name": args.name, "namespace": args.namespace, "labels": args.labels}
-        kubernetes.core.v1.PersistentVolumeClaim(f"{args.resource_name}-volume", metadata=metadata, spec=volume, opts=durable(parent, protected=args.protected))
+        claim: Any = {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": spec.storage_class,
+            "resources": {"requests": {"storage": spec.storage}},
+        }
+        kubernetes.core.v1.PersistentVolumeClaim(
+            f"{args.resource_name}-volume",
+            metadata=args.metadata,
+            spec=claim,
+            opts=build_data_resource_options(parent, args.protect),
+        )
 
 
-EXTERNAL = ServerKind[ExternalServer](access=_access, create=_create, mistakes=_mistakes)
+EXTERNAL = ServerKind[ExternalKindSpec](
+    resolve_access=_resolve_access, create_resources=_create_resources, validate=_validate
+)

@@ -1,67 +1,63 @@
-"""The kind `local`: a small server beside the application's web server, for development."""
+"""The kind `local`: a small server on the application's node, for development."""
 
 from collections.abc import Iterator
 from typing import Literal
 
 import pulumi
-from pydantic import Field
 
-from components.arguments import Labels
-from components.servers.server import (
-    Credentials,
-    Scheduling,
-    ServerArgs,
-    ServerKind,
-    SingleServerSpec,
-    create_single_server,
-    single_server_access,
-    single_server_mistakes,
+from components.servers.kind import ServerArgs, ServerCredentials, ServerKind
+from components.servers.stateful_set import (
+    PodPlacement,
+    StatefulSetServerSpec,
+    create_stateful_set_server,
+    resolve_stateful_set_access,
+    validate_stateful_set_server,
 )
 
-__all__ = ["LOCAL", "LocalServer"]
+__all__ = ["LOCAL", "LocalKindSpec"]
 
-CPU_REQUEST = "50m"
-STORAGE = "1Gi"
+DEFAULT_CPU_REQUEST = "50m"
+DEFAULT_STORAGE = "1Gi"
 
 
-class LocalServer(SingleServerSpec):
-    """A server in the application's namespace, on the node of its web server where possible."""
+class LocalKindSpec(StatefulSetServerSpec):
+    """A small server in the application's namespace, on the application's node if possible. For development."""
 
     kind: Literal["local"]
-    near: Labels = Field(default_factory=dict)
-    """Labels of the Pods to be near; those of the application's Pods by default."""
+    """Server kind."""
 
 
-def _create(args: ServerArgs, spec: LocalServer, credentials: Credentials, parent: pulumi.Resource) -> None:
-    """Runs a small server. A limit on memory alone: a server that waits for a processor is slow, one without memory takes the node's."""
-    software = args.engine.software(args.flavour, spec.version or args.flavour.version) if args.engine.software else None
-    memory = spec.resources.memory or (software.memory if software else "")
-    near = spec.near or args.pods
-    scheduling = Scheduling(
-        storage=STORAGE,
-        requests={"cpu": spec.resources.cpu or CPU_REQUEST, "memory": memory},
+def _create_resources(
+    args: ServerArgs, spec: LocalKindSpec, credentials: ServerCredentials, parent: pulumi.Resource
+) -> None:
+    """Create a small server. It limits memory only: a server that waits for a CPU is slow, but harms no other Pod."""
+    build_runtime = args.engine.build_runtime
+    runtime = build_runtime(args.variant, spec.version or args.variant.default_version) if build_runtime else None
+    memory = spec.resources.memory or (runtime.min_memory if runtime else "")
+    near_application = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": args.pod_labels},
+    }
+    preferences = [{"weight": 100, "podAffinityTerm": near_application}]
+    placement = PodPlacement(
+        default_storage=DEFAULT_STORAGE,
+        requests={"cpu": spec.resources.cpu or DEFAULT_CPU_REQUEST, "memory": memory},
         limits={"memory": memory},
-        affinity={
-            "podAffinity": {
-                "preferredDuringSchedulingIgnoredDuringExecution": [
-                    {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": near}}}
-                ]
-            }
-        },
+        affinity={"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferences}},
     )
-    create_single_server(args, spec, credentials, scheduling, parent)
+    create_stateful_set_server(args, spec, credentials, placement, parent)
 
 
-def _mistakes(args: ServerArgs, spec: LocalServer) -> Iterator[tuple[str, str]]:
-    """Those of every server of ours, and a file in production."""
-    if args.engine.software is None and args.platform.production:
-        yield "", f"is a file beside one Pod: {args.engine.name} is for development only; in production use an engine with a server"
-    yield from single_server_mistakes(args, spec)
+def _validate(args: ServerArgs, spec: LocalKindSpec) -> Iterator[tuple[str, str]]:
+    """Return the errors of a server in the cluster, and an error for an engine without a server in production."""
+    if args.engine.build_runtime is None and args.platform.production:
+        yield "", f"{args.engine.name} is for development only; use an engine with a server in production"
+    yield from validate_stateful_set_server(args, spec)
 
 
-LOCAL = ServerKind[LocalServer](
-    access=single_server_access,
-    create=_create,
-    mistakes=_mistakes,
-    production_warning="a local server shares the node of its web server and is for development; in production use dedicated or external",
+LOCAL = ServerKind[LocalKindSpec](
+    resolve_access=resolve_stateful_set_access,
+    create_resources=_create_resources,
+    validate=_validate,
+    production_warning="`local` servers are for development; use dedicated or external in production",
 )

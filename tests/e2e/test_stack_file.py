@@ -15,7 +15,16 @@ def test_pulumi_passes_the_values_that_the_reader_expects(project: Project) -> N
     project.new(STACK, {"environment": "development"})
     path = project.path(STACK)
     lines = [f"  database-groups:k{number}: {text}" for number, text in enumerate(PULUMI_VALUES)]
-    path.write_text("\n".join([*[line for line in path.read_text().splitlines() if line.startswith("encryptionsalt")], "config:", *lines, ""]))
+    path.write_text(
+        "\n".join(
+            [
+                *[line for line in path.read_text().splitlines() if line.startswith("encryptionsalt")],
+                "config:",
+                *lines,
+                "",
+            ]
+        )
+    )
     project.pulumi("config", "set", "--secret", "--path", "password", "c4narY", stack=STACK).succeeded()
     listed = json.loads(project.pulumi("config", "--json", stack=STACK).succeeded().output)
     file = load_stack_file(path)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stacks.config_keys import config_key_warnings
+from stacks.config_keys import list_key_warnings
 from stacks.stack_file import HIDDEN, StackFile, StackFileError, list_stacks, load_stack_file
 from tests.stack_file_values import PULUMI_VALUES
 from tests.support import CANARY
@@ -58,9 +58,9 @@ def test_file_has_lines_encrypted_paths_and_full_keys(path: Path) -> None:
     }
     assert file.encrypted_keys == {"database-groups:applications"}
     assert file.encrypted_paths == {password}
-    assert file.line_of(password) == 9
-    assert file.line_of(("applications", "shop", "databases", "redis", "cache", "server", "kind")) == 12
-    assert file.line_of(("environment",)) == 4
+    assert file.find_line(password) == 9
+    assert file.find_line(("applications", "shop", "databases", "redis", "cache", "server", "kind")) == 12
+    assert file.find_line(("environment",)) == 4
     assert CANARY not in str(file.config)
     assert HIDDEN in file.config["database-groups:applications"]
     assert file.warnings == ()
@@ -81,10 +81,7 @@ def test_file_has_lines_encrypted_paths_and_full_keys(path: Path) -> None:
         ),
         (
             "config:\n  environment: production\n  database-groups:environment: development\n",
-            [
-                "line 3: duplicate key 'database-groups:environment' (first on line 2, with another prefix);"
-                " remove one"
-            ],
+            ["line 3: duplicate key 'database-groups:environment' (first on line 2, with another prefix); remove one"],
         ),
     ],
     ids=["empty file", "no map", "misspelt config", "duplicate keys", "bare and prefixed key"],
@@ -135,7 +132,7 @@ def test_missing_file_names_the_existing_stacks(path: Path) -> None:
     ids=["misspelt namespace", "misspelt provider key", "other provider", "provider key", "own key"],
 )
 def test_misspelt_configuration_key_is_a_warning(key: str, warning: str | None) -> None:
-    assert config_key_warnings([key]) == ({key: warning} if warning else {})
+    assert list_key_warnings([key]) == ({key: warning} if warning else {})
 
 
 @settings(max_examples=300, deadline=None)
@@ -145,7 +142,9 @@ def test_misspelt_configuration_key_is_a_warning(key: str, warning: str | None) 
         max_size=4,
     )
 )
-def test_any_text_is_read_or_rejected_without_a_secret(tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int, str]]) -> None:
+def test_any_text_is_read_or_rejected_without_a_secret(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int, str]]
+) -> None:
     text = EXAMPLE
     for start, length, inserted in edits:
         text = text[:start] + inserted + text[start + length :]

@@ -1,0 +1,226 @@
+"""The record of an engine: its data, and the few functions in which engines differ. An engine knows no server kinds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+import pulumi
+
+from components.connection import Connection
+from components.engines.settings_file import SettingsFile
+
+__all__ = [
+    "Account",
+    "AdministratorConnection",
+    "Engine",
+    "ExistingAccount",
+    "Provisioner",
+    "ProvisioningRequest",
+    "ServerRuntime",
+    "Variant",
+    "read_script",
+]
+
+SCRIPTS_FOLDER = Path(__file__).parent / "scripts"
+
+
+@cache
+def read_script(engine: str, name: str) -> str:
+    """Return the content of `scripts/<engine>/<name>.sh`."""
+    return (SCRIPTS_FOLDER / engine / f"{name}.sh").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A program that speaks an engine's protocol."""
+
+    name: str
+    image: str | None
+    """Repository of the official image; the version is the tag. None if there is no official image."""
+    supported_series: tuple[str, ...]
+    """Release series that the program runs, oldest first. A series cannot open the data of another one."""
+    default_version: str
+    """Version of a group that sets none. Empty for an engine without a server."""
+    run_as_user: int
+    """User id and group id of the server in the image."""
+    min_version_parts: int = 1
+    """How many numbers a version needs to be a tag of the image. Default: `1`."""
+    server_command: str = ""
+    """The server's program in the image, if the variants of the engine differ in it."""
+
+    def find_series(self, version: str) -> str | None:
+        """Return the series of a version (`8.4` for `8.4.3`), or None if the variant does not support the version."""
+        return next((series for series in self.supported_series if f"{version}.".startswith(f"{series}.")), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The application's user name, database and engine-specific keys. A part that the engine does not have is None."""
+
+    username: str | None = None
+    database: str | None = None
+    engine_keys: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The engine's own keys, such as `org` and `bucket`."""
+
+    def secret_entries(self) -> dict[str, str]:
+        """Return the parts of the account by their keys in the connection Secret."""
+        parts = {"username": self.username, "database": self.database, **self.engine_keys}
+        return {key: value for key, value in parts.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExistingAccount:
+    """The keys of the stack file that describe an existing account on an external server."""
+
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Values of optional keys that the user does not set."""
+    allows_password_without_username: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys, the required ones first."""
+        return self.required + self.optional
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerRuntime:
+    """What an engine's image needs to run as one server. The server kind decides how and where it runs.
+
+    The scripts read the application's account from APPLICATION_USERNAME, APPLICATION_PASSWORD, APPLICATION_DATABASE and
+    so on for each key of the account, the Pod's address from POD_IP, and the user's settings from the file
+    /etc/database-groups/settings. The scripts themselves contain no credentials.
+    """
+
+    start_script: str
+    """Shell script that becomes the server. It runs at every start, on new and on existing volumes."""
+    readiness_script: str
+    """Shell script that succeeds if the application can log in over TCP."""
+    post_start_script: str | None = None
+    """Shell script that runs after each start of the server. The server is ready only after the script has ended."""
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Further files for the scripts in /etc/database-groups: content by name."""
+    data_path: str | None = None
+    """Path at which the volume is mounted. Default: none; the server gets no volume."""
+    data_sub_path: str | None = None
+    """Folder of the volume that is mounted there, for servers that do not accept a volume's `lost+found`."""
+    empty_dirs: tuple[str, ...] = ()
+    """Writable folders whose content can be lost. The rest of the file system is read-only."""
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Environment variables of the container, in addition to the account's."""
+    min_memory: str
+    """Smallest amount of memory with which the server works well, as a Kubernetes quantity."""
+    init_file_path: str | None = None
+    """File that the image runs once, on an empty volume. Default: none; the image has no such file."""
+    capabilities: tuple[str, ...] = ()
+    """Linux capabilities that the server needs. With any, it runs as root, outside Pod Security `restricted`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdministratorConnection:
+    """How the administrator connects to an external server."""
+
+    host: str
+    port: int
+    tls: str
+    """`disable`, `require` or `verify-full`."""
+    ca_file: str | None
+    """File with the CA certificates of the server. None: the system's CA certificates apply."""
+    username: str
+    password: pulumi.Output[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvisioningRequest:
+    """An application's account to create on an external server."""
+
+    username: str
+    database: str
+    password: pulumi.Output[str]
+    administrator: str
+    """User name of the administrator who creates the account."""
+    extensions: Sequence[str] = ()
+    """Extensions to create in the database, in this order."""
+
+
+class ProviderFactory(Protocol):
+    """Creates the Pulumi provider of one server."""
+
+    def __call__(self, name: str, administrator: AdministratorConnection) -> pulumi.ProviderResource: ...
+
+
+class ProvisionFunction(Protocol):
+    """Creates a request's user, database and grants.
+
+    The Pulumi names begin with `name`. `data_opts` apply to resources that hold data, `opts` to all others. Both
+    contain the provider and the parent. The database waits for `depends_on`: the previous database on the same server,
+    if there is one. Returns the new database.
+    """
+
+    def __call__(
+        self,
+        name: str,
+        request: ProvisioningRequest,
+        *,
+        data_opts: pulumi.ResourceOptions,
+        opts: pulumi.ResourceOptions,
+        depends_on: Sequence[pulumi.Resource],
+    ) -> pulumi.Resource: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioner:
+    """How to create databases on an external server of an engine."""
+
+    create_provider: ProviderFactory
+    provision_database: ProvisionFunction
+    reserved_names_pattern: str
+    """Regular expression of the names that no database and no user can have."""
+    supports_extensions: bool = False
+    """Whether a database can have extensions."""
+    forbidden_username_characters: str = ""
+    """Characters that the provider misreads in an administrator's user name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A type of database."""
+
+    name: str
+    port: int | None
+    """Port of the protocol. None for an engine without a server, such as SQLite."""
+    variants: tuple[Variant, ...]
+    """The first variant is the default."""
+    build_uri: Callable[[Connection], str]
+    build_account: Callable[[str, str], Account]
+    """Build the account of a group that the program names, from application and group."""
+    build_runtime: Callable[[Variant, str], ServerRuntime] | None
+    """Build the runtime of a version of a variant. None for an engine without a server."""
+    settings_file: SettingsFile | None = None
+    """The server's configuration file, if the user can add settings to it."""
+    max_username_length: int | None = None
+    """Limit in characters. Default: none."""
+    max_database_name_length: int | None = None
+    """Limit in characters. Default: none."""
+    provisioner: Provisioner | None = None
+    """Default: none; the program cannot create databases on external servers of this engine."""
+    supports_database_url: bool = False
+    """Whether DATABASE_URL can point to a primary group of this engine."""
+    supports_tls_in_uri: bool = False
+    """Whether the URI can contain the TLS mode."""
+    credential_key: str | None = "password"
+    """Key of the connection Secret that holds the credential: `password` or `token`. None for no credential."""
+    existing_account: ExistingAccount = ExistingAccount()
+    """The keys of an existing account on an external server."""
+    supports_external_volume: bool = False
+    """Whether an external server can provide a volume through a StorageClass."""
+    mount_path: Callable[[str], str] = field(default=lambda group: f"/var/lib/databases/{group}")
+    """Path of a group's volume in the application's Pods, if the application mounts it."""
+
+    def get_variant(self, name: str | None) -> Variant:
+        """Return the variant of that name, or the default one for None. Raise KeyError for an unknown name."""
+        return self.variants[0] if name is None else {variant.name: variant for variant in self.variants}[name]

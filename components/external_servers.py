@@ -1,0 +1,155 @@
+"""External servers on which the program provisions databases: one provider and one chain of databases per server.
+
+Only the program uses the administrator's account. The account never reaches the cluster.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Self
+
+import pulumi
+from pydantic import AfterValidator, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from components.engines import ENGINES
+from components.engines.definition import Account, AdministratorConnection, Provisioner, ProvisioningRequest
+from components.hosts import Host, Hosts
+from components.spec import NonEmptyStr, Port, SecretText, SpecModel, format_choices
+from components.tls import CaBundleFile, TlsMode
+
+__all__ = ["AdministratorSpec", "ExternalServer", "ExternalServerSpec"]
+
+PROVISIONABLE_ENGINES = sorted(name for name, engine in ENGINES.items() if engine.provisioner)
+
+
+def _validate_provisionable_engine(name: str) -> str:
+    if name not in PROVISIONABLE_ENGINES:
+        choices = format_choices(PROVISIONABLE_ENGINES)
+        raise PydanticCustomError("engine", "unsupported engine{value}; use {choices}", {"choices": choices})
+    return name
+
+
+class AdministratorSpec(SpecModel):
+    """The account that creates databases and users on an external server."""
+
+    username: NonEmptyStr
+    """User name of the administrator. It need not be a superuser."""
+    password: SecretText
+    """Password of the administrator. Encrypt it: `pulumi config set --secret --path`."""
+    host: Host | None = None
+    """Host for the program, if it differs from the applications' host, for example a tunnel. Default: `host`."""
+    port: Port | None = None
+    """Port for the program. Default: `port`."""
+
+
+class ExternalServerSpec(SpecModel):
+    """An external server on which the program creates a database and a user for each group that names it."""
+
+    engine: Annotated[
+        str, AfterValidator(_validate_provisionable_engine), WithJsonSchema({"enum": PROVISIONABLE_ENGINES})
+    ]
+    """Engine of the server."""
+    host: Hosts
+    """Host for applications: a host name, an IP address, or a list of IP addresses that all accept writes."""
+    port: Port | None = None
+    """Port for applications. Default: the engine's port."""
+    tls: TlsMode = "verify-full"
+    """TLS mode of the program's connection: `disable`, `require` or `verify-full`. Default: `verify-full`."""
+    ca_file: CaBundleFile | None = None
+    """Path of a PEM file with the CA certificates that sign the server's certificate. Default: the system's CAs."""
+    administrator: AdministratorSpec
+    """Account that creates databases and users."""
+
+    @model_validator(mode="after")
+    def _validate_administrator_username(self) -> Self:
+        provisioner = ENGINES[self.engine].provisioner
+        forbidden = provisioner.forbidden_username_characters if provisioner else ""
+        used = sorted(set(forbidden) & set(self.administrator.username))
+        if used:
+            raise PydanticCustomError(
+                "administrator_username",
+                "the administrator's user name contains '{character}', which the {engine} provider does not support;"
+                " use another user",
+                {"character": used[0], "engine": self.engine},
+            )
+        return self
+
+    @property
+    def service_port(self) -> int:
+        """The port that applications connect to."""
+        return self.port or ENGINES[self.engine].port or 0
+
+    @property
+    def administrator_endpoint(self) -> tuple[str, int]:
+        """The host and port that the administrator connects to."""
+        return self.administrator.host or self.host[0], self.administrator.port or self.service_port
+
+
+class ExternalServer:
+    """One external server during an update: its Pulumi provider, and the last database that was created on it.
+
+    Resources: the engine's provider, named `<server>`, as soon as a group needs it; per group what the engine's
+    provisioner creates.
+    """
+
+    def __init__(self, name: str, spec: ExternalServerSpec) -> None:
+        self.spec = spec
+        self._name = name
+        self._last_database: list[pulumi.Resource] = []
+
+    @cached_property
+    def _provider(self) -> pulumi.ProviderResource:
+        host, port = self.spec.administrator_endpoint
+        administrator = self.spec.administrator
+        return self._provisioner.create_provider(
+            self._name,
+            AdministratorConnection(
+                host=host,
+                port=port,
+                tls=self.spec.tls,
+                ca_file=self.spec.ca_file.path if self.spec.ca_file else None,
+                username=administrator.username,
+                password=pulumi.Output.secret(administrator.password.get_secret_value()),
+            ),
+        )
+
+    @property
+    def _provisioner(self) -> Provisioner:
+        provisioner = ENGINES[self.spec.engine].provisioner
+        if provisioner is None:
+            raise ValueError(f"the program cannot create databases on a server of {self.spec.engine}")
+        return provisioner
+
+    def provision(
+        self,
+        name: str,
+        account: Account,
+        password: pulumi.Output[str] | None,
+        *,
+        extensions: Sequence[str] = (),
+        data_opts: pulumi.ResourceOptions,
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        """Create a user, its database and its grants, after the databases that were created before.
+
+        `data_opts` apply to resources that hold data; `opts` apply to all others. Raises ValueError for an account
+        without a user name, a database or a password.
+        """
+        if account.username is None or account.database is None or password is None:
+            raise ValueError("an account needs a user name, a database and a password")
+        provider = pulumi.ResourceOptions(provider=self._provider)
+        request = ProvisioningRequest(
+            username=account.username,
+            database=account.database,
+            password=password,
+            administrator=self.spec.administrator.username,
+            extensions=extensions,
+        )
+        database = self._provisioner.provision_database(
+            name,
+            request,
+            data_opts=pulumi.ResourceOptions.merge(data_opts, provider),
+            opts=pulumi.ResourceOptions.merge(opts, provider),
+            depends_on=self._last_database,
+        )
+        self._last_database = [database]

@@ -1,0 +1,95 @@
+"""Labels and annotations of Kubernetes objects.
+
+They are persisted: clusters hold them, selectors depend on them, and later versions of the program look for them. A
+change needs a migration. `docs/outputs.md` lists them for users.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+__all__ = [
+    "APPLICATION_LABEL",
+    "APPLIED_ANNOTATION",
+    "CONNECTIONS_ANNOTATION",
+    "DATABASE_SELECTOR",
+    "PASSWORD_VERSION_ANNOTATION",
+    "SCRIPTS_ANNOTATION",
+    "STACK_ANNOTATION",
+    "VERSION_LABEL",
+    "application_labels",
+    "default_pod_labels",
+    "endpoint_slice_labels",
+    "field_manager",
+    "group_labels",
+    "network_policy_selector",
+    "object_metadata",
+    "pod_selector_labels",
+]
+
+PROGRAM = "database-groups"
+NAME = "app.kubernetes.io/name"
+INSTANCE = "app.kubernetes.io/instance"
+COMPONENT = "app.kubernetes.io/component"
+PART_OF = "app.kubernetes.io/part-of"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+VERSION_LABEL = "app.kubernetes.io/version"
+
+APPLICATION_LABEL = f"{PROGRAM}/application"
+"""Label of the Pods into which the program injects the variables of an application. The value is the application."""
+STACK_ANNOTATION = f"{PROGRAM}/stack"
+"""Annotation of every object: `<organization>/<project>/<stack>`. It distinguishes this stack's objects from others."""
+PASSWORD_VERSION_ANNOTATION = f"{PROGRAM}/password-version"
+"""Annotation of a server's Pods. A new value restarts the server with the new password."""
+SCRIPTS_ANNOTATION = f"{PROGRAM}/scripts"
+"""Annotation of a server's Pods: a digest of its scripts and settings. A new value restarts the server."""
+APPLIED_ANNOTATION = f"{PROGRAM}/applied"
+"""Annotation of a patched workload: a digest of the last patch."""
+CONNECTIONS_ANNOTATION = f"{PROGRAM}/connections"
+"""Annotation of a patched workload's Pods: it changes when the value of a variable changes, which restarts them."""
+
+DATABASE_SELECTOR: Mapping[str, str] = {COMPONENT: "database", MANAGED_BY: PROGRAM}
+"""Labels that every database server of every stack has."""
+
+
+def application_labels(application: str) -> dict[str, str]:
+    """Return the labels of an application's own objects."""
+    return {PART_OF: application, MANAGED_BY: PROGRAM}
+
+
+def default_pod_labels(application: str) -> dict[str, str]:
+    """Return the labels that an application's Pods have unless `podSelector` names others."""
+    return {NAME: application}
+
+
+def group_labels(application: str, engine: str, object_name: str) -> dict[str, str]:
+    """Return the labels of a group's objects (Kubernetes' documentation, "Recommended Labels")."""
+    return {NAME: engine, INSTANCE: object_name, **DATABASE_SELECTOR, **application_labels(application)}
+
+
+def pod_selector_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels that select a server's Pods. A StatefulSet's selector is immutable: it holds no version."""
+    return {key: labels[key] for key in (NAME, INSTANCE, PART_OF)}
+
+
+def network_policy_selector(application: str, object_names: list[str]) -> dict[str, Any]:
+    """Return the selector of an application's servers (meta/v1 LabelSelector)."""
+    instances = {"key": INSTANCE, "operator": "In", "values": sorted(object_names)}
+    return {"matchLabels": application_labels(application), "matchExpressions": [instances]}
+
+
+def endpoint_slice_labels(labels: Mapping[str, str], service: str) -> dict[str, str]:
+    """Return the labels of an EndpointSlice that belongs to a Service (discovery/v1)."""
+    return {**labels, "kubernetes.io/service-name": service, "endpointslice.kubernetes.io/managed-by": PROGRAM}
+
+
+def field_manager(application: str) -> str:
+    """Return the field manager of the fields that the program owns in an application's workloads."""
+    return f"{PROGRAM}-{application}"
+
+
+def object_metadata(name: str, namespace: pulumi.Input[str] | None, labels: Mapping[str, str], stack: str) -> Any:
+    """Return the metadata of an object (meta/v1 ObjectMeta). `stack` is `<organization>/<project>/<stack>`."""
+    annotations = {"annotations": {STACK_ANNOTATION: stack}} if stack else {}
+    return {"name": name, **({"namespace": namespace} if namespace else {}), "labels": dict(labels), **annotations}

@@ -1,0 +1,89 @@
+"""Names of everything that the program creates, as pure functions of the stack file.
+
+A name never depends on another resource, so a Secret can hold the server's address before the server exists. Names are
+persisted in clusters, on database servers and in Pulumi's state.
+
+Limits: 63 characters for Services and label values, which are DNS labels (RFC 1123); 52 characters for a StatefulSet,
+because a label of its Pods holds its name and a revision of eleven characters.
+"""
+
+__all__ = [
+    "APPLICATION_TYPE",
+    "DATABASE_GROUP_TYPE",
+    "MAX_DNS_LABEL_LENGTH",
+    "MAX_STATEFUL_SET_NAME_LENGTH",
+    "REMOVED_WORKLOADS",
+    "database_account_name",
+    "endpoint_slice_resource_name",
+    "environment_secret_name",
+    "network_policy_name",
+    "object_name",
+    "resource_name",
+    "service_name",
+    "service_resource_name",
+    "variable_name",
+    "workload_resource_name",
+]
+
+APPLICATION_TYPE = "database-groups:index:Application"
+DATABASE_GROUP_TYPE = "database-groups:index:DatabaseGroup"
+"""Type tokens of the components in Pulumi's state. `index` is the module that component packages use."""
+REMOVED_WORKLOADS = "removed/workloads"
+"""Pulumi name of the parent of patches whose workloads were deleted. No application's name contains a `/`."""
+MAX_DNS_LABEL_LENGTH = 63
+MAX_STATEFUL_SET_NAME_LENGTH = 52
+
+
+def object_name(engine: str, group: str) -> str:
+    """Return the name of a group's server, volume claim and connection Secret: `mysql-main`."""
+    return f"{engine}-{group}"
+
+
+def service_name(engine: str, group: str, *, is_primary: bool) -> str:
+    """Return the name of a group's Service: `mysql` for the primary group, otherwise `mysql-main`."""
+    return engine if is_primary else f"{engine}-{group}"
+
+
+def environment_secret_name(application: str) -> str:
+    """Return the name of the Secret with an application's environment variables: `shop-databases`."""
+    return f"{application}-databases"
+
+
+def network_policy_name(application: str) -> str:
+    """Return the name of the NetworkPolicy of an application's servers: `shop-databases`."""
+    return f"{application}-databases"
+
+
+def database_account_name(application: str, group: str) -> str:
+    """Return the name of a group's database and user: `shop_main`. `[a-z0-9_]` needs no quotes on any server."""
+    return f"{application}_{group}".replace("-", "_")
+
+
+def resource_name(application: str, engine: str, group: str, suffix: str | None = None) -> str:
+    """Return the Pulumi name of a group (`shop-mysql-main`) or of a part of it (`shop-mysql-main-password`)."""
+    name = f"{application}-{engine}-{group}"
+    return f"{name}-{suffix}" if suffix else name
+
+
+def service_resource_name(application: str, service: str) -> str:
+    """Return the Pulumi name of a Service: `shop-mysql`.
+
+    It depends on the Service and not on the group. When another group becomes primary, Pulumi updates the Service
+    `mysql` in place; it does not delete it for one group while it creates it for the other.
+    """
+    return f"{application}-{service}"
+
+
+def endpoint_slice_resource_name(application: str, endpoint_slice: str) -> str:
+    """Return the Pulumi name of an EndpointSlice: `shop-mysql-main-endpoints`."""
+    return f"{application}-{endpoint_slice}-endpoints"
+
+
+def workload_resource_name(application: str, kind: str, name: str) -> str:
+    """Return the Pulumi name of a workload's patch: `shop-deployment-web`."""
+    return f"{application}-{kind.lower()}-{name}"
+
+
+def variable_name(engine: str, group: str | None, suffix: str) -> str:
+    """Return the name of an environment variable: `MYSQL_MAIN_PASSWORD`, or `MYSQL_PASSWORD` without a group."""
+    return "_".join(word for word in (engine, group, suffix) if word).replace("-", "_").upper()

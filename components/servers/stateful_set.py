@@ -1,0 +1,323 @@
+"""A server in the cluster: a StatefulSet with one Pod, which the kinds `local` and `dedicated` share.
+
+The volume claim is a separate resource, so that it can grow and outlive the server. The Pod runs the engine's official
+image with all restrictions of Pod Security `restricted`.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pydantic import Field
+from pydantic.alias_generators import to_camel
+
+from components.engines.definition import ServerRuntime
+from components.passwords import GeneratedPassword
+from components.persisted.labels import (
+    PASSWORD_VERSION_ANNOTATION,
+    SCRIPTS_ANNOTATION,
+    VERSION_LABEL,
+    pod_selector_labels,
+)
+from components.protection import build_data_resource_options
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
+from components.service import ServiceBackend
+from components.spec import (
+    CpuQuantity,
+    NonEmptyStr,
+    Quantity,
+    SettingName,
+    SettingValue,
+    SpecModel,
+    format_choices,
+)
+
+__all__ = [
+    "PodPlacement",
+    "ResourcesSpec",
+    "StatefulSetServerSpec",
+    "create_stateful_set_server",
+    "resolve_stateful_set_access",
+    "validate_stateful_set_server",
+]
+
+SCRIPTS_MOUNT_PATH = "/etc/database-groups"
+TERMINATION_GRACE_PERIOD_SECONDS = 60
+EMBEDDED_ENGINE_KEYS = {"kind", "storage", "storage_class"}
+"""Keys that an engine without a server supports."""
+
+
+class ResourcesSpec(SpecModel):
+    """CPU and memory of a server. Set `cpu` and `memory` directly: the program derives requests and limits."""
+
+    cpu: CpuQuantity | None = None
+    """CPUs: request and limit (`dedicated`), request only (`local`). Default: `1` (`dedicated`), `50m` (`local`)."""
+    memory: Quantity | None = None
+    """Memory, request and limit. Default: `2Gi` (`dedicated`), the engine's minimum (`local`)."""
+
+
+class StatefulSetServerSpec(SpecModel):
+    """Keys of a server in the cluster, for each of its kinds."""
+
+    version: NonEmptyStr | None = None
+    """Release series ("8.4") or release ("8.4.3"), in quotes. Default: the variant's default version."""
+    image: NonEmptyStr | None = None
+    """Full image reference, with tag or digest. It must behave as the official image. Default: the official image."""
+    storage: Quantity | None = None
+    """Volume size with unit. It can be increased, not decreased. Default: `1Gi` (`local`), `10Gi` (`dedicated`)."""
+    storage_class: NonEmptyStr | None = None
+    """Storage class of the volume. Default: the cluster's default class."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """CPU and memory of the server. Default: see `cpu` and `memory`."""
+    settings: dict[SettingName, SettingValue] = Field(default_factory=dict)
+    """Settings (parameters) that are added to the server's configuration file. Default: none."""
+    init_script: Annotated[str, Field(min_length=1, max_length=500_000)] | None = None
+    """Script that runs once, as the superuser, when the volume is empty. Later edits have no effect. Default: none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodPlacement:
+    """Where a server runs and its resources: what differs between the kinds."""
+
+    default_storage: str
+    requests: Mapping[str, str]
+    limits: Mapping[str, str]
+    affinity: Mapping[str, Any]
+    node_selector: Mapping[str, str] | None = None
+    tolerations: Sequence[Mapping[str, Any]] | None = None
+
+
+def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -> ServerAccess:
+    """Return the access to a server in the cluster: the group's own account with a generated password."""
+    port = args.engine.port
+    return ServerAccess(
+        account=args.engine.build_account(args.application, args.group_name),
+        account_is_managed=True,
+        password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
+        backend=ServiceBackend(port=port, pod_selector=pod_selector_labels(args.labels)) if port else None,
+        version=spec.version or args.variant.default_version or None,
+        mounted_by_application=args.engine.build_runtime is None,
+    )
+
+
+def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) -> Iterator[tuple[str, str]]:
+    """Return an error for an unsupported version and for each key that the engine does not support."""
+    engine, variant = args.engine, args.variant
+    if engine.build_runtime is None:
+        unsupported = sorted(spec.model_fields_set - EMBEDDED_ENGINE_KEYS)
+        message = f"not supported for {engine.name}, which has no server; remove it"
+        yield from ((to_camel(key), message) for key in unsupported)
+        return
+    if spec.version and not (re.fullmatch(r"[0-9]+(\.[0-9]+)*", spec.version) and variant.find_series(spec.version)):
+        series = format_choices(variant.supported_series)
+        yield "version", f"unsupported {variant.name} version {spec.version!r}; use a release of {series}"
+        return
+    if spec.version and spec.image is None and spec.version.count(".") + 1 < variant.min_version_parts:
+        example = f'use a full release, for example "{variant.default_version}"'
+        yield "version", f"{spec.version!r} has no image tag; {example}"
+    if variant.image is None and spec.image is None:
+        yield "image", f"required for {variant.name}, which has no official image; set your own image"
+    runtime = engine.build_runtime(variant, spec.version or variant.default_version)
+    if spec.init_script is not None and runtime.init_file_path is None:
+        yield "initScript", f"not supported for {variant.name}; remove it"
+    if spec.settings and engine.settings_file is None:
+        yield "settings", f"not supported for {engine.name}; remove it"
+    if runtime.data_path is None:
+        unsupported = sorted(spec.model_fields_set & {"storage", "storage_class"})
+        message = f"not supported for {engine.name}, which has no volume; remove it"
+        yield from ((to_camel(key), message) for key in unsupported)
+    if engine.settings_file:
+        yield from ((f"settings.{name}", message) for name, message in engine.settings_file.validate(spec.settings))
+
+
+def create_stateful_set_server(
+    args: ServerArgs,
+    spec: StatefulSetServerSpec,
+    credentials: ServerCredentials,
+    placement: PodPlacement,
+    parent: pulumi.Resource,
+) -> None:
+    """Create a server from the engine's image, or only the volume where the engine has no server.
+
+    Resources, named after the server: a PersistentVolumeClaim, if the engine has data; a ConfigMap with the scripts and
+    settings; a StatefulSet.
+    """
+    version = spec.version or args.variant.default_version
+    runtime = args.engine.build_runtime(args.variant, version) if args.engine.build_runtime else None
+    claims = []
+    if runtime is None or runtime.data_path is not None:
+        claim = kubernetes.core.v1.PersistentVolumeClaim(
+            f"{args.resource_name}-volume",
+            metadata=args.metadata,
+            spec=_build_pvc_spec(spec, placement),
+            opts=build_data_resource_options(parent, args.protect),
+        )
+        claims = [claim]
+    if runtime is None:
+        return
+    files = _build_config_map_data(args, spec, runtime)
+    config = kubernetes.core.v1.ConfigMap(
+        f"{args.resource_name}-scripts",
+        metadata=args.metadata,
+        data=files,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    template = {
+        "metadata": {
+            "labels": {**args.labels, VERSION_LABEL: version},
+            # Restart the Pod when the password or the scripts change.
+            "annotations": {
+                PASSWORD_VERSION_ANNOTATION: str(args.password_version),
+                SCRIPTS_ANNOTATION: _hash_files(files),
+            },
+        },
+        "spec": _build_pod_spec(args, spec, runtime, credentials, placement),
+    }
+    stateful_set: Any = {
+        # The field is immutable, and the Service need not exist: the server's own name never changes.
+        "serviceName": args.object_name,
+        "replicas": 1,
+        "selector": {"matchLabels": pod_selector_labels(args.labels)},
+        "template": template,
+    }
+    kubernetes.apps.v1.StatefulSet(
+        f"{args.resource_name}-server",
+        metadata=args.metadata,
+        spec=stateful_set,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[credentials.secret, config, *claims]),
+    )
+
+
+def _build_config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime) -> dict[str, str]:
+    """Return the files in SCRIPTS_MOUNT_PATH."""
+    settings_file = args.engine.settings_file
+    files = {
+        "start": runtime.start_script,
+        "ready": runtime.readiness_script,
+        "started": runtime.post_start_script,
+        "settings": settings_file.render(spec.settings) if settings_file else None,
+        "init": spec.init_script,
+        **runtime.files,
+    }
+    return {name: content for name, content in files.items() if content is not None}
+
+
+def _build_pvc_spec(spec: StatefulSetServerSpec, placement: PodPlacement) -> Any:
+    """Return the specification of the volume claim (core/v1 PersistentVolumeClaimSpec)."""
+    storage_class = {"storageClassName": spec.storage_class} if spec.storage_class else {}
+    requests = {"storage": spec.storage or placement.default_storage}
+    return {"accessModes": ["ReadWriteOnce"], **storage_class, "resources": {"requests": requests}}
+
+
+def _build_pod_spec(
+    args: ServerArgs,
+    spec: StatefulSetServerSpec,
+    runtime: ServerRuntime,
+    credentials: ServerCredentials,
+    placement: PodPlacement,
+) -> dict[str, Any]:
+    """Return the specification of the Pod (core/v1 PodSpec)."""
+    runs_as_root = bool(runtime.capabilities)
+    user = args.variant.run_as_user
+    user_context: dict[str, Any] = {"runAsUser": 0, "runAsGroup": 0}
+    if not runs_as_root:
+        user_context = {
+            "runAsNonRoot": True,
+            "runAsUser": user,
+            "runAsGroup": user,
+            "fsGroup": user,
+            "fsGroupChangePolicy": "OnRootMismatch",
+        }
+    data = {"name": "data", "persistentVolumeClaim": {"claimName": args.object_name}}
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": TERMINATION_GRACE_PERIOD_SECONDS,
+        "securityContext": {**user_context, "seccompProfile": {"type": "RuntimeDefault"}},
+        "affinity": placement.affinity,
+        **({"nodeSelector": placement.node_selector} if placement.node_selector else {}),
+        **({"tolerations": placement.tolerations} if placement.tolerations else {}),
+        "containers": [_build_container_spec(args, spec, runtime, credentials, placement)],
+        "volumes": [
+            *([data] if runtime.data_path else []),
+            {"name": "scripts", "configMap": {"name": args.object_name}},
+            *({"name": name, "emptyDir": {}} for name in _list_empty_dirs(runtime)),
+        ],
+    }
+
+
+def _build_container_spec(
+    args: ServerArgs,
+    spec: StatefulSetServerSpec,
+    runtime: ServerRuntime,
+    credentials: ServerCredentials,
+    placement: PodPlacement,
+) -> dict[str, Any]:
+    """Return the server's container (core/v1 Container)."""
+    added = {"add": list(runtime.capabilities)} if runtime.capabilities else {}
+    lifecycle = {"postStart": {"exec": {"command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/started"]}}}
+    return {
+        "name": args.engine.name,
+        "image": spec.image or f"{args.variant.image}:{spec.version or args.variant.default_version}",
+        "command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/start"],
+        "env": _build_container_env(args, runtime, credentials),
+        "ports": [{"name": args.engine.name, "containerPort": args.engine.port, "protocol": "TCP"}],
+        "readinessProbe": {
+            "exec": {"command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/ready"]},
+            "periodSeconds": 5,
+            "timeoutSeconds": 10,
+            "failureThreshold": 3,
+        },
+        "resources": {"requests": placement.requests, "limits": placement.limits},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"], **added},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": list(_list_volume_mounts(spec, runtime)),
+        **({"lifecycle": lifecycle} if runtime.post_start_script else {}),
+    }
+
+
+def _list_volume_mounts(spec: StatefulSetServerSpec, runtime: ServerRuntime) -> Iterator[dict[str, Any]]:
+    """Return the mounts of data, scripts, init script and writable folders (core/v1 VolumeMount)."""
+    if runtime.data_path:
+        sub_path = {"subPath": runtime.data_sub_path} if runtime.data_sub_path else {}
+        yield {"name": "data", "mountPath": runtime.data_path, **sub_path}
+    yield {"name": "scripts", "mountPath": SCRIPTS_MOUNT_PATH, "readOnly": True}
+    if spec.init_script and runtime.init_file_path:
+        yield {"name": "scripts", "mountPath": runtime.init_file_path, "subPath": "init", "readOnly": True}
+    yield from ({"name": name, "mountPath": path} for name, path in _list_empty_dirs(runtime).items())
+
+
+def _build_container_env(
+    args: ServerArgs, runtime: ServerRuntime, credentials: ServerCredentials
+) -> list[dict[str, Any]]:
+    """Return the account from the connection Secret, the Pod's address, and the image's own variables."""
+    credential = [args.engine.credential_key] if args.engine.credential_key else []
+    keys = [*credentials.account.secret_entries(), *credential]
+    return [
+        *(
+            {
+                "name": f"APPLICATION_{key.upper()}",
+                "valueFrom": {"secretKeyRef": {"name": args.object_name, "key": key}},
+            }
+            for key in keys
+        ),
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        *({"name": key, "value": value} for key, value in runtime.env.items()),
+    ]
+
+
+def _list_empty_dirs(runtime: ServerRuntime) -> dict[str, str]:
+    """Return the paths of writable folders that may be lost, by volume name."""
+    return {f"scratch-{number}": path for number, path in enumerate(runtime.empty_dirs)}
+
+
+def _hash_files(files: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]

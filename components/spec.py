@@ -1,0 +1,175 @@
+"""The base model of a stack file and the scalar types of its values.
+
+A model of the stack file is in the module of the component that it describes and derives from `SpecModel`. The file
+writes keys in camelCase; Python uses snake_case. A message contains `{value}` where the parser may show the value; the
+parser leaves it out where the value could be a secret.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "CpuQuantity",
+    "DnsLabel",
+    "ExtensionName",
+    "Labels",
+    "NonEmptyStr",
+    "NonNegativeInt",
+    "Port",
+    "Quantity",
+    "SecretText",
+    "SettingName",
+    "SettingValue",
+    "SpecModel",
+    "StrictBool",
+    "constrain_str",
+    "format_choices",
+]
+
+DNS_LABEL_PATTERN = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+POSITIVE_DECIMAL_PATTERN = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
+CPU_PATTERN = f"{POSITIVE_DECIMAL_PATTERN}m?"
+QUANTITY_PATTERN = f"{POSITIVE_DECIMAL_PATTERN}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)"
+SETTING_NAME_PATTERN = r"[A-Za-z_][-A-Za-z0-9_.]*"
+EXTENSION_NAME_PATTERN = r"[a-z][a-z0-9_-]{0,62}"
+MAX_QUANTITY_LENGTH = 20
+MAX_SETTING_LENGTH = 4096
+CONTROL_CHARACTERS_RE = re.compile(r"[\x00-\x1f\x7f]")
+LINE_BREAKS_RE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that some configuration file reads as the end of a line, or rejects."""
+
+
+class SpecModel(BaseModel):
+    """Base of every part of the stack file: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+    )
+
+
+def constrain_str(pattern: str, max_length: int, code: str, message: str) -> tuple[AfterValidator, WithJsonSchema]:
+    """Return the annotations of a string type: its validator and its JSON schema.
+
+    `pattern` is a regular expression for the whole value. `code` is the error's type and `message` its text.
+    """
+    expression = re.compile(pattern)
+
+    def validate(value: str) -> str:
+        if len(value) > max_length:
+            raise PydanticCustomError(
+                "text_too_long", "too long{value}; use at most {limit} characters", {"limit": max_length}
+            )
+        if not expression.fullmatch(value):
+            raise PydanticCustomError(code, message)
+        return value
+
+    schema = {"type": "string", "pattern": f"^{pattern}$", "maxLength": max_length}
+    return AfterValidator(validate), WithJsonSchema(schema)
+
+
+def format_choices(choices: Iterable[str]) -> str:
+    """Return the choices as a message lists them: `a, b or c`."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _coerce_number_to_str(value: Any) -> Any:
+    """Accept a number of CPUs that is written without quotes: `cpu: 2`."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _require_unit(value: Any) -> Any:
+    """Reject a number: it does not show whether `50` means bytes or gibibytes."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError("quantity", "not a size{value}; add a unit, for example `50Gi`")
+    return value
+
+
+def _validate_setting_value(value: Any) -> Any:
+    """Accept a scalar that every configuration file can hold on one line."""
+    if isinstance(value, dict):
+        raise PydanticCustomError(
+            "setting_map", "nested maps are not supported; join the names with dots, for example `net.port: 1`"
+        )
+    if isinstance(value, list):
+        raise PydanticCustomError("setting_list", 'lists are not supported; write one text, for example "A,B"')
+    if not isinstance(value, str | int | float):
+        raise PydanticCustomError("setting_type", "expected text, a number, true or false")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("setting_number", "not a finite number; write it in quotes if it is text")
+    if isinstance(value, str) and len(value) > MAX_SETTING_LENGTH:
+        limit = {"limit": MAX_SETTING_LENGTH}
+        raise PydanticCustomError("text_too_long", "too long; use at most {limit} characters", limit)
+    if isinstance(value, str) and LINE_BREAKS_RE.search(value):
+        raise PydanticCustomError("control_character", "contains a control character or a line break; remove it")
+    return value
+
+
+def _reject_control_characters(value: SecretStr) -> SecretStr:
+    """Accept a password that environment variables, URIs and every protocol can carry."""
+    if CONTROL_CHARACTERS_RE.search(value.get_secret_value()):
+        raise PydanticCustomError("control_character", "contains a control character or a line break; remove it")
+    return value
+
+
+def _build_any_of_schema(*schemas: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": list(schemas)})
+
+
+NAME_RULE = "start with a lower-case letter, then use lower-case letters, digits and '-', for example `main-2`"
+DnsLabel = Annotated[str, *constrain_str(DNS_LABEL_PATTERN, 63, "dns_label", f"invalid name{{value}}; {NAME_RULE}")]
+NonEmptyStr = Annotated[str, Field(min_length=1, max_length=253)]
+Labels = dict[NonEmptyStr, Annotated[str, Field(max_length=63)]]
+StrictBool = Annotated[bool, Field(strict=True)]
+NonNegativeInt = Annotated[int, Field(strict=True, ge=0)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+CPU_MESSAGE = "not a number of CPUs{value}; use for example `2`, `0.5` or `500m`"
+CpuQuantity = Annotated[
+    str,
+    constrain_str(CPU_PATTERN, MAX_QUANTITY_LENGTH, "cpu", CPU_MESSAGE)[0],
+    BeforeValidator(_coerce_number_to_str),
+    _build_any_of_schema(
+        {"type": "string", "pattern": f"^{CPU_PATTERN}$", "maxLength": MAX_QUANTITY_LENGTH},
+        {"type": "number", "exclusiveMinimum": 0},
+    ),
+]
+QUANTITY_MESSAGE = "not a size{value}; use a number and a unit, for example `512Mi` or `50Gi`"
+Quantity = Annotated[
+    str,
+    *constrain_str(QUANTITY_PATTERN, MAX_QUANTITY_LENGTH, "quantity", QUANTITY_MESSAGE),
+    BeforeValidator(_require_unit),
+]
+SETTING_NAME_MESSAGE = "invalid setting name{value}; use letters, digits, '_', '-' and '.' only"
+SettingName = Annotated[str, *constrain_str(SETTING_NAME_PATTERN, 200, "setting_name", SETTING_NAME_MESSAGE)]
+SettingValue = Annotated[
+    str | int | float | bool,
+    BeforeValidator(_validate_setting_value),
+    _build_any_of_schema({"type": "string", "maxLength": MAX_SETTING_LENGTH}, {"type": "number"}, {"type": "boolean"}),
+]
+EXTENSION_NAME_MESSAGE = "invalid extension name{value}; use the name in `CREATE EXTENSION`, for example `pg_trgm`"
+ExtensionName = Annotated[str, *constrain_str(EXTENSION_NAME_PATTERN, 63, "extension_name", EXTENSION_NAME_MESSAGE)]
+SecretText = Annotated[
+    SecretStr,
+    Field(min_length=1),
+    AfterValidator(_reject_control_characters),
+    _build_any_of_schema(
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "properties": {"secure": {"type": "string"}},
+            "required": ["secure"],
+            "additionalProperties": False,
+        },
+    ),
+]
