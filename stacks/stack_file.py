@@ -107,7 +107,7 @@ def load_stack_file(path: Path, project: str = PROJECT) -> StackFile:
 
 
 def _sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0, finding.message)))
+    return tuple(sorted(set(findings), key=lambda finding: (finding.line or 0, finding.column or 0, finding.message)))
 
 
 class _Reader:
