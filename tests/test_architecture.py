@@ -75,11 +75,11 @@ PREDICATES = {"can", "has", "is"}
 VERBS = PREDICATES | set(
     re.findall(
         r"\w+",
-        "add allow ask assume await build call check claim close coerce collect compare connect constrain convert count create "
-        "decode dereference describe detect encode expand explain fetch find forget format get hash hide identify "
-        "limit list load log match merge normalize open parse probe provision quote raise read redact reject remove render "
-        "replace represent request require resolve restore run select set shorten sort split start strip suggest translate unwrap "
-        "validate verify wait wrap write",
+        "add allow ask assume await build call check claim close coerce collect compare connect constrain convert "
+        "count create decode dereference describe detect encode expand explain fetch find forget format get hash "
+        "hide identify limit list load log match merge normalize open parse probe provision quote raise read "
+        "redact reject remove render replace represent request require resolve restore run select set shorten "
+        "sort split start strip suggest translate unwrap validate verify wait wrap write",
     )
 )
 """First words of the names of functions."""
