@@ -19,4 +19,4 @@ for warning in stack.warnings:
 for application in stack.applications:
     Application(application)
 forget_removed_workloads(stack.removed_workloads)
-pulumi.export("applications", stack.outputs())
+pulumi.export("applications", stack.outputs)

@@ -20,7 +20,7 @@ MIGRATION_HINT = "add a new group and migrate the data (docs/upgrading.md)"
 
 def require_safe_update(stack: Stack, previous: PreviousState) -> None:
     """Raise InvalidStackConfigError if an update from the previous state would lose data."""
-    if issues := list(validate_update(previous, stack.outputs())):
+    if issues := list(validate_update(previous, stack.outputs)):
         raise InvalidStackConfigError(map(stack.source.add_line, issues), stack.source.name, NOUN)
 
 

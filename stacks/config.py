@@ -21,10 +21,10 @@ from components.tls import READ_FILE_KEY
 from components.workload_patches import PatchedWorkload
 from preflight.workload_reader import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
-from stacks.errors import ConfigIssue, InvalidStackConfigError, Location
-from stacks.pydantic_errors import SECRET_KEYS, issues_from_pydantic
+from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
+from stacks.pydantic_errors import translate_validation_error
 from stacks.spec import PROJECT, StackSpec
-from stacks.validation import production_warnings, validate_applications
+from stacks.validation import list_production_warnings, validate_applications
 
 __all__ = [
     "OFFLINE_CONFIG_KEY",
@@ -69,19 +69,25 @@ class Stack:
     removed_workloads: tuple[PatchedWorkload, ...] = ()
     """Workloads that the last update patched and that the cluster no longer has."""
 
+    @property
     def outputs(self) -> dict[str, ApplicationState]:
-        """Return the stack output `applications`. It holds names only."""
+        """The stack output `applications`. It holds names only."""
         return {application.name: application.output_summary for application in self.applications}
 
 
 def load_stack() -> Stack:
-    """Return the stack of the running Pulumi program. Raises InvalidStackConfigError."""
+    """Return the stack of the running Pulumi program, and log the warnings about its file.
+
+    Raises InvalidStackConfigError.
+    """
     values = _read_pulumi_values()
     is_offline = OFFLINE_CONFIG_KEY in values
     stack = pulumi.get_stack()
     path = Path(values.get(STACK_FILE_CONFIG_KEY) or STACK_FOLDER / f"Pulumi.{stack}.yaml")
     encrypted_keys = {key for key in values if config.is_config_secret(key)}
     source = read_config_source(path, values, encrypted_keys, default_name=f"stack {stack!r}")
+    for warning in source.warnings:
+        pulumi.log.warn(warning)
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     return parse_pulumi_config(values, source, full_name=full_name, is_offline=is_offline)
 
@@ -122,15 +128,15 @@ def parse_stack(
         applications = _build_application_args(spec, full_name)
         issues += validate_applications(applications, is_server_invalid=_find_invalid_servers(issues))
     if spec is None or issues:
-        raise InvalidStackConfigError((source.complete(issue, raw) for issue in issues), source.name)
-    warnings = [*production_warnings(applications), *_unencrypted_secrets(spec, source)]
-    texts = tuple(source.format_warning(source.complete(warning, raw)) for warning in warnings)
+        raise InvalidStackConfigError(map(source.add_line, source.hide_secrets(issues, raw)), source.name)
+    warnings = [*list_production_warnings(applications), *_find_unencrypted_secrets(spec, source)]
+    texts = tuple(map(source.format_warning, source.hide_secrets(warnings, raw)))
     return Stack(
         spec=spec,
         applications=applications,
         source=source,
         is_offline=is_offline,
-        warnings=(*source.warnings, *texts),
+        warnings=texts,
     )
 
 
@@ -180,7 +186,7 @@ def _validate_values(raw: Mapping[str, Any], source: ConfigSource) -> tuple[Stac
         try:
             return _parse_model(remaining), issues
         except ValidationError as error:
-            found = issues_from_pydantic(error, remaining, source.is_encrypted)
+            found = translate_validation_error(error, remaining, source.is_encrypted)
         # Without the invalid parts, others may be incomplete. Their issues are not the user's.
         issues = issues or found
         invalid_parts = [_find_removable_part(issue.location) for issue in found if issue.location[0] in remaining]
@@ -218,7 +224,7 @@ def _find_invalid_servers(issues: Collection[ConfigIssue]) -> Callable[[str], bo
     return lambda name: () in locations or (name,) in locations
 
 
-def _unencrypted_secrets(spec: StackSpec, source: ConfigSource) -> Iterator[ConfigIssue]:
+def _find_unencrypted_secrets(spec: StackSpec, source: ConfigSource) -> Iterator[ConfigIssue]:
     """Yield a warning for each password and token in plain text."""
     locations: list[Location] = [
         ("externalServers", name, "administrator", "password") for name in spec.external_servers

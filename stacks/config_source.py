@@ -1,20 +1,20 @@
 """The stack file behind a configuration: its name, the lines of its keys, and its encrypted values."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from stacks.config_keys import config_key_warnings
-from stacks.errors import ConfigIssue, Location
+from stacks.config_keys import list_key_warnings
+from stacks.errors import SECRET_KEYS, ConfigIssue, Location
 from stacks.spec import PROJECT
 from stacks.stack_file import HIDDEN, StackFile, StackFileError, load_stack_file
 
 __all__ = ["ConfigSource", "decode_value", "read_config_source"]
 
-ENCRYPTED_VALUE = "(encrypted value)"
+HIDDEN_VALUE = "(hidden value)"
 PREFIX = f"{PROJECT}:"
 
 
@@ -40,27 +40,26 @@ class ConfigSource:
         above = (self.lines.get(location[:length]) for length in range(len(location), 0, -1))
         return next((line for line in above if line is not None), None)
 
-    def complete(self, issue: ConfigIssue, raw: Mapping[str, Any]) -> ConfigIssue:
-        """Return an issue with its line and without encrypted values. `raw` is the configuration."""
-        message = issue.message
-        for value in self._encrypted_texts(raw, ()):
-            message = message.replace(repr(value), ENCRYPTED_VALUE)
-        return self.add_line(replace(issue, message=message))
+    def hide_secrets(self, issues: Iterable[ConfigIssue], raw: Mapping[str, Any]) -> list[ConfigIssue]:
+        """Return issues whose messages repeat no secret of the configuration `raw`, whatever key a secret has."""
+        secrets = {repr(value) for value in self._list_secrets(raw, ())}
+        return [replace(issue, message=_hide(issue.message, secrets)) for issue in issues]
 
     def add_line(self, issue: ConfigIssue) -> ConfigIssue:
         """Return an issue with its line."""
         return replace(issue, line=self.find_line(issue.location))
 
     def format_warning(self, issue: ConfigIssue) -> str:
-        """Return a warning with the name of the file."""
-        return f"{self.name}: {issue}" if self.name else str(issue)
+        """Return a warning with its file and its line."""
+        text = str(self.add_line(issue))
+        return f"{self.name}: {text}" if self.name else text
 
-    def _encrypted_texts(self, value: Any, location: Location) -> Iterator[str]:
+    def _list_secrets(self, value: Any, location: Location) -> Iterator[str]:
         if isinstance(value, str):
-            yield from [value] if self.is_encrypted(location) else ()
-        elif isinstance(value, Mapping | list) and self.encrypted_locations:
+            yield from [value] if self.is_encrypted(location) or SECRET_KEYS & set(location) else ()
+        elif isinstance(value, Mapping | list):
             for step, item in value.items() if isinstance(value, Mapping) else enumerate(value):
-                yield from self._encrypted_texts(item, (*location, step))
+                yield from self._list_secrets(item, (*location, step))
 
 
 def read_config_source(
@@ -71,14 +70,14 @@ def read_config_source(
     `values` has full keys. `encrypted_keys` are the keys with an encrypted value. Without a readable file, and for a
     key whose value is not the file's, no line is known and the whole value counts as encrypted.
     """
-    encrypted = {_to_location(key) for key in encrypted_keys}
+    encrypted = {_get_location(key) for key in encrypted_keys}
     try:
         file = load_stack_file(path, PROJECT)
     except StackFileError:
-        warnings = config_key_warnings(values, PROJECT).values()
+        warnings = list_key_warnings(values, PROJECT).values()
         return ConfigSource(name=default_name, encrypted_locations=frozenset(encrypted), warnings=tuple(warnings))
     same = {
-        _to_location(key)[0] for key, value in values.items() if key.startswith(PREFIX) if _is_same(file, key, value)
+        _get_location(key)[0] for key, value in values.items() if key.startswith(PREFIX) if _is_same(file, key, value)
     }
     name = f"{path.parent.name}/{path.name}"
     return ConfigSource(
@@ -102,7 +101,13 @@ def decode_value(value: Any) -> Any:
         return value
 
 
-def _to_location(key: str) -> Location:
+def _hide(message: str, secrets: Collection[str]) -> str:
+    for secret in secrets:
+        message = message.replace(secret, HIDDEN_VALUE)
+    return message
+
+
+def _get_location(key: str) -> Location:
     return (key.removeprefix(PREFIX),)
 
 
@@ -110,7 +115,7 @@ def _is_same(file: StackFile, key: str, value: str) -> bool:
     """Return whether a value is the file's. Encrypted values cannot be compared and do not count."""
     if key not in file.config:
         return False
-    location = _to_location(key)
+    location = _get_location(key)
     expected = _hide_encrypted(decode_value(file.config[key]), location, file.encrypted_paths)
     return bool(expected == _hide_encrypted(decode_value(value), location, file.encrypted_paths))
 

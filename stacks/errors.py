@@ -7,11 +7,21 @@ from typing import TypeAlias
 
 import pulumi
 
-__all__ = ["PRINTABLE_TEXT_RE", "ConfigIssue", "InvalidStackConfigError", "Location", "format_path", "shorten"]
+__all__ = [
+    "PRINTABLE_TEXT_RE",
+    "SECRET_KEYS",
+    "ConfigIssue",
+    "InvalidStackConfigError",
+    "Location",
+    "format_path",
+    "shorten",
+]
 
 Location: TypeAlias = tuple[str | int, ...]
-"""The keys and list indices that lead to a value of the stack file."""
+"""The keys and list indices from the top of the stack file to a value."""
 
+SECRET_KEYS = frozenset({"password", "token"})
+"""Keys with secrets."""
 PRINTABLE_TEXT_RE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._/]{0,62}")
 """Text that a message may repeat: short, on one line, and neither a URI nor an account with a password."""
 MAX_NAME_LENGTH = 40

@@ -37,13 +37,13 @@ def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
     """Yield every address outside the cluster to which the program or an application connects."""
     groups = [group for application in stack.applications for group in application.database_groups]
     for name, server in stack.spec.external_servers.items():
-        planned = (database for group in groups if (database := _planned_database(group, name, previous)))
-        yield from _administrator_endpoints(("externalServers", name), server, tuple(planned))
+        planned = (database for group in groups if (database := _find_planned_database(group, name, previous)))
+        yield from _list_administrator_endpoints(("externalServers", name), server, tuple(planned))
     for group in groups:
-        yield from _existing_account_endpoints(group)
+        yield from _list_existing_account_endpoints(group)
 
 
-def _administrator_endpoints(
+def _list_administrator_endpoints(
     location: tuple[str, ...], server: ExternalServerSpec, planned: tuple[PlannedDatabase, ...]
 ) -> Iterator[Endpoint]:
     """Yield the administrator's endpoint, and the server's other addresses if the administrator has no own host."""
@@ -68,7 +68,7 @@ def _administrator_endpoints(
         )
 
 
-def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> PlannedDatabase | None:
+def _find_planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> PlannedDatabase | None:
     """Return the database that the update will create for a group on a server; None if it exists already."""
     access = group.server_access
     application = previous.get(group.application)
@@ -84,7 +84,7 @@ def _planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousS
     )
 
 
-def _existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
+def _list_existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:
     """Yield the addresses of a server with an existing account."""
     access, engine = group.server_access, group.engine
     if access.account_is_managed or access.backend is None:

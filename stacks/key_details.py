@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["KEY_DETAILS", "KeyDetails", "details_name"]
+__all__ = ["KEY_DETAILS", "KeyDetails", "get_details_name"]
 
 IN_PLACE = "in place"
 RESTART = "restarts the server"
@@ -120,6 +120,6 @@ KEY_DETAILS: Mapping[str, Mapping[str, KeyDetails]] = MappingProxyType(
 IN_CLUSTER_MODELS = ("LocalKindSpec", "DedicatedKindSpec")
 
 
-def details_name(model: str) -> str:
+def get_details_name(model: str) -> str:
     """Return the name under which KEY_DETAILS has the keys of a model."""
     return "StatefulSetServerSpec" if model in IN_CLUSTER_MODELS else model

@@ -1,6 +1,6 @@
-"""Validation errors of pydantic as issues: each with the user's location and the program's words.
+"""Validation errors of pydantic as issues: each with the user's location and the program's message.
 
-A model's own error (PydanticCustomError) brings its message, in which `{value}` stands for the value. A message shows a
+A model's own error (PydanticCustomError) brings its message, in which `{value}` is a placeholder. A message shows a
 value only if it cannot be a secret: short text, a number or a boolean under a key without secrets.
 """
 
@@ -15,15 +15,13 @@ from pydantic_core import ErrorDetails
 
 from components.engines import ENGINES
 from components.spec import format_choices
-from stacks.errors import PRINTABLE_TEXT_RE, ConfigIssue, Location
-from stacks.key_details import KEY_DETAILS, details_name
-from stacks.schema import stack_json_schema
+from stacks.errors import PRINTABLE_TEXT_RE, SECRET_KEYS, ConfigIssue, Location
+from stacks.key_details import KEY_DETAILS, get_details_name
+from stacks.schema import build_stack_schema
 from stacks.suggestions import find_nearest, suggest_choice
 
-__all__ = ["SECRET_KEYS", "issues_from_pydantic"]
+__all__ = ["translate_validation_error"]
 
-SECRET_KEYS = frozenset({"password", "token"})
-"""Keys with secrets."""
 KEY_MARKER = "[key]"
 """Last step of the location of an invalid key, which pydantic adds."""
 VALUE_PLACEHOLDER = "{value}"
@@ -33,7 +31,7 @@ TRUE_WORDS = ("true", "yes", "y", "on", "1")
 FALSE_WORDS = ("false", "no", "n", "off", "0")
 REWRITTEN_KEYS = MappingProxyType({"true": "`on` or `yes`", "false": "`off` or `no`"})
 """Keys that a YAML 1.1 tool writes, and what they may have been."""
-DEFINITIONS = stack_json_schema()["$defs"]
+DEFINITIONS = build_stack_schema()["$defs"]
 GROUP_KEYS = frozenset(DEFINITIONS["DatabaseGroupSpec"]["properties"])
 SERVER_KEYS = frozenset(
     key
@@ -95,7 +93,7 @@ class _Place:
                 return f"{engine}: {{main: }}"
             case ("applications", _, "databases", _, str(group)):
                 return f"{group}: {{server: local}}"
-        details = KEY_DETAILS.get(details_name(self.model), {}).get(self.key)
+        details = KEY_DETAILS.get(get_details_name(self.model), {}).get(self.key)
         if details is None:
             return ""
         return details.example[1:-1] if isinstance(self.location[-1], int) else f"{self.key}: {details.example}"
@@ -112,7 +110,7 @@ class _Error:
     context: Mapping[str, Any]
 
 
-def issues_from_pydantic(
+def translate_validation_error(
     error: ValidationError, raw: Mapping[str, Any], is_encrypted: Callable[[Location], bool]
 ) -> list[ConfigIssue]:
     """Return the issues of a validation, one for each location. `raw` is the validated mapping."""
@@ -138,22 +136,23 @@ class _Translator:
         if location[-1:] == (KEY_MARKER,) and details["type"] != "extra_forbidden":
             location = location[:-1]
         place = _find_place(location)
+        if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            place = replace(place, location=(*place.location, "kind"))
         misplaced = self._find_misplaced_key(place.location)
         if misplaced:
             yield misplaced
-        elif details["type"] in ("union_tag_invalid", "union_tag_not_found"):
-            yield ConfigIssue((*place.location, "kind"), self._format_message(details, place), details["type"])
         elif not (details["type"] == "missing" and self._has_misplaced_engine(place)):
             yield ConfigIssue(place.location, self._format_message(details, place), details["type"])
 
     def _format_message(self, details: ErrorDetails, place: _Place) -> str:
         kind, context = details["type"], details.get("ctx", {})
-        value = self._format_value(context.get("tag", details["input"]), place.location)
+        raw_value = details["input"]["kind"] if kind == "union_tag_invalid" else details["input"]
+        value = self._format_value(raw_value, place.location)
         if kind in MESSAGES:
-            return MESSAGES[kind](_Error(place=place, value=details["input"], shown=value, context=context))
+            return MESSAGES[kind](_Error(place=place, value=raw_value, shown=value, context=context))
         template, choices = details["msg"], context.get("choices")
         if choices and value:
-            template = f"{template.partition('; ')[0]}; {_advise(str(details['input']), choices, place)}"
+            template = f"{template.partition('; ')[0]}; {_suggest_engine(str(details['input']), choices, place)}"
         return template.replace(VALUE_PLACEHOLDER, value)
 
     def _format_value(self, value: object, location: Location) -> str:
@@ -196,27 +195,27 @@ class _Translator:
 
 def _find_place(location: Location) -> _Place:
     """Follow a location of pydantic through the schema."""
-    schema = stack_json_schema()
+    schema = build_stack_schema()
     steps: list[str | int] = []
     place, kind, keys_by_kind = _Place(location=()), "", {}
     node: Mapping[str, Any] = schema
     for step in location:
         node = _dereference(node, schema)
-        alternatives = _union_alternatives(node)
+        alternatives = _list_alternatives(node)
         if isinstance(step, str) and step in alternatives:
-            kind, keys_by_kind, node = step, _keys_by_kind(alternatives, schema), alternatives[step]
+            kind, keys_by_kind, node = step, _list_keys_by_kind(alternatives, schema), alternatives[step]
             continue
         steps.append(step)
         if not isinstance(step, int):
             keys, model = tuple(node.get("properties", {})), str(node.get("title", ""))
             place = _Place(location=(), keys=keys, model=model, kind=kind, keys_by_kind=keys_by_kind)
             kind, keys_by_kind = "", {}
-        node = _child_schema(node, step)
-    keys_of_value = _keys_by_kind(_union_alternatives(_dereference(node, schema)), schema)
+        node = _find_child_schema(node, step)
+    keys_of_value = _list_keys_by_kind(_list_alternatives(_dereference(node, schema)), schema)
     return replace(place, location=tuple(steps), keys_by_kind=keys_of_value or place.keys_by_kind)
 
 
-def _child_schema(node: Mapping[str, Any], step: str | int) -> Mapping[str, Any]:
+def _find_child_schema(node: Mapping[str, Any], step: str | int) -> Mapping[str, Any]:
     """Return the schema of a map's key or of a list's item."""
     patterns = list(node.get("patternProperties", {}).values())
     choices = (node.get("properties", {}).get(step), *patterns, node.get("additionalProperties"), node.get("items"))
@@ -231,18 +230,18 @@ def _dereference(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[
     return _dereference(maps[0], schema) if maps else node
 
 
-def _union_alternatives(node: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _list_alternatives(node: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the alternatives of a discriminated union by tag."""
     return {tag: {"$ref": reference} for tag, reference in node.get("discriminator", {}).get("mapping", {}).items()}
 
 
-def _keys_by_kind(
+def _list_keys_by_kind(
     alternatives: Mapping[str, Mapping[str, Any]], schema: Mapping[str, Any]
 ) -> dict[str, tuple[str, ...]]:
     return {kind: tuple(_dereference(node, schema)["properties"]) for kind, node in alternatives.items()}
 
 
-def _advise(text: str, choices: str, place: _Place) -> str:
+def _suggest_engine(text: str, choices: str, place: _Place) -> str:
     """Return what to write instead of an unsupported engine."""
     if place.location[0] == "applications":
         variants = {variant.name: engine.name for engine in ENGINES.values() for variant in engine.variants}
@@ -261,20 +260,23 @@ def _describe_missing_key(error: _Error) -> str:
 def _describe_unknown_key(error: _Error) -> str:
     place, key = error.place, error.place.key
     other_kinds = [kind for kind, keys in place.keys_by_kind.items() if key in keys]
-    nearest = find_nearest(key, place.keys)
     if key in REWRITTEN_KEYS:
         return f"unknown key; another tool may have rewritten {REWRITTEN_KEYS[key]} to {key}; remove it"
     if key in KEY_HINTS:
         return KEY_HINTS[key]
-    if engine := _find_misplaced_engine(key, place):
-        return f"unknown key; engines belong under `databases`: `databases: {{{engine}: …}}`"
-    if place.model == "DatabaseGroupSpec" and key in SERVER_KEYS:
-        return f"unknown key; write it under `server`: `server: {{{key}: …}}`"
     if other_kinds:
         return f"not supported with `kind: {place.kind}`, only with {format_choices(sorted(other_kinds))}; remove it"
-    if nearest:
-        return f"unknown key; did you mean '{nearest}'?"
-    return f"unknown key; known keys: {', '.join(sorted(place.keys))}" if place.keys else "unknown key; remove it"
+    return f"unknown key; {_suggest_key(key, place)}"
+
+
+def _suggest_key(key: str, place: _Place) -> str:
+    if engine := _find_misplaced_engine(key, place):
+        return f"engines belong under `databases`: `databases: {{{engine}: …}}`"
+    if place.model == "DatabaseGroupSpec" and key in SERVER_KEYS:
+        return f"write it under `server`: `server: {{{key}: …}}`"
+    if nearest := find_nearest(key, place.keys):
+        return f"did you mean '{nearest}'?"
+    return f"known keys: {', '.join(sorted(place.keys))}" if place.keys else "remove it"
 
 
 def _find_misplaced_engine(key: str, place: _Place) -> str | None:
@@ -322,15 +324,15 @@ def _describe_map(error: _Error) -> str:
             return f"expected at least one group, for example `{place.example}`"
         case (*_, "server"):
             return f"expected {EXPECTED_BY_KEY['server']}, found {found}"
-    example = f", for example `{place.example}`" if place.example else " (`key: value`)"
-    return f"expected a map{example}; found {found}"
+    example = f"; write for example `{place.example}`" if place.example else ""
+    return f"expected a map{'' if example else ' (`key: value`)'}, found {found}{example}"
 
 
 def _describe_list(error: _Error) -> str:
     place, found = error.place, _describe_type(error.value)
     if place.key in EXPECTED_BY_KEY:
         return f"expected {EXPECTED_BY_KEY[place.key]}, found {found}"
-    return f"expected a list, for example `{place.example}`; found {found}"
+    return f"expected a list, found {found}; write for example `{place.example}`"
 
 
 def _describe_empty_value(error: _Error) -> str:
@@ -340,7 +342,7 @@ def _describe_empty_value(error: _Error) -> str:
 
 
 def _describe_unsupported_value(error: _Error) -> str:
-    value, choices = error.context.get("tag", error.value), _list_choices(error.context)
+    value, choices = error.value, _list_choices(error.context)
     hints = VALUE_HINTS.get((error.place.model, error.place.key), {})
     advice = f"use {format_choices(choices)}"
     if error.shown and isinstance(value, str):
@@ -366,7 +368,7 @@ def _list_choices(context: Mapping[str, Any]) -> list[str]:
 
 
 def _describe_type(value: object) -> str:
-    """Return the type of a value in the words of YAML."""
+    """Return the type of a value as YAML names it."""
     if isinstance(value, bool):
         return str(value).lower()
     return next((name for type_, name in TYPE_NAMES if isinstance(value, type_)), "nothing")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from components.spec import format_choices
-from stacks.key_details import KEY_DETAILS, details_name
-from stacks.schema import stack_json_schema
+from stacks.key_details import KEY_DETAILS, get_details_name
+from stacks.schema import build_stack_schema
 from stacks.spec import PROJECT
 
 __all__ = ["REFERENCE_PATH", "list_keys", "render_reference"]
@@ -88,7 +88,7 @@ def _render_row(key: _Key, models: Sequence[Mapping[str, Any]]) -> tuple[str, ..
 
 
 def _read_keys(model: Mapping[str, Any]) -> Iterator[_Key]:
-    name = details_name(model["title"])
+    name = get_details_name(model["title"])
     for key, schema in model["properties"].items():
         yield _Key(model=name, name=key, schema=schema, required=key in model.get("required", ()))
 
@@ -96,21 +96,21 @@ def _read_keys(model: Mapping[str, Any]) -> Iterator[_Key]:
 def _list_sections() -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Return each path of the stack file with the models of its map, in the order of the file."""
     sections: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    _add_sections(sections, "", stack_json_schema())
+    _add_sections(sections, "", build_stack_schema())
     return [(path, models) for (path, _), models in sections.items()]
 
 
 def _add_sections(
     sections: dict[tuple[str, str], list[Mapping[str, Any]]], path: str, model: Mapping[str, Any]
 ) -> None:
-    models = sections.setdefault((path, details_name(model["title"])), [])
+    models = sections.setdefault((path, get_details_name(model["title"])), [])
     if model in models:
         return
     models.append(model)
     for key, schema in model["properties"].items():
         inner = ".".join([*([path] if path else []), key, *PLACEHOLDERS.get(key, ())])
         for suffix, reference in _find_models(schema):
-            _add_sections(sections, f"{inner}{suffix}", stack_json_schema()["$defs"][reference])
+            _add_sections(sections, f"{inner}{suffix}", build_stack_schema()["$defs"][reference])
 
 
 def _find_models(schema: Any) -> Iterator[tuple[str, str]]:
@@ -126,7 +126,7 @@ def _find_models(schema: Any) -> Iterator[tuple[str, str]]:
 
 
 def _describe_type(schema: Mapping[str, Any]) -> str:
-    """Return the type of a value in the words of YAML."""
+    """Return the type of a value as YAML names it."""
     if "anyOf" in schema:
         choices = [choice for choice in schema["anyOf"] if choice.get("type") != "null"]
         return " or ".join(dict.fromkeys(map(_describe_type, choices)))

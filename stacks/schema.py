@@ -1,6 +1,6 @@
 """The JSON schema of a stack file, built from the models that parse it and from the engines.
 
-`stack_json_schema` describes what the models accept. `build_schema_document` adds the rules that span several keys, so
+`build_stack_schema` describes what the models accept. `build_schema_document` adds the rules that span several keys, so
 that an editor rejects as many faulty files as a schema can. `make schema` writes it to `stacks/schema.json`.
 """
 
@@ -24,9 +24,10 @@ from components.persisted.names import (
     environment_secret_name,
     object_name,
 )
+from components.tls import VERIFY_FULL
 from stacks.spec import PROJECT, StackSpec
 
-__all__ = ["SCHEMA_PATH", "build_schema_document", "render_schema", "stack_json_schema"]
+__all__ = ["SCHEMA_PATH", "build_schema_document", "build_stack_schema", "render_schema"]
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -36,7 +37,10 @@ DEFAULT_BY_KIND_RE = re.compile(r"`([^`]*)` \(`(\w+)`\)")
 IN_CLUSTER = {"properties": {"kind": {"enum": ["local", "dedicated"]}}, "required": ["kind"]}
 EXTERNAL = {"properties": {"kind": {"const": "external"}}}
 PROVISIONED = {**EXTERNAL, "required": ["kind", "provisionOn"]}
-EXISTING = {**EXTERNAL, "required": ["kind", "host"]}
+EXISTING = {**EXTERNAL, "required": ["kind", "host"], "type": "object"}
+NOT_NULL = {"not": {"const": None}}
+FIRST_VERSION = {"properties": {"passwordVersion": {"const": 0}}}
+MAX_NAME_LENGTH = 253
 ACCOUNT_NAME = {"type": ["string", "null"], "pattern": "^[a-z][a-z0-9_]*$"}
 
 
@@ -49,7 +53,7 @@ class _JsonSchema(GenerateJsonSchema):
 
 
 @cache
-def stack_json_schema() -> Mapping[str, Any]:
+def build_stack_schema() -> Mapping[str, Any]:
     """Return the JSON schema of a StackSpec. Each definition's `title` is the name of its model."""
     schema = StackSpec.model_json_schema(by_alias=True, schema_generator=_JsonSchema)
     definitions = [schema, *schema["$defs"].values()]
@@ -79,25 +83,25 @@ def _find_default(description: str, kind: str | None) -> Any:
 
 def build_schema_document() -> dict[str, Any]:
     """Return the schema of a whole stack file (JSON Schema 2020-12), for editors."""
-    model = copy.deepcopy(dict(stack_json_schema()))
+    model = copy.deepcopy(dict(build_stack_schema()))
     definitions = model["$defs"]
     for definition in definitions.values():
         del definition["title"]
-    for name, rules in _model_rules().items():
+    for name, rules in _build_model_rules().items():
         definitions[name] |= rules
     databases = definitions["ApplicationSpec"]["properties"]["databases"]
     groups = databases.pop("additionalProperties")
     databases.pop("propertyNames")
     databases |= {
-        "properties": {name: {"$ref": f"#/$defs/{_groups_name(name)}"} for name in ENGINES},
+        "properties": {name: {"$ref": f"#/$defs/{_get_definition_name(name)}"} for name in ENGINES},
         "additionalProperties": False,
     }
     for engine in ENGINES.values():
-        definitions[_groups_name(engine.name)] = _groups_of_engine(engine, groups)
+        definitions[_get_definition_name(engine.name)] = _build_groups_schema(engine, groups)
     max_length = MAX_DNS_LABEL_LENGTH - len(environment_secret_name(""))
-    model["properties"]["applications"]["propertyNames"] = {"maxLength": max_length}
+    model["properties"]["applications"] |= _build_name_rules(max_length)
     keys = model["properties"]
-    own_keys = {name: {"$ref": f"#/$defs/{key}"} for key in keys for name in _spellings(key)}
+    own_keys = {name: {"$ref": f"#/$defs/{key}"} for key in keys for name in _list_spellings(key)}
     other_namespaces = {"pattern": f"^(?!{PROJECT}:)[^:]+:.+$"}
     config = {
         "description": "Configuration of the stack: the keys of the program and of its providers.",
@@ -105,8 +109,8 @@ def build_schema_document() -> dict[str, Any]:
         "properties": own_keys,
         "propertyNames": {"anyOf": [{"enum": list(own_keys)}, other_namespaces]},
         "allOf": [
-            *({"anyOf": [{"required": [name]} for name in _spellings(key)]} for key in model["required"]),
-            *_production_rules(),
+            *({"anyOf": [{"required": [name]} for name in _list_spellings(key)]} for key in model["required"]),
+            *_build_production_rules(),
         ],
     }
     return {
@@ -124,26 +128,40 @@ def render_schema() -> str:
     return json.dumps(build_schema_document(), indent=1, ensure_ascii=False) + "\n"
 
 
-def _spellings(key: str) -> list[str]:
+def _build_name_rules(max_length: int) -> Schema:
+    """Return the rules for an application whose namespace has its name."""
+    creates_no_namespace = {"properties": {"createNamespace": {"const": False}}, "required": ["createNamespace"]}
+    other_namespace = {"required": ["namespace"]}
+    return {
+        "propertyNames": {"maxLength": max_length},
+        "allOf": [
+            {"properties": {"default": {"anyOf": [creates_no_namespace, other_namespace]}}},
+            {"patternProperties": {"^kube-": other_namespace}},
+        ],
+    }
+
+
+def _list_spellings(key: str) -> list[str]:
     """Return a top-level key with and without the project's name; Pulumi accepts both."""
     return [f"{PROJECT}:{key}", key]
 
 
-def _forbid(keys: Iterable[str]) -> Schema:
+def _reject_keys(keys: Iterable[str]) -> Schema:
     return dict.fromkeys(keys, False)
 
 
-def _model_rules() -> dict[str, Schema]:
+def _build_model_rules() -> dict[str, Schema]:
     """Return the rules between the keys of one model, which repeat the model's validators."""
     created = ("port", "caFile", "password", "token", "org", "bucket", "vhost", "volume", "storage", "storageClass")
     return {
         "ExternalKindSpec": {
             "oneOf": [{"required": ["provisionOn"]}, {"required": ["host"]}],
             "allOf": [
-                {"if": PROVISIONED, "then": {"properties": _forbid(created)}},
+                {"if": PROVISIONED, "then": {"properties": _reject_keys(created)}},
                 {"if": EXISTING, "then": {"dependentRequired": {"username": ["password"]}}},
             ],
         },
+        "ExternalServerSpec": {"allOf": list(_build_administrator_rules())},
         "TolerationSpec": {
             "allOf": [
                 {
@@ -169,31 +187,45 @@ def _model_rules() -> dict[str, Schema]:
     }
 
 
-def _production_rules() -> Iterator[Schema]:
+def _build_administrator_rules() -> Iterator[Schema]:
+    """Yield a rule for each engine whose provider does not support all user names."""
+    for engine in ENGINES.values():
+        forbidden = engine.provisioner.forbidden_username_characters if engine.provisioner else ""
+        if forbidden:
+            username = {"not": {"pattern": f"[{re.escape(forbidden)}]"}}
+            administrator = {"properties": {"administrator": {"properties": {"username": username}}}}
+            yield {"if": {"properties": {"engine": {"const": engine.name}}}, "then": administrator}
+
+
+def _build_production_rules() -> Iterator[Schema]:
     """Yield the rule that every group of a production stack has a server."""
     group = {"type": "object", "required": ["server"]}
-    databases = {"additionalProperties": {"additionalProperties": group}}
+    embedded = [engine.name for engine in ENGINES.values() if engine.build_runtime is None]
+    databases = {"properties": _reject_keys(embedded), "additionalProperties": {"additionalProperties": group}}
     applications = {"additionalProperties": {"properties": {"databases": databases}}}
-    for environment in _spellings("environment"):
+    for environment in _list_spellings("environment"):
         yield {
             "if": {"properties": {environment: {"const": "production"}}, "required": [environment]},
-            "then": {"properties": dict.fromkeys(_spellings("applications"), applications)},
+            "then": {"properties": dict.fromkeys(_list_spellings("applications"), applications)},
         }
 
 
-def _groups_name(engine: str) -> str:
+def _get_definition_name(engine: str) -> str:
     return f"{engine}Groups"
 
 
-def _groups_of_engine(engine: Engine, groups: Schema) -> Schema:
+def _build_groups_schema(engine: Engine, groups: Schema) -> Schema:
     """Return the schema of an engine's groups: that of all engines' with the rules of this one."""
     rule: Schema = {
         "properties": {"variant": {"enum": [*(variant.name for variant in engine.variants), None]}},
         "allOf": [
-            *(_variant_rule(engine, variant) for variant in engine.variants),
-            {"properties": {"server": {"allOf": list(_server_rules(engine))}}},
+            *(_build_variant_rule(engine, variant) for variant in engine.variants),
+            {"properties": {"server": {"allOf": list(_build_server_rules(engine))}}},
+            {"if": {"properties": {"server": EXISTING}, "required": ["server"]}, "then": FIRST_VERSION},
         ],
     }
+    if engine.credential_key is None:
+        rule["allOf"].append(FIRST_VERSION)
     ((pattern, group),) = groups["patternProperties"].items()
     max_length = MAX_STATEFUL_SET_NAME_LENGTH - len(object_name(engine.name, ""))
     return {
@@ -205,7 +237,7 @@ def _groups_of_engine(engine: Engine, groups: Schema) -> Schema:
     }
 
 
-def _server_rules(engine: Engine) -> Iterator[Schema]:
+def _build_server_rules(engine: Engine) -> Iterator[Schema]:
     """Yield the rules for a group's server that are the same for all variants of an engine."""
     provisioner = engine.provisioner
     if engine.build_runtime is None:
@@ -214,25 +246,28 @@ def _server_rules(engine: Engine) -> Iterator[Schema]:
         yield {"anyOf": [embedded, {"type": "object", **keys}]}
         return
     if engine.settings_file is None:
-        yield {"if": IN_CLUSTER, "then": {"properties": _forbid(["settings"])}}
+        yield {"if": IN_CLUSTER, "then": {"properties": _reject_keys(["settings"])}}
     else:
         reserved = "|".join(re.escape(name) for name in sorted(engine.settings_file.reserved_names))
         names = {"propertyNames": {"not": {"pattern": rf"^({reserved})(\.|$)"}}}
         yield {"if": IN_CLUSTER, "then": {"properties": {"settings": names}}}
     if provisioner is None:
-        yield {"not": PROVISIONED}
+        yield {"properties": _reject_keys(["provisionOn"])}
     else:
-        account_name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({provisioner.reserved_names_pattern})$"}}
-        properties = {"database": account_name, "username": account_name}
+        limits = {"database": engine.max_database_name_length, "username": engine.max_username_length}
+        name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({provisioner.reserved_names_pattern})$"}}
+        properties = {key: {**name, "maxLength": limit or MAX_NAME_LENGTH} for key, limit in limits.items()}
         yield {"if": PROVISIONED, "then": {"properties": properties}}
-    yield {"if": EXISTING, "then": _existing_account_rule(engine)}
+    yield {"if": EXISTING, "then": _build_existing_account_rule(engine)}
     if not engine.supports_tls_in_uri:
-        yield {"if": EXTERNAL, "then": {"properties": _forbid(["tls", "caFile"])}}
+        yield {"if": EXTERNAL, "then": {"properties": _reject_keys(["tls", "caFile"])}}
+    several_hosts = {"properties": {"host": {"type": "array", "minItems": 2}}, "required": ["host"]}
+    yield {"if": several_hosts, "then": {"properties": {"tls": {"not": {"const": VERIFY_FULL}}}}}
     if not (provisioner and provisioner.supports_extensions):
-        yield {"if": EXTERNAL, "then": {"properties": _forbid(["extensions"])}}
+        yield {"if": EXTERNAL, "then": {"properties": _reject_keys(["extensions"])}}
 
 
-def _existing_account_rule(engine: Engine) -> Schema:
+def _build_existing_account_rule(engine: Engine) -> Schema:
     """Return the rule for the account on an existing server: the keys that it requires and those that it excludes."""
     account = engine.existing_account
     account_keys = {key for other in ENGINES.values() for key in other.existing_account.keys}
@@ -244,12 +279,12 @@ def _existing_account_rule(engine: Engine) -> Schema:
     dependent = {} if nameless else {"password": ["username"]}
     return {
         "required": list(account.required),
-        "properties": _forbid([*unsupported, "extensions"]),
+        "properties": {**_reject_keys([*unsupported, "extensions"]), **dict.fromkeys(account.required, NOT_NULL)},
         "dependentRequired": {**dependent, "storage": ["storageClass"], "storageClass": ["storage"]},
     }
 
 
-def _variant_rule(engine: Engine, variant: Variant) -> Schema:
+def _build_variant_rule(engine: Engine, variant: Variant) -> Schema:
     """Return the rule for a server in the cluster that runs a variant."""
     is_default = variant is engine.variants[0]
     condition: Schema = {"properties": {"variant": {"enum": [variant.name, *([None] if is_default else [])]}}}
@@ -262,7 +297,7 @@ def _variant_rule(engine: Engine, variant: Variant) -> Schema:
     if runtime.data_path is None:
         unsupported += ["storage", "storageClass"]
     series = "|".join(map(re.escape, variant.supported_series))
-    keys = {"version": {"pattern": rf"^({series})(\.[0-9]+)*$"}, **_forbid(unsupported)}
+    keys = {"version": {"pattern": rf"^({series})(\.[0-9]+)*$"}, **_reject_keys(unsupported)}
     official = {"version": {"pattern": rf"^[0-9]+(\.[0-9]+){{{variant.min_version_parts - 1},}}$"}}
     server: Schema = {
         "allOf": [

@@ -18,7 +18,7 @@ from components.spec import format_choices
 from stacks.errors import ConfigIssue, Location, format_path, shorten
 from stacks.suggestions import find_nearest, suggest_choice
 
-__all__ = ["production_warnings", "validate_applications"]
+__all__ = ["list_production_warnings", "validate_applications"]
 
 RENAME = "rename one application or group"
 KUBERNETES_PREFIX = "kube-"
@@ -60,12 +60,12 @@ def validate_applications(
             yield from issues
             valid_groups += [] if issues else [group]
     yield from _validate_shared_namespaces(applications)
-    yield from _validate_unique(claim for application in applications for claim in _workload_claims(application))
-    yield from _validate_unique(claim for application in applications for claim in _pulumi_name_claims(application))
-    yield from _validate_unique(claim for group in valid_groups for claim in _database_claims(group))
+    yield from _validate_unique(claim for application in applications for claim in _claim_workloads(application))
+    yield from _validate_unique(claim for application in applications for claim in _claim_pulumi_names(application))
+    yield from _validate_unique(claim for group in valid_groups for claim in _claim_databases(group))
 
 
-def production_warnings(applications: Iterable[ApplicationArgs]) -> Iterator[ConfigIssue]:
+def list_production_warnings(applications: Iterable[ApplicationArgs]) -> Iterator[ConfigIssue]:
     """Yield a warning for each group of a production stack whose server kind is not for production."""
     for group in (group for application in applications for group in application.database_groups):
         reason = group.server_kind.production_warning
@@ -91,14 +91,14 @@ def _validate_application_name(application: ApplicationArgs) -> Iterator[ConfigI
 
 def _validate_namespace(application: ApplicationArgs) -> Iterator[ConfigIssue]:
     """Reject the namespaces of Kubernetes itself."""
-    name, location = application.namespace, _namespace_location(application)
+    name, location = application.namespace, _find_namespace_location(application)
     if name.startswith(KUBERNETES_PREFIX):
         yield ConfigIssue(location, f"namespace '{name}' is reserved for Kubernetes; set another `namespace`")
     elif name == DEFAULT_NAMESPACE and application.spec.create_namespace:
         yield ConfigIssue(location, f"namespace '{name}' exists in every cluster; set `createNamespace: false`")
 
 
-def _namespace_location(application: ApplicationArgs) -> Location:
+def _find_namespace_location(application: ApplicationArgs) -> Location:
     location: Location = ("applications", application.name)
     return (*location, "namespace") if application.spec.namespace else location
 
@@ -203,7 +203,7 @@ def _validate_shared_namespaces(applications: Sequence[ApplicationArgs]) -> Iter
                 yield ConfigIssue(group.config_location, message)
         for other in by_namespace.setdefault(application.namespace, []):
             shared = _find_shared_objects(application, other)
-            path, location = format_path(("applications", other.name)), _namespace_location(application)
+            path, location = format_path(("applications", other.name)), _find_namespace_location(application)
             if shared:
                 names = " and ".join(shared)
                 yield ConfigIssue(
@@ -238,7 +238,7 @@ def _list_objects(application: ApplicationArgs) -> dict[str, str]:
     return {**services, **secrets, f"Secret '{environment_secret_name(application.name)}'": ""}
 
 
-def _workload_claims(application: ApplicationArgs) -> Iterator[NameClaim]:
+def _claim_workloads(application: ApplicationArgs) -> Iterator[NameClaim]:
     for number, workload in enumerate(application.spec.workloads):
         yield NameClaim(
             identity=(application.namespace, workload.kind, workload.name),
@@ -248,7 +248,7 @@ def _workload_claims(application: ApplicationArgs) -> Iterator[NameClaim]:
         )
 
 
-def _pulumi_name_claims(application: ApplicationArgs) -> Iterator[NameClaim]:
+def _claim_pulumi_names(application: ApplicationArgs) -> Iterator[NameClaim]:
     """Yield the Pulumi names of groups, Services and patches, each once. Names of different types do not conflict."""
     owners: dict[tuple[str, str], Location] = {}
     for group in application.database_groups:
@@ -263,7 +263,7 @@ def _pulumi_name_claims(application: ApplicationArgs) -> Iterator[NameClaim]:
         yield NameClaim(identity=identity, owner=owner, description=description)
 
 
-def _database_claims(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
+def _claim_databases(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
     """Yield the database and the user that the program creates on a server that other groups also use."""
     access = group.server_access
     if not (access.account_is_managed and access.backend and access.backend.hosts):

@@ -60,8 +60,8 @@ def resolve_workloads(
         for application in stack.applications
         for number, spec in enumerate(application.spec.workloads)
     ]
-    patched = list(_previously_patched(previous))
-    keys = dict.fromkeys([*(entry.key for entry in entries), *map(_workload_key, patched)])
+    patched = list(_list_patched_workloads(previous))
+    keys = dict.fromkeys([*(entry.key for entry in entries), *map(_get_workload_key, patched)])
     if not keys:
         return stack
     if cluster:
@@ -72,10 +72,10 @@ def resolve_workloads(
     issues: list[ConfigIssue] = []
     for entry in entries:
         workload = observed[entry.key]
-        issues += _warnings(entry, workload) if cluster else ()
-        if workload and (containers := tuple(_container_patches(entry, workload))):
-            patches.setdefault(entry.application.name, []).append(_workload_patch(entry, workload, containers))
-    removed = [old for old in patched if cluster and not observed[_workload_key(old)]]
+        issues += _list_warnings(entry, workload) if cluster else ()
+        if workload and (containers := tuple(_build_container_patches(entry, workload))):
+            patches.setdefault(entry.application.name, []).append(_build_workload_patch(entry, workload, containers))
+    removed = [old for old in patched if cluster and not observed[_get_workload_key(old)]]
     return dataclasses.replace(
         stack,
         applications=tuple(
@@ -88,14 +88,14 @@ def resolve_workloads(
 
 
 def _format_warnings(stack: Stack, issues: Iterable[ConfigIssue]) -> Iterator[str]:
-    yield from (stack.source.format_warning(stack.source.add_line(issue)) for issue in issues)
+    yield from (stack.source.format_warning(issue) for issue in issues)
 
 
-def _workload_key(workload: PatchedWorkload) -> WorkloadKey:
+def _get_workload_key(workload: PatchedWorkload) -> WorkloadKey:
     return WorkloadKey(workload.namespace, workload.kind, workload.name)
 
 
-def _previously_patched(previous: PreviousState) -> Iterator[PatchedWorkload]:
+def _list_patched_workloads(previous: PreviousState) -> Iterator[PatchedWorkload]:
     """Yield the workloads that the last update patched."""
     for application, old in previous.items():
         for workload, is_patched in old.get("workloads", {}).items():
@@ -124,7 +124,7 @@ def _assume_workload(spec: WorkloadSpec) -> ObservedWorkload | None:
     return ObservedWorkload(revision="", annotations={}, containers=containers)
 
 
-def _warnings(entry: _WorkloadEntry, workload: ObservedWorkload | None) -> Iterator[ConfigIssue]:
+def _list_warnings(entry: _WorkloadEntry, workload: ObservedWorkload | None) -> Iterator[ConfigIssue]:
     """Yield a warning for each part of an entry that cannot be patched."""
     if workload is None:
         yield ConfigIssue(
@@ -138,7 +138,7 @@ def _warnings(entry: _WorkloadEntry, workload: ObservedWorkload | None) -> Itera
             names = ", ".join(sorted(workload.containers))
             message = f"{entry} has no container {name!r}; its containers: {names}"
             yield ConfigIssue((*entry.location, "containers"), message)
-    for container in _container_patches(entry, workload):
+    for container in _build_container_patches(entry, workload):
         variables = sorted({*entry.application.variable_names} - {*container.variables})
         mounts = sorted(mount.path for mount in entry.application.volume_mounts if mount not in container.mounts)
         if variables or mounts:
@@ -149,7 +149,7 @@ def _warnings(entry: _WorkloadEntry, workload: ObservedWorkload | None) -> Itera
             )
 
 
-def _container_patches(entry: _WorkloadEntry, workload: ObservedWorkload) -> Iterator[ContainerPatch]:
+def _build_container_patches(entry: _WorkloadEntry, workload: ObservedWorkload) -> Iterator[ContainerPatch]:
     """Yield the patches of the listed containers, without the variables and mounts that a container defines itself."""
     application = entry.application
     for name, container in workload.containers.items():
@@ -157,7 +157,7 @@ def _container_patches(entry: _WorkloadEntry, workload: ObservedWorkload) -> Ite
             variables = tuple(
                 variable
                 for variable in application.variable_names
-                if container.variables.get(variable, ()) in ((), _secret_key_ref(entry, variable))
+                if container.variables.get(variable, ()) in ((), _get_secret_key_ref(entry, variable))
             )
             mounts = tuple(
                 mount
@@ -167,12 +167,12 @@ def _container_patches(entry: _WorkloadEntry, workload: ObservedWorkload) -> Ite
             yield ContainerPatch(name=name, variables=variables, mounts=mounts)
 
 
-def _secret_key_ref(entry: _WorkloadEntry, variable: str) -> tuple[str, str]:
+def _get_secret_key_ref(entry: _WorkloadEntry, variable: str) -> tuple[str, str]:
     """Return the Secret and the key of an injected variable."""
     return environment_secret_name(entry.application.name), variable
 
 
-def _workload_patch(
+def _build_workload_patch(
     entry: _WorkloadEntry, workload: ObservedWorkload, containers: tuple[ContainerPatch, ...]
 ) -> WorkloadPatch:
     """Return the patch of a workload, and whether the workload already has all of its fields."""
@@ -190,6 +190,6 @@ def _workload_patch(
 
 def _is_up_to_date(entry: _WorkloadEntry, container: ObservedContainer, patch: ContainerPatch) -> bool:
     """Return whether a container has every field of its patch."""
-    variables = (container.variables.get(name) == _secret_key_ref(entry, name) for name in patch.variables)
+    variables = (container.variables.get(name) == _get_secret_key_ref(entry, name) for name in patch.variables)
     mounts = (container.mounts.get(mount.path) == mount.volume for mount in patch.mounts)
     return all(variables) and all(mounts)

@@ -14,10 +14,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 MODULE_GROUPS = {
     "nodes": {
         "test_development.py",
-        "test_history.py",
+        "test_change_guard.py",
         "test_manifests.py",
         "test_node.py",
         "test_pages.py",
+        "test_persisted_states.py",
         "test_production.py",
         "test_secrets.py",
         "test_upgrading.py",

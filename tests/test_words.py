@@ -31,6 +31,7 @@ ROOTS = (
     "components",
     "offline",
     "preflight",
+    "stacks",
     "__main__.py",
 )
 """The checked files, and directories with checked files."""
@@ -69,6 +70,7 @@ WORDS = {
 }
 """Words to avoid, as regular expressions, and what to write instead."""
 ALLOWED: tuple[tuple[str, str, str], ...] = (
+    ("found", r"stacks/yaml_syntax.py.*found ", "messages of libyaml, which the table maps to the program's own"),
     ("found", r"preflight/workload_reader.py.*no cluster configuration found", "the usual words of this message"),
 )
 """Correct uses of a word: the word, a regular expression for the file and its line (`path:line text`), the reason."""
