@@ -5,6 +5,7 @@ A comment before a code block describes how `tests/e2e/test_pages.py` uses the b
 - `<!-- test -->` before a `console` block: run its commands and compare their output
 - `<!-- test: fails -->`: the same, and the last command fails
 - `<!-- test -->` before a `yaml` block: write it to the file of its first line (`# web.yaml`)
+- `<!-- test: invalid -->`: the same, for a stack file with errors
 - `<!-- test: edit FILE -->` before a `yaml` block: replace the value of its only key in a YAML file
 - `<!-- test: run COMMAND -->` alone: run a command that the page describes in its text
 - `<!-- not tested: REASON -->` before a `console` block
@@ -19,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OMITTED = "..."
 """Output that a page does not show: the rest of a line, or any number of lines."""
 
+INVALID = "invalid"
+
 STEP_RE = re.compile(
     r"^ *<!-- (test|not tested)(?:: (.*?))? -->\n"  # the marker
     r"(?:( *)```(\w+)\n(.*?)^\3```$)?",  # the block, if it follows
@@ -30,7 +33,8 @@ ADDRESS_RE = re.compile(r"\b(?!127\.)\d+(?:\.\d+){3}\b")
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """Return the code blocks of a language, without the indentation of a list."""
+    """Return the code blocks of a language, without the indentation of a list and without invalid examples."""
+    text = re.sub(rf"^<!-- test: {INVALID} -->\n```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     return [_without_indentation(indentation, block) for indentation, block in found]
 
@@ -92,7 +96,7 @@ def steps(text: str) -> Iterator[Step]:
             yield Step(kind="run", argument=rest)
         elif language == "yaml" and name == "edit":
             yield Step(kind="edit", argument=rest, block=block)
-        elif language == "yaml" and not argument:
+        elif language == "yaml" and argument in ("", INVALID):
             yield Step(kind="file", argument=block.splitlines()[0].removeprefix("# "), block=block)
         elif language == "console" and argument in ("", "fails"):
             yield Step(kind="console", block=block, fails=argument == "fails")

@@ -100,8 +100,8 @@ def comments(text: str) -> str:
 
 
 def without_code(text: str) -> str:
-    """Return a text without its inline code and the targets of its links."""
-    return re.sub(r"`[^`]*`|(?<=\])\([^)\s]*\)", lambda match: blank(match[0]), text)
+    """Return a text without its inline code, the targets of its links and its HTML comments."""
+    return re.sub(r"`[^`]*`|(?<=\])\([^)\s]*\)|<!--.*?-->", lambda match: blank(match[0]), text)
 
 
 def markdown_prose(text: str) -> str:
