@@ -16,10 +16,11 @@ from components.engines.definition import ServerRuntime
 from components.persisted.labels import APPLICATION_LABEL
 from components.persisted.outputs import ApplicationState, GroupSummary
 from components.tls import ENCRYPTED_TLS_MODES, TlsMode
+from offline.render import render_manifests, render_summary
 from stacks.yaml_document import read_yaml
 from tests.engine_contract import COMMON_KEYS, CONTRACTS, variable_parts
 from tests.pages import ROOT, blocks, sections, title
-from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, stack_with_group
+from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, record_stack, stack_with_group
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
 UPGRADING = sections((ROOT / "docs" / "upgrading.md").read_text())
@@ -227,6 +228,14 @@ def examples(path: Path) -> list[dict[str, Any]]:
 def test_examples_of_a_page_are_valid_stack_files(path: Path) -> None:
     for stack in examples(path):
         assert config_issues(stack) == [], stack
+
+
+@pages
+def test_examples_of_a_page_are_rendered(path: Path) -> None:
+    for stack in examples(path):
+        recorder = record_stack(stack)
+        assert set(render_manifests(recorder)) == set(stack["applications"])
+        assert render_summary(recorder)
 
 
 @engines
