@@ -19,7 +19,7 @@ if [ -z "$$PULUMI_BACKEND_URL$$PULUMI_ACCESS_TOKEN" ] && ! pulumi whoami --non-i
 fi
 endef
 
-.PHONY: help render test scale lint check up schema requirements clean
+.PHONY: help render test scale states lint check up schema requirements clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: lint ## run the linters and tests; skips tests whose requirements are miss
 
 scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) applications on two database servers (half an hour)
 	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py
+
+states: .venv/.installed-dev ## record the states of the example stacks for the tests of later releases
+	@RECORD_STATES=1 $(BIN)/python -m pytest tests/e2e/test_persisted_states.py
 
 lint: .venv/.installed-dev ## check format, style and types
 	@$(BIN)/ruff format --check .
