@@ -41,10 +41,11 @@ test: lint ## run the linters and tests; skips tests whose requirements are miss
 scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) applications on two database servers (half an hour)
 	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py
 
-lint: .venv/.installed-dev ## check format, style and types
+lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/shellcheck components/engines/scripts/*/*.sh
 
 up: .venv/.installed .pulumi ## deploy STACK with pulumi up; UP=--yes skips the confirmation
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && pulumi up --stack $(STACK) $(UP)
