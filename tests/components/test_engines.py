@@ -296,10 +296,11 @@ def test_container_mounts_what_the_server_writes(case: Release) -> None:
 
 
 @contracts
-def test_volume_has_the_path_of_the_contract(engine: Engine, contract: EngineContract) -> None:
+def test_volume_and_init_file_have_the_paths_of_the_contract(engine: Engine, contract: EngineContract) -> None:
     for variant in engine.variants:
         runtime = engine.build_runtime(variant, variant.default_version) if engine.build_runtime else None
         assert (runtime.data_path if runtime else None) == contract.data_path
+        assert (runtime.init_file_path if runtime else None) == contract.init_file_path
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from components.engines import ENGINES
-from components.engines.definition import ServerRuntime
 from components.engines.settings_file import SettingsFile
 from components.spec import SettingValue
 from offline.recorder import Recorder
@@ -28,15 +27,7 @@ from tests.support import (
 )
 from tests.tenth_engine import TENTH, TENTH_CONTRACT
 
-ENTRYPOINT_FOLDER = "/docker-entrypoint-initdb.d/"
 RESERVED = "reserved: the program manages this setting; remove it"
-
-
-def runtime_of(engine: str) -> ServerRuntime:
-    """Return the runtime of the engine's default version."""
-    build, variant = ENGINES[engine].build_runtime, ENGINES[engine].variants[0]
-    assert build
-    return build(variant, variant.default_version)
 
 
 FILES: Mapping[str, tuple[SettingsFile, SettingsContract]] = {
@@ -45,7 +36,7 @@ FILES: Mapping[str, tuple[SettingsFile, SettingsContract]] = {
     if engine.settings_file and contract.settings
 }
 WITH_SETTINGS = [name for name in ENGINES_WITH_SERVER if ENGINES[name].settings_file]
-WITH_INIT_FILE = [name for name in ENGINES_WITH_SERVER if runtime_of(name).init_file_path]
+WITH_INIT_FILE = [name for name in ENGINES_WITH_SERVER if CONTRACTS[name].init_file_path]
 HOSTILE = [
     "'",
     '"',
@@ -291,9 +282,7 @@ def test_init_script_is_mounted_where_the_image_runs_it(engine: str, kind: str) 
     recorder = record_stack(stack_with_group(engine, managed_server(engine, kind, initScript=text)))
     assert get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]["init"] == text
     mounts = container_of(recorder, engine)["volumeMounts"]
-    path = runtime_of(engine).init_file_path
-    assert path
-    assert path.startswith(ENTRYPOINT_FOLDER)
+    path = CONTRACTS[engine].init_file_path
     assert [mount for mount in mounts if mount.get("subPath") == "init"] == [
         {"name": "scripts", "mountPath": path, "subPath": "init", "readOnly": True}
     ]
@@ -305,7 +294,7 @@ def test_without_init_script_nothing_is_mounted(engine: str) -> None:
     recorder = record_stack(stack_with_group(engine, managed_server(engine)))
     assert "init" not in get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
     mounts = container_of(recorder, engine)["volumeMounts"]
-    assert not any(mount["mountPath"].startswith(ENTRYPOINT_FOLDER) for mount in mounts)
+    assert CONTRACTS[engine].init_file_path not in [mount["mountPath"] for mount in mounts]
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if name not in WITH_INIT_FILE])
