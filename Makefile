@@ -3,6 +3,7 @@ PYTHON ?= python3
 STACK ?= development
 APPLICATIONS ?= 100
 BIN := .venv/bin
+STACKS = $(sort $(patsubst stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml)))
 export PULUMI_SKIP_UPDATE_CHECK ?= true
 export PATH := $(PATH):$(HOME)/.pulumi/bin
 
@@ -18,7 +19,7 @@ if [ -z "$$PULUMI_BACKEND_URL$$PULUMI_ACCESS_TOKEN" ] && ! pulumi whoami --non-i
 fi
 endef
 
-.PHONY: help render test scale lint check up schema requirements clean
+.PHONY: help render test scale states lint check up schema requirements clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,23 +42,32 @@ test: lint ## run the linters and tests; skips tests whose requirements are miss
 scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) applications on two database servers (half an hour)
 	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py
 
+states: .venv/.installed-dev ## record the states of the example stacks for the tests of later releases
+	@RECORD_STATES=1 $(BIN)/python -m pytest tests/e2e/test_persisted_states.py
+
 lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck components/engines/scripts/*/*.sh
 
-up: .venv/.installed .pulumi ## deploy STACK with pulumi up; UP=--yes skips the confirmation
+up: .stack-file .venv/.installed .pulumi ## deploy STACK with pulumi up; UP=--yes skips the confirmation
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && pulumi up --stack $(STACK) $(UP)
 
-check: .venv/.installed .pulumi ## check the external servers of STACK (network, TLS, login, privileges)
+check: .stack-file .venv/.installed .pulumi ## check the external servers of STACK (network, TLS, login, privileges)
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && $(BIN)/python -m stacks check $(STACK)
 
-.PHONY: .pulumi
+.PHONY: .stack-file .pulumi
+# `pulumi stack select --create` would create an empty stack for a misspelt name.
+.stack-file:
+	@[ -f stacks/Pulumi.$(notdir $(STACK)).yaml ] || { \
+		echo "error: stacks/Pulumi.$(notdir $(STACK)).yaml does not exist; existing stacks: $(STACKS)" >&2; exit 1; \
+	}
+
 .pulumi:
 	@command -v pulumi >/dev/null || curl -fsSL https://get.pulumi.com | sh
 
-schema: .venv/.installed ## write stacks/schema.json from the models
+schema: .venv/.installed ## write stacks/schema.json and docs/reference.md from the models
 	@$(BIN)/python -m stacks schema
 
 requirements: .venv/.installed-dev ## pin the newest packages that requirements*.in allow

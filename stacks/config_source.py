@@ -1,7 +1,7 @@
 """The stack file behind a configuration: its name, the lines of its keys, and its encrypted values."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -40,12 +40,10 @@ class ConfigSource:
         above = (self.lines.get(location[:length]) for length in range(len(location), 0, -1))
         return next((line for line in above if line is not None), None)
 
-    def hide_secrets(self, issue: ConfigIssue, raw: Mapping[str, Any]) -> ConfigIssue:
-        """Return an issue whose message repeats no secret of the configuration `raw`, whatever key it describes."""
-        message = issue.message
-        for value in self._list_secrets(raw, ()):
-            message = message.replace(repr(value), HIDDEN_VALUE)
-        return replace(issue, message=message)
+    def hide_secrets(self, issues: Iterable[ConfigIssue], raw: Mapping[str, Any]) -> list[ConfigIssue]:
+        """Return issues whose messages repeat no secret of the configuration `raw`, whatever key a secret has."""
+        secrets = {repr(value) for value in self._list_secrets(raw, ())}
+        return [replace(issue, message=_hide(issue.message, secrets)) for issue in issues]
 
     def add_line(self, issue: ConfigIssue) -> ConfigIssue:
         """Return an issue with its line."""
@@ -101,6 +99,12 @@ def decode_value(value: Any) -> Any:
         return json.loads(value)
     except (TypeError, ValueError, RecursionError):
         return value
+
+
+def _hide(message: str, secrets: Collection[str]) -> str:
+    for secret in secrets:
+        message = message.replace(secret, HIDDEN_VALUE)
+    return message
 
 
 def _get_location(key: str) -> Location:
