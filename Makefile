@@ -45,10 +45,11 @@ scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) appl
 states: .venv/.installed-dev ## record the states of the example stacks for the tests of later releases
 	@RECORD_STATES=1 $(BIN)/python -m pytest tests/e2e/test_persisted_states.py
 
-lint: .venv/.installed-dev ## check format, style and types
+lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/shellcheck components/engines/scripts/*/*.sh
 
 up: .stack-file .venv/.installed .pulumi ## deploy STACK with pulumi up; UP=--yes skips the confirmation
 	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && pulumi up --stack $(STACK) $(UP)

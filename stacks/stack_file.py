@@ -26,8 +26,6 @@ PROJECT = "database-groups"
 CONFIG = "config"
 SECURE = "secure"
 ENVIRONMENT = "environment"
-PULUMI_KEYS = (CONFIG, ENVIRONMENT, "secretsprovider", "encryptedkey", "encryptionsalt")
-"""The keys that Pulumi reads at the top of a stack file."""
 BREAKS = "\n\u2028\u2029"
 NO_BLOCK_TEXT = re.compile(f"[ ][{BREAKS}]|[ ]\\Z|[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
 """What a text contains that Go's yaml.v3 writes in double quotes, although it has several lines."""
@@ -42,7 +40,8 @@ class StackFileError(ValueError):
         self.findings = _sort_findings(findings)
         count = len(self.findings)
         lines = "".join(f"\n  {finding}" for finding in self.findings)
-        super().__init__(f"{path.parent.name}/{path.name} has {count} error{'' if count == 1 else 's'}:{lines}")
+        name = Path(path.parent.name) / path.name
+        super().__init__(f"{name} has {count} error{'' if count == 1 else 's'}:{lines}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +62,7 @@ class StackFile:
     key of another namespace, such as ("kubernetes:context",).
     """
     warnings: tuple[Finding, ...]
+    """What Pulumi accepts, but the user probably did not mean."""
 
     def find_line(self, location: Location) -> int:
         """Return the line of a location or, if the file does not contain it, of the nearest location above it."""
@@ -99,7 +99,7 @@ def load_stack_file(path: Path, project: str = PROJECT) -> StackFile:
     return StackFile(
         path=path,
         config=config,
-        encrypted_keys=frozenset(reader.build_full_key(str(key)) or "" for key, *_ in reader.encrypted_paths),
+        encrypted_keys=frozenset(reader.encrypted_keys),
         encrypted_paths=frozenset(reader.encrypted_paths),
         lines=reader.lines,
         warnings=_sort_findings([*reader.list_root_warnings(), *reader.list_key_warnings(config)]),
@@ -107,7 +107,7 @@ def load_stack_file(path: Path, project: str = PROJECT) -> StackFile:
 
 
 def _sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0, finding.message)))
+    return tuple(sorted(set(findings), key=lambda finding: (finding.line or 0, finding.column or 0, finding.message)))
 
 
 class _Reader:
@@ -119,6 +119,7 @@ class _Reader:
         self.project = project
         self.errors = list(document.findings)
         self.lines: dict[Location, int] = {}
+        self.encrypted_keys: set[str] = set()
         self.encrypted_paths: set[Location] = set()
 
     def read_config(self) -> dict[str, str]:
@@ -128,9 +129,10 @@ class _Reader:
         first_lines: dict[str, int] = {}
         for key, value in values.items():
             line = self.document.lines[CONFIG, key]
-            full_key = None if (CONFIG, key) in self.document.typed_keys else self.build_full_key(key)
-            if full_key is None:
-                self._add_error(f"{format_key(key)} is not a configuration key; write <namespace>:<name>", line)
+            full_key = self._build_full_key(key)
+            if full_key is None or (CONFIG, key) in self.document.typed_keys:
+                problem = "is not text" if full_key else "has more than one ':'"
+                self._add_error(f"a configuration key {problem}; write <namespace>:<name>", line)
                 continue
             if full_key in config:
                 first = f"first on line {first_lines[full_key]}, with another prefix"
@@ -139,19 +141,22 @@ class _Reader:
             first_lines[full_key] = line
             location = self._build_location(full_key)
             self.lines[location] = line
+            encrypted_count = len(self.encrypted_paths)
             plain = self._read_value(value, (CONFIG, key), location)
+            if len(self.encrypted_paths) > encrypted_count:
+                self.encrypted_keys.add(full_key)
             config[full_key] = plain if isinstance(plain, str) else "" if plain is None else _format_json(plain)
         return config
 
     def list_root_warnings(self) -> Iterator[Finding]:
-        """Yield a warning for each key at the top of the file that has no effect here."""
+        """Yield a warning for each key outside of `config` from which the user may expect an effect here."""
         for key in self.document.value:
             line = self.document.lines[key,]
             if key == ENVIRONMENT:
                 yield Finding(message="values from Pulumi ESC environments are not known before an update", line=line)
-            elif key not in PULUMI_KEYS:
-                remedy = f"indent it below '{CONFIG}'" if ":" in key else "remove it"
-                yield Finding(message=f"Pulumi ignores the key {format_key(key)} here; {remedy}", line=line)
+            elif ":" in key:
+                message = f"Pulumi ignores {format_key(key)} outside of '{CONFIG}'; indent it below '{CONFIG}'"
+                yield Finding(message=message, line=line)
 
     def list_key_warnings(self, config: Mapping[str, str]) -> Iterator[Finding]:
         """Yield a warning for each configuration key that is probably misspelt."""
@@ -185,7 +190,7 @@ class _Reader:
             return {}
         return config
 
-    def build_full_key(self, key: str) -> str | None:
+    def _build_full_key(self, key: str) -> str | None:
         """Return a key with its namespace, or None for a key that Pulumi does not accept."""
         match key.split(":"):
             case [_]:

@@ -51,13 +51,14 @@ def read_yaml(content: bytes) -> YamlDocument:
 class _Scalar:
     line: int
     value: Scalar
-    is_merge_key: bool
 
 
 @dataclass(eq=False)
 class _Collection:
     line: int
     is_map: bool
+    is_flow: bool
+    """Whether the collection is in brackets."""
     items: list["_Node"] = field(default_factory=list)
     """The items of a list, or the keys and values of a map in turns."""
 
@@ -87,6 +88,8 @@ def _build_tree(events: Iterable[yaml.Event], findings: list[Finding]) -> _Node 
             continue
         node = _build_node(event, anchors)
         if open_collections:
+            if open_collections[-1].is_flow and isinstance(event, yaml.ScalarEvent) and not event.style:
+                _check_flow_text(event)
             open_collections[-1].items.append(node)
         else:
             root = node
@@ -106,7 +109,8 @@ def _build_node(event: yaml.NodeEvent, anchors: dict[str, _Node]) -> _Node:
     if isinstance(event, yaml.ScalarEvent):
         node = _read_scalar(event)
     else:
-        node = _Collection(_get_line(event), isinstance(event, yaml.MappingStartEvent))
+        is_flow = bool(getattr(event, "flow_style", False))
+        node = _Collection(_get_line(event), isinstance(event, yaml.MappingStartEvent), is_flow)
     if event.anchor:
         anchors[event.anchor] = node
     return node
@@ -115,7 +119,6 @@ def _build_node(event: yaml.NodeEvent, anchors: dict[str, _Node]) -> _Node:
 def _read_scalar(event: yaml.ScalarEvent) -> _Scalar:
     tag = None if event.tag in (None, "!") else event.tag.removeprefix(TAG_PREFIX)
     is_plain = not event.style
-    is_merge_key = event.value == MERGE_KEY and (tag == "merge" or (tag is None and is_plain))
     try:
         if tag is not None:
             value = read_tagged_value(tag, event.value)
@@ -123,7 +126,13 @@ def _read_scalar(event: yaml.ScalarEvent) -> _Scalar:
             value = read_implicit_value(event.value) if is_plain else event.value
     except ValueError as error:
         raise YamlError(f"invalid YAML: {error}", _get_line(event)) from None
-    return _Scalar(_get_line(event), value, is_merge_key)
+    return _Scalar(_get_line(event), value)
+
+
+def _check_flow_text(event: yaml.ScalarEvent) -> None:
+    """Raise YamlError for text in brackets that libyaml accepts, but yaml.v3 does not."""
+    if "? " in event.value:
+        raise YamlError("invalid YAML: put a value with '? ' in quotes", _get_line(event))
 
 
 def _get_line(event: yaml.Event) -> int:
@@ -199,7 +208,8 @@ class _Resolver:
                 self.findings.append(Finding(message=message, line=key_node.line))
                 continue
             first_lines[key] = key_node.line
-            if isinstance(key_node, _Scalar) and key_node.is_merge_key:
+            # Pulumi merges for the key in quotes too, because it writes the map as YAML once more, without quotes.
+            if key == MERGE_KEY:
                 merged = self._merge_entries(value_node, depth)
             else:
                 value = self.resolve(value_node, depth + 1)

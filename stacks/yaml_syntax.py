@@ -26,9 +26,9 @@ FIRST_CHARACTER = "a value cannot start with '{character}'; put the value in quo
 NOT_CLOSED = "the quote is not closed; add the closing quote"
 ESCAPE = "unknown escape in double quotes; use single quotes"
 BLOCK_HEADER = "unexpected text after '|' or '>'; start the text on the next line"
-DIRECTIVE = "a line that starts with '%' is a directive; remove it, or put the value in quotes"
+DIRECTIVE = "a line cannot start with '%'; put the value in quotes"
 SECOND_COLON = "a second ': ' on one line; put the value in quotes"
-MISPLACED_KEY = "a key cannot start here; check the indentation and the ': ' of the line above"
+MISPLACED_KEY = "a key cannot start here; check its indentation and the line above"
 TEXT_AFTER_VALUE = "unexpected text after the value; put the whole value in quotes"
 INDENTATION = "wrong indentation; indent all keys of a map by the same number of spaces"
 
@@ -46,15 +46,13 @@ SYNTAX_CAUSES: Mapping[str, SyntaxCause] = {
     "found character that cannot start any token": SyntaxCause(FIRST_CHARACTER),
     "could not find expected ':'": SyntaxCause("the key has no ':'; write 'key: value'", at_start=True),
     "did not find expected '-' indicator": SyntaxCause(
-        "wrong indentation; start every item of the list with '- ' in the same column"
+        "wrong indentation; start each list item with '- ' in the same column"
     ),
     "did not find expected ',' or '}'": SyntaxCause("the '{{' on line {start} is not closed; add ',' or '}}'"),
     "did not find expected ',' or ']'": SyntaxCause("the '[' on line {start} is not closed; add ',' or ']'"),
-    "did not find expected node content": SyntaxCause(
-        "a value is missing; remove the extra comma or bracket, or put the value in quotes"
-    ),
+    "did not find expected node content": SyntaxCause("a value is missing; remove the comma or bracket, or use quotes"),
     "did not find expected <document start>": SyntaxCause(
-        "the text is not part of the map above; indent it as much as the first key of the file"
+        "the text is outside of the map above; indent it like the first key"
     ),
     "found unexpected end of stream": SyntaxCause(NOT_CLOSED, at_start=True),
     "found unexpected document indicator": SyntaxCause(NOT_CLOSED, at_start=True),
@@ -62,6 +60,7 @@ SYNTAX_CAUSES: Mapping[str, SyntaxCause] = {
     "found unknown escape character": SyntaxCause(ESCAPE),
     "did not find expected hexdecimal number": SyntaxCause(ESCAPE),
     "found invalid Unicode character escape code": SyntaxCause(ESCAPE),
+    "found unexpected ':'": SyntaxCause("write a space after ':', or put the value in quotes"),
     "block sequence entries are not allowed": SyntaxCause("a list cannot start here; start it on its own line"),
     "mapping keys are not allowed": SyntaxCause("a value cannot start with '? '; put the value in quotes"),
     "did not find expected comment or line break": SyntaxCause(BLOCK_HEADER),

@@ -69,14 +69,14 @@ ALLOWED_NAMES = {
 }
 """Names of engines and kinds outside their own modules, with the reason."""
 
-NAMING_PACKAGES = ("components", "stacks")
+NAMING_PACKAGES = ("components", "stacks", "preflight", "offline")
 """Packages whose function names are checked."""
 PREDICATES = {"can", "has", "is"}
 VERBS = PREDICATES | set(
     re.findall(
         r"\w+",
         "add allow ask assume await build call check claim close coerce collect compare connect constrain convert "
-        "count create decode dereference describe detect encode expand explain fetch find forget format get hash "
+        "count create decode dereference describe detect encode expand explain fetch find forget format get group hash "
         "hide identify limit list load log match merge normalize open parse probe provision quote raise read "
         "redact reject remove render replace represent request require resolve restore run select set shorten "
         "sort split start strip suggest translate unwrap validate verify wait wrap write",
@@ -88,6 +88,18 @@ GETTER_MODULES = ("components.persisted.names", "components.persisted.labels")
 NAMING_EXCEPTIONS = {
     ("components.connection", "connection_secret_data"): "pure getter: the data of the connection Secret",
     ("components.engines.definition", "secret_entries"): "pure getter: the account as entries of a Secret",
+    ("offline.__main__", "main"): "the entry point of the command",
+    ("offline.__main__", "program"): "the program that Pulumi runs",
+    ("offline.recorder", "main"): "the program that Pulumi runs",
+    ("offline.recorder", "RegisterResource"): "a method of Pulumi's protocol",
+    ("offline.recorder", "RegisterResourceOutputs"): "a method of Pulumi's protocol",
+    ("offline.recorder", "Invoke"): "a method of Pulumi's protocol",
+    ("offline.recorder", "new_resource"): "a method of Pulumi's mocks",
+    ("offline.recorder", "component_states"): "pure getter: the components of the run",
+    ("offline.recorder", "resources_of_type"): "pure getter: the resources of a type",
+    ("offline.recorder", "stack_outputs"): "pure getter: the outputs of the stack",
+    ("preflight.runner", "on_attempt"): "the callback of an attempt",
+    ("preflight.service_detection", "accepts_tls"): "a predicate",
     ("stacks.__main__", "main"): "the entry point of the command",
     ("stacks.schema", "dict_schema"): "a method of pydantic",
     ("components.engines.sqlite", "_mount_path"): "pure getter: the path of a group's volume",
