@@ -57,10 +57,10 @@ pulumi: .stack .venv/.installed ## run another command of Pulumi for STACK: make
 	@$(PULUMI) $(ARGS)
 
 status: .stack .venv/.installed ## print the state of every database of STACK; ARGS=--json prints JSON (pulumi stack export)
-	@$(PULUMI) python -m status $(STACK) $(ARGS)
+	@$(PULUMI) status $(ARGS)
 
 check: .stack .venv/.installed ## check the external servers of STACK: network, TLS, login, privileges (pulumi config)
-	@$(PULUMI) python -m stacks.reachability $(STACK)
+	@$(PULUMI) check
 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
@@ -73,8 +73,8 @@ lint: .venv/.installed-dev ## check format, style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-schema: .venv/.installed ## write stacks/schema.json from the models
-	@$(BIN)/python -m stacks.schema
+schema: .venv/.installed ## write stacks/schema.json and docs/reference.md from the models
+	@$(BIN)/python -m stacks schema
 
 requirements: .venv/.installed-dev ## pin the newest packages that requirements*.in allow
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --upgrade --python-version 3.11 --custom-compile-command 'make requirements' requirements.in -o requirements.txt

@@ -14,7 +14,7 @@ from components.connection import build_environment_variables, encode_secret_dat
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, DatabaseGroupEntry
 from components.engines import ENGINES
 from components.network_policy import create_network_policy
-from components.persisted.labels import application_labels, object_metadata
+from components.persisted.labels import application_labels, default_pod_labels, object_metadata
 from components.persisted.names import APPLICATION_TYPE, environment_secret_name, network_policy_name
 from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupSummary
 from components.platform import Platform
@@ -83,7 +83,7 @@ class ApplicationArgs:
     @property
     def pod_labels(self) -> Mapping[str, str]:
         """Labels of the application's Pods."""
-        return self.spec.pod_selector or {"app.kubernetes.io/name": self.name}
+        return self.spec.pod_selector or default_pod_labels(self.name)
 
     @cached_property
     def database_groups(self) -> tuple[DatabaseGroupArgs, ...]:

@@ -41,7 +41,7 @@ def _expand_kind_shorthand(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-def _none_to_empty(value: Any) -> Any:
+def _replace_null(value: Any) -> Any:
     """Accept a group without keys: it has every default."""
     return {} if value is None else value
 
@@ -81,7 +81,7 @@ class DatabaseGroupSpec(SpecModel):
     production."""
 
 
-DatabaseGroupEntry = Annotated[DatabaseGroupSpec, BeforeValidator(_none_to_empty)]
+DatabaseGroupEntry = Annotated[DatabaseGroupSpec, BeforeValidator(_replace_null)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ class DatabaseGroupArgs:
     def variable_names(self) -> tuple[str, ...]:
         """Names of the group's environment variables."""
         placeholder = None if self.server_access.password_source is None else ""
-        keys = _connection_data(self, placeholder)
+        keys = _build_connection_data(self, placeholder)
         return list_variable_names(self.engine.name, self.group_name, keys, is_primary=self.is_primary)
 
     @property
@@ -215,7 +215,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.secret_name = args.object_name
 
         password = create_password(f"{name}-password", access.password_source, parent=self)
-        data = pulumi.Output.from_input(password).apply(lambda value: _connection_data(args, value))
+        data = pulumi.Output.from_input(password).apply(lambda value: _build_connection_data(args, value))
         self.connection = pulumi.Output.secret(data)
         secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
@@ -245,7 +245,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.register_outputs({**outputs})
 
 
-def _connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
+def _build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
     """Return the data of the connection Secret."""
     access, engine = args.server_access, args.engine
     connection = Connection(
@@ -256,14 +256,14 @@ def _connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str,
         username=access.account.username,
         password=password if engine.credential_key == PASSWORD_KEY else None,
         database=access.account.database,
-        engine_keys=_engine_specific_data(engine.credential_key, access, password),
+        engine_keys=_build_engine_data(engine.credential_key, access, password),
         tls=access.tls,
         tls_server_name=access.tls_server_name,
     )
     return connection_secret_data(connection, engine.build_uri(connection))
 
 
-def _engine_specific_data(credential_key: str | None, access: ServerAccess, password: str | None) -> dict[str, str]:
+def _build_engine_data(credential_key: str | None, access: ServerAccess, password: str | None) -> dict[str, str]:
     """Return the keys that not every engine has: the account's own, a token, and the CA certificates."""
     has_token = credential_key is not None and password is not None and credential_key != PASSWORD_KEY
     token = {f"{credential_key}": f"{password}"} if has_token else {}

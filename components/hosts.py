@@ -65,7 +65,7 @@ def _validate_reachable_from_pods(hosts: tuple[str, ...]) -> tuple[str, ...]:
         raise PydanticCustomError(
             "loopback", "loopback address: Pods cannot reach it; use an address that is reachable from the cluster"
         )
-    if any(not _fits_endpoint_slice(address) for address in addresses):
+    if any(not _is_allowed_in_endpoint_slice(address) for address in addresses):
         raise PydanticCustomError(
             "address",
             "Kubernetes rejects this address in an EndpointSlice (unspecified, link-local, multicast, with a zone, or"
@@ -82,7 +82,7 @@ def _validate_reachable_from_pods(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return hosts
 
 
-def _fits_endpoint_slice(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _is_allowed_in_endpoint_slice(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return not (
         address.is_unspecified
         or address.is_link_local

@@ -6,7 +6,7 @@ import pulumi
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Protect", "ProtectSpec", "data_resource_options", "is_protected", "is_retained"]
+__all__ = ["Protect", "ProtectSpec", "build_data_resource_options", "is_protected", "is_retained"]
 
 Protect = bool | Literal["retain"]
 """True: reject the removal. `retain`: allow it, and keep the data without managing it. False: delete the data."""
@@ -31,7 +31,7 @@ def is_retained(protect: Protect) -> bool:
     return protect is not False
 
 
-def data_resource_options(parent: pulumi.Resource, protect: Protect) -> pulumi.ResourceOptions:
+def build_data_resource_options(parent: pulumi.Resource, protect: Protect) -> pulumi.ResourceOptions:
     """Return the options of a resource that holds data.
 
     Both options are set on the resource itself: `protect` rejects its deletion, and `retain_on_delete` keeps it in the

@@ -28,7 +28,7 @@ __all__ = [
     "SettingValue",
     "SpecModel",
     "StrictBool",
-    "constrained_str",
+    "constrain_str",
     "format_choices",
 ]
 
@@ -58,7 +58,7 @@ class SpecModel(BaseModel):
     )
 
 
-def constrained_str(pattern: str, max_length: int, code: str, message: str) -> tuple[AfterValidator, WithJsonSchema]:
+def constrain_str(pattern: str, max_length: int, code: str, message: str) -> tuple[AfterValidator, WithJsonSchema]:
     """Return the annotations of a string type: its validator and its JSON schema.
 
     `pattern` is a regular expression for the whole value. `code` is the error's type and `message` its text.
@@ -68,7 +68,7 @@ def constrained_str(pattern: str, max_length: int, code: str, message: str) -> t
     def validate(value: str) -> str:
         if len(value) > max_length:
             raise PydanticCustomError(
-                "too_long", "too long{value}; use at most {limit} characters", {"limit": max_length}
+                "text_too_long", "too long{value}; use at most {limit} characters", {"limit": max_length}
             )
         if not expression.fullmatch(value):
             raise PydanticCustomError(code, message)
@@ -90,11 +90,9 @@ def _coerce_number_to_str(value: Any) -> Any:
 
 
 def _require_unit(value: Any) -> Any:
-    """Reject a number: nobody can see whether `50` means bytes or gibibytes."""
+    """Reject a number: it does not show whether `50` means bytes or gibibytes."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise PydanticCustomError(
-            "quantity", "not a size{value}; add a unit, for example `{example}Gi`", {"example": value}
-        )
+        raise PydanticCustomError("quantity", "not a size{value}; add a unit, for example `50Gi`")
     return value
 
 
@@ -111,7 +109,8 @@ def _validate_setting_value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("setting_number", "not a finite number; write it in quotes if it is text")
     if isinstance(value, str) and len(value) > MAX_SETTING_LENGTH:
-        raise PydanticCustomError("too_long", "too long; use at most {limit} characters", {"limit": MAX_SETTING_LENGTH})
+        limit = {"limit": MAX_SETTING_LENGTH}
+        raise PydanticCustomError("text_too_long", "too long; use at most {limit} characters", limit)
     if isinstance(value, str) and LINE_BREAKS_RE.search(value):
         raise PydanticCustomError("control_character", "contains a control character or a line break; remove it")
     return value
@@ -124,12 +123,12 @@ def _reject_control_characters(value: SecretStr) -> SecretStr:
     return value
 
 
-def _one_of(*schemas: dict[str, Any]) -> WithJsonSchema:
+def _build_any_of_schema(*schemas: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": list(schemas)})
 
 
 NAME_RULE = "start with a lower-case letter, then use lower-case letters, digits and '-', for example `main-2`"
-DnsLabel = Annotated[str, *constrained_str(DNS_LABEL_PATTERN, 63, "dns_label", f"invalid name{{value}}; {NAME_RULE}")]
+DnsLabel = Annotated[str, *constrain_str(DNS_LABEL_PATTERN, 63, "dns_label", f"invalid name{{value}}; {NAME_RULE}")]
 NonEmptyStr = Annotated[str, Field(min_length=1, max_length=253)]
 Labels = dict[NonEmptyStr, Annotated[str, Field(max_length=63)]]
 StrictBool = Annotated[bool, Field(strict=True)]
@@ -138,9 +137,9 @@ Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 CPU_MESSAGE = "not a number of CPUs{value}; use for example `2`, `0.5` or `500m`"
 CpuQuantity = Annotated[
     str,
-    constrained_str(CPU_PATTERN, MAX_QUANTITY_LENGTH, "cpu", CPU_MESSAGE)[0],
+    constrain_str(CPU_PATTERN, MAX_QUANTITY_LENGTH, "cpu", CPU_MESSAGE)[0],
     BeforeValidator(_coerce_number_to_str),
-    _one_of(
+    _build_any_of_schema(
         {"type": "string", "pattern": f"^{CPU_PATTERN}$", "maxLength": MAX_QUANTITY_LENGTH},
         {"type": "number", "exclusiveMinimum": 0},
     ),
@@ -148,23 +147,23 @@ CpuQuantity = Annotated[
 QUANTITY_MESSAGE = "not a size{value}; use a number and a unit, for example `512Mi` or `50Gi`"
 Quantity = Annotated[
     str,
-    *constrained_str(QUANTITY_PATTERN, MAX_QUANTITY_LENGTH, "quantity", QUANTITY_MESSAGE),
+    *constrain_str(QUANTITY_PATTERN, MAX_QUANTITY_LENGTH, "quantity", QUANTITY_MESSAGE),
     BeforeValidator(_require_unit),
 ]
 SETTING_NAME_MESSAGE = "invalid setting name{value}; use letters, digits, '_', '-' and '.' only"
-SettingName = Annotated[str, *constrained_str(SETTING_NAME_PATTERN, 200, "setting_name", SETTING_NAME_MESSAGE)]
+SettingName = Annotated[str, *constrain_str(SETTING_NAME_PATTERN, 200, "setting_name", SETTING_NAME_MESSAGE)]
 SettingValue = Annotated[
     str | int | float | bool,
     BeforeValidator(_validate_setting_value),
-    _one_of({"type": "string", "maxLength": MAX_SETTING_LENGTH}, {"type": "number"}, {"type": "boolean"}),
+    _build_any_of_schema({"type": "string", "maxLength": MAX_SETTING_LENGTH}, {"type": "number"}, {"type": "boolean"}),
 ]
 EXTENSION_NAME_MESSAGE = "invalid extension name{value}; use the name in `CREATE EXTENSION`, for example `pg_trgm`"
-ExtensionName = Annotated[str, *constrained_str(EXTENSION_NAME_PATTERN, 63, "extension_name", EXTENSION_NAME_MESSAGE)]
+ExtensionName = Annotated[str, *constrain_str(EXTENSION_NAME_PATTERN, 63, "extension_name", EXTENSION_NAME_MESSAGE)]
 SecretText = Annotated[
     SecretStr,
     Field(min_length=1),
     AfterValidator(_reject_control_characters),
-    _one_of(
+    _build_any_of_schema(
         {"type": "string", "minLength": 1},
         {
             "type": "object",

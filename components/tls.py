@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 __all__ = ["ENCRYPTED_TLS_MODES", "READ_FILE_KEY", "VERIFY_FULL", "CaBundle", "CaBundleFile", "TlsMode"]
 
 TlsMode = Literal["disable", "require", "verify-full"]
-"""`disable`: no TLS. `require`: TLS, any certificate. `verify-full`: TLS, verified certificate and host name (libpq)."""
+"""The modes of libpq. `disable`: no TLS. `require`: TLS with any certificate. `verify-full`: TLS with a verified
+certificate and host name."""
 VERIFY_FULL: TlsMode = "verify-full"
 ENCRYPTED_TLS_MODES: tuple[TlsMode, ...] = ("require", VERIFY_FULL)
 PEM_CERTIFICATE_RE = re.compile(r"-----BEGIN CERTIFICATE-----\s[^-]+-----END CERTIFICATE-----")

@@ -5,8 +5,8 @@ stack file removes the patched fields. This module does not read the cluster: it
 
 Each workload gets two patches. The first adds variables and volumes to the lists `env` and `volumes`. The Kubernetes
 provider compares lists by position, so next to the workload's own entries each preview would show a change. Pulumi
-therefore compares this patch only when the cluster lacks a field. The second patch contains maps alone, which the
-provider compares correctly. It restarts the Pods.
+therefore compares this patch only when a field is missing in the cluster. The second patch restarts the Pods. It
+contains only maps, which the provider compares correctly.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from components.persisted.names import (
     environment_secret_name,
     workload_resource_name,
 )
-from components.spec import NonNegativeInt, SpecModel, constrained_str
+from components.spec import NonNegativeInt, SpecModel, constrain_str
 
 __all__ = [
     "ContainerPatch",
@@ -54,9 +54,9 @@ PATCH_RESOURCE_BY_KIND: Mapping[str, Callable[..., pulumi.Resource]] = MappingPr
     }
 )
 
-ContainerName = Annotated[str, *constrained_str(CONTAINER_NAME_PATTERN, 63, "container_name", NAME_MESSAGE)]
+ContainerName = Annotated[str, *constrain_str(CONTAINER_NAME_PATTERN, 63, "container_name", NAME_MESSAGE)]
 WorkloadName = Annotated[
-    str, *constrained_str(WORKLOAD_NAME_PATTERN, 253, "workload_name", f"{NAME_MESSAGE} (workload names also '.')")
+    str, *constrain_str(WORKLOAD_NAME_PATTERN, 253, "workload_name", f"{NAME_MESSAGE} (workload names also '.')")
 ]
 
 
@@ -213,8 +213,8 @@ def create_patches(
         create_patch = PATCH_RESOURCE_BY_KIND[workload.kind]
         fields_patch = create_patch(
             name,
-            metadata={**metadata, "annotations": _fields_annotations(application, workload)},
-            spec={"template": {"spec": _pod_spec_patch(application, workload)}},
+            metadata={**metadata, "annotations": _build_fields_annotations(application, workload)},
+            spec={"template": {"spec": _build_pod_spec_patch(application, workload)}},
             opts=pulumi.ResourceOptions(
                 parent=parent,
                 depends_on=[*depends_on],
@@ -231,14 +231,14 @@ def create_patches(
             f"{name}/connections",
             metadata={
                 **metadata,
-                "annotations": {"pulumi.com/patchForce": "true", **_await_annotations(workload.rollout_seconds)},
+                "annotations": {"pulumi.com/patchForce": "true", **_build_await_annotations(workload.rollout_seconds)},
             },
             spec={"template": {"metadata": pod_metadata}},
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[fields_patch], deleted_with=deleted_with),
         )
 
 
-def _fields_annotations(application: str, workload: WorkloadPatch) -> dict[str, str]:
+def _build_fields_annotations(application: str, workload: WorkloadPatch) -> dict[str, str]:
     """Return the annotations of the first patch. It does not wait: the second patch waits for the Pods of both."""
     return {
         "pulumi.com/patchForce": "true",
@@ -248,22 +248,22 @@ def _fields_annotations(application: str, workload: WorkloadPatch) -> dict[str, 
     }
 
 
-def _await_annotations(seconds: int | None) -> dict[str, str]:
+def _build_await_annotations(seconds: int | None) -> dict[str, str]:
     """Return the provider's annotations for the time that it waits for Pods."""
     if seconds is None:
         return {}
     return {"pulumi.com/timeoutSeconds": str(seconds)} if seconds else {"pulumi.com/skipAwait": "true"}
 
 
-def _pod_spec_patch(application: str, workload: WorkloadPatch) -> dict[str, Any]:
+def _build_pod_spec_patch(application: str, workload: WorkloadPatch) -> dict[str, Any]:
     """Return the fields of the Pod's specification (core/v1 PodSpec)."""
     secret = environment_secret_name(application)
-    containers = [_container_patch(container, secret) for container in workload.containers]
+    containers = [_build_container_patch(container, secret) for container in workload.containers]
     volumes = [{"name": mount.volume, "persistentVolumeClaim": {"claimName": mount.claim}} for mount in workload.mounts]
     return {"containers": containers, **({"volumes": volumes} if volumes else {})}
 
 
-def _container_patch(container: ContainerPatch, secret: str) -> dict[str, Any]:
+def _build_container_patch(container: ContainerPatch, secret: str) -> dict[str, Any]:
     """Return the fields of a container (core/v1 Container): `env`, because `envFrom` would replace the container's."""
     mounts = [{"name": mount.volume, "mountPath": mount.path} for mount in container.mounts]
     env = [

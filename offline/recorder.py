@@ -4,6 +4,7 @@ Pulumi's own mocks hide the options of a resource and accept two resources with 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,12 +16,14 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from stacks.config import OFFLINE_CONFIG_KEY
-from stacks.history import READ_STACK_OUTPUTS_TOKEN
+from stacks.previous_state import READ_STACK_OUTPUTS_TOKEN
 
-__all__ = ["PLACEHOLDER", "PROJECT", "Recorder", "Registration", "run_program"]
+__all__ = ["LOGGER", "PLACEHOLDER", "PROJECT", "Recorder", "Registration", "run_program"]
 
 PROJECT = "database-groups"
 STACK_TYPE = "pulumi:pulumi:Stack"
+LOGGER = logging.getLogger("offline")
+"""Receives the warnings of the program."""
 PLACEHOLDER = "hidden"
 """Text in place of a value that only a real update knows."""
 RANDOM_OUTPUT_BY_TYPE = {
@@ -165,7 +168,7 @@ def run_program(
         # The mocks would create their own root resource, whose outputs could arrive after the program's. The state of
         # a failed run belongs to a closed event loop.
         settings.set_root_resource(cast(Resource, object()))
-        mocks.set_mocks(recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder)
+        mocks.set_mocks(recorder.mocks, project=PROJECT, stack=stack, preview=False, logger=LOGGER, monitor=recorder)
         settings.SETTINGS.rpc_manager.clear()
         settings.SETTINGS.outputs.clear()
         settings.set_root_resource(cast(Resource, None))

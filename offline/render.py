@@ -182,5 +182,5 @@ def render_diagram(recorder: Recorder) -> str:
 
 
 def _node_id(*names: str) -> str:
-    """Return the identifier of a node. The prefix keeps Mermaid's reserved words, such as `end`, out of it."""
+    """Return the identifier of a node. The prefix keeps Mermaid's reserved identifiers, such as `end`, out of it."""
     return "node_" + "__".join(name.replace("-", "_") for name in names)

@@ -1,4 +1,4 @@
-"""What is wrong with a server's certificate, in words."""
+"""Verification of a server's certificate, with the reason of a failure."""
 
 import datetime
 import ssl
@@ -8,45 +8,107 @@ from typing import Any
 
 from cryptography import x509
 
-from preflight.attempt import Attempt, Trouble
-from preflight.tls import FILES, machine_authorities, verifying
+from preflight.errors import ProbeError
+from preflight.probe_context import ProbeContext
+from preflight.tls import SYSTEM_CA_FILES, create_verified_context, find_system_ca_file
 
-__all__ = ["Handshake", "refused", "verified"]
+__all__ = ["Handshake", "explain_verification_failure", "verify_certificate"]
 
 Handshake = Callable[[ssl.SSLContext], object]
-"""Connects anew with a context, and raises what TLS raises."""
+"""Opens a new connection with a context and raises the errors of TLS."""
 
-OTHER_NAME = {62, 64}
-"""OpenSSL's numbers: the certificate is for another name, or for another address (x509_vfy.h)."""
-EXPIRED, NOT_YET = 10, 9
-UNKNOWN_AUTHORITY = (
-    "Name the authority's certificate (PEM) for this server, or put it into the authorities of this machine with SSL_CERT_FILE. "
-    "`tls: require` encrypts without verifying who answers."
+HOSTNAME_MISMATCH_CODES = {62, 64}
+"""OpenSSL's codes for another host name and for another IP address (x509_vfy.h)."""
+EXPIRED_CODE, NOT_YET_VALID_CODE = 10, 9
+UNKNOWN_CA_FIX = (
+    "Set `caFile` to a PEM file with the CA certificate, or add it to the CA certificates of this system "
+    "(SSL_CERT_FILE). `tls: require` encrypts without verification."
 )
-PROVIDERS_AUTHORITY = (
-    "Pulumi's provider for this engine knows the authorities of this machine alone. Run pulumi with SSL_CERT_FILE set to a PEM file that holds them and the "
-    "server's one. `tls: require` encrypts without verifying who answers."
+PROVIDER_CA_FIX = (
+    "Pulumi's provider for this engine uses only the CA certificates of this system. Run pulumi with SSL_CERT_FILE set "
+    "to a PEM file that contains these and the server's CA. `tls: require` encrypts without verification."
 )
 
 
-class _Keeping(ssl.SSLContext):
-    """A context that verifies nothing and keeps the certificate that it was shown."""
+class _CapturingContext(ssl.SSLContext):
+    """A context that verifies nothing and stores the server's certificate."""
 
     certificate: bytes | None = None
 
-    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        """A wrapped socket."""
-        wrapped = super().wrap_socket(*arguments, **options)
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """Wrap a socket and store the certificate of its peer."""
+        wrapped = super().wrap_socket(*args, **options)
         self.certificate = wrapped.getpeercert(binary_form=True)
         return wrapped
 
 
-def _offered(handshake: Handshake) -> x509.Certificate | None:
-    """The certificate that a server shows, verified or not. None where it shows none that can be read."""
-    context = _Keeping(ssl.PROTOCOL_TLS_CLIENT)
+def verify_certificate(context: ProbeContext, handshake: Handshake) -> None:
+    """Verify the server's certificate and host name. Raises ProbeError with the reason of a failure."""
+    error = _get_verification_error(handshake, context.endpoint.ca_file)
+    if error is not None:
+        raise explain_verification_failure(context, error, handshake)
+
+
+def explain_verification_failure(
+    context: ProbeContext, error: ssl.SSLCertVerificationError, handshake: Handshake, *, by_provider: bool = False
+) -> ProbeError:
+    """Explain why a certificate was rejected.
+
+    `by_provider`: the CA certificates of the system rejected it, because Pulumi's provider uses no others.
+    """
+    ca_file, system_file = context.endpoint.ca_file, find_system_ca_file() or SYSTEM_CA_FILES[0]
+    if by_provider and ca_file and _get_verification_error(handshake, ca_file) is None:
+        return ProbeError(
+            f"the server's certificate is valid with {ca_file}, but not with the CA certificates of this system; "
+            "Pulumi's provider for this engine uses only the latter",
+            "Run pulumi with SSL_CERT_FILE set to a file with both:\n"
+            f"  cat {system_file} {ca_file} > ca-bundle.pem\n"
+            "  export SSL_CERT_FILE=$PWD/ca-bundle.pem",
+        )
+    host, certificate = context.endpoint.host, _fetch_certificate(handshake)
+    if error.verify_code in HOSTNAME_MISMATCH_CODES:
+        names = ", ".join(_list_alternative_names(certificate))
+        return ProbeError(
+            f"the server's certificate is not valid for {host}: "
+            + (f"it is valid for {names}" if names else "it has no subject alternative names"),
+            ("Set `host` to one of these names, or use" if names else "Use")
+            + f" a certificate with {host} as a subject alternative name. The common name (CN) is ignored.",
+        )
+    if error.verify_code == EXPIRED_CODE:
+        day = f" on {_format_date(certificate.not_valid_after_utc)}" if certificate else ""
+        return ProbeError(
+            f"the server's certificate expired{day}",
+            "Renew the certificate on the server. If it has not expired, correct the clock of this machine.",
+        )
+    if error.verify_code == NOT_YET_VALID_CODE:
+        day = f" before {_format_date(certificate.not_valid_before_utc)}" if certificate else ""
+        return ProbeError(
+            f"the server's certificate is not valid{day}",
+            "Correct the clock of this machine. If the clock is right, issue the certificate again.",
+        )
+    issuer = f" {certificate.issuer.rfc4514_string()}" if certificate else ""
+    source = "the CA certificates of this system" if by_provider or not ca_file else ca_file
+    return ProbeError(
+        f"an unknown CA{issuer} signed the server's certificate; it is not in {source} ({error.verify_message})",
+        PROVIDER_CA_FIX if by_provider else UNKNOWN_CA_FIX,
+    )
+
+
+def _get_verification_error(handshake: Handshake, ca_file: str | None) -> ssl.SSLCertVerificationError | None:
+    """Return the reason why the certificate is rejected. None if it is accepted."""
+    try:
+        handshake(create_verified_context(ca_file))
+    except ssl.SSLCertVerificationError as error:
+        return error
+    return None
+
+
+def _fetch_certificate(handshake: Handshake) -> x509.Certificate | None:
+    """Return the server's certificate without verification. None if it cannot be read."""
+    context = _CapturingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with suppress(Exception):  # the certificate is kept before a login is refused; without one nothing can be said of it
+    with suppress(Exception):  # a login may fail after the handshake; the certificate is then already stored
         handshake(context)
     try:
         return x509.load_der_x509_certificate(context.certificate) if context.certificate else None
@@ -54,72 +116,15 @@ def _offered(handshake: Handshake) -> x509.Certificate | None:
         return None
 
 
-def verified(attempt: Attempt, handshake: Handshake) -> None:
-    """Verifies a server's certificate and name. Raises Trouble with what is wrong."""
-    error = _refusal(handshake, attempt.endpoint.ca)
-    if error is not None:
-        raise refused(attempt, error, handshake)
-
-
-def refused(attempt: Attempt, error: ssl.SSLCertVerificationError, handshake: Handshake, *, by_provider: bool = False) -> Trouble:
-    """What is wrong with a certificate that was refused.
-
-    `by_provider`: it was refused by the machine's own authorities, since Pulumi's provider takes no others.
-    """
-    ca = attempt.endpoint.ca
-    if by_provider and ca and _refusal(handshake, ca) is None:
-        return Trouble(
-            f"the server's certificate is good by {ca}, but not by the authorities of this machine, which are all that Pulumi's provider for this engine knows",
-            "Run pulumi with a file in SSL_CERT_FILE that holds this authority beside the machine's own:\n"
-            f"  cat {machine_authorities() or FILES[0]} {ca} > authorities.pem\n"
-            "  export SSL_CERT_FILE=$PWD/authorities.pem",
-        )
-    trouble = _explained(error, attempt.endpoint.host, _offered(handshake), (None if by_provider else ca) or "this machine")
-    if by_provider and trouble.remedy == UNKNOWN_AUTHORITY:
-        trouble.remedy = PROVIDERS_AUTHORITY
-    return trouble
-
-
-def _refusal(handshake: Handshake, ca: str | None) -> ssl.SSLCertVerificationError | None:
-    """What is wrong with the server's certificate. None where nothing is."""
+def _list_alternative_names(certificate: x509.Certificate | None) -> list[str]:
     try:
-        handshake(verifying(ca))
-    except ssl.SSLCertVerificationError as error:
-        return error
-    return None
-
-
-def _explained(error: ssl.SSLCertVerificationError, host: str, certificate: x509.Certificate | None, authorities: str) -> Trouble:
-    """What is wrong with a certificate, in words."""
-    if error.verify_code in OTHER_NAME:
-        names = _names(certificate)
-        return Trouble(
-            f"the server's certificate is for another name than {host}: "
-            + (f"it is for {', '.join(names)}" if names else "it has no alternative names at all"),
-            ("Write one of its names as host in the stack file, or give" if names else "Give")
-            + f" the server a certificate that has {host} among its alternative names (subjectAltName); a common name alone counts no more.",
+        names = (
+            certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value if certificate else None
         )
-    if error.verify_code == EXPIRED:
-        until = f" on {_day(certificate.not_valid_after_utc)}" if certificate else ""
-        return Trouble(f"the server's certificate expired{until}", "Renew it on the server. If it is not out of date, this machine's clock is wrong.")
-    if error.verify_code == NOT_YET:
-        since = f" before {_day(certificate.not_valid_before_utc)}" if certificate else ""
-        return Trouble(f"the server's certificate is not valid{since}", "This machine's clock is behind, or the certificate was made with a wrong one.")
-    issuer = f", {certificate.issuer.rfc4514_string()}," if certificate else ""
-    return Trouble(
-        f"the server's certificate is signed by an authority{issuer} that {authorities} does not know ({error.verify_message})",
-        UNKNOWN_AUTHORITY,
-    )
-
-
-def _names(certificate: x509.Certificate | None) -> list[str]:
-    """The alternative names of a certificate."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value if certificate else None
     except (x509.ExtensionNotFound, ValueError):
         return []
     return [str(name.value) for name in names or () if isinstance(name, x509.DNSName | x509.IPAddress)]
 
 
-def _day(moment: datetime.datetime) -> str:
+def _format_date(moment: datetime.datetime) -> str:
     return moment.strftime("%Y-%m-%d")

@@ -1,7 +1,7 @@
-"""TLS: contexts that verify as Pulumi's providers do.
+"""TLS contexts that verify as Pulumi's providers do.
 
-The providers are Go programs. They know the authorities of the file SSL_CERT_FILE (or of the system's usual file) and of the folders
-SSL_CERT_DIR, and look for a server's name among the certificate's alternative names only, never in its common name.
+The providers are Go programs. They use the CA certificates in the file SSL_CERT_FILE, or in the system's default file,
+and in the directories SSL_CERT_DIR. They compare the host name with the certificate's subject alternative names only.
 """
 
 import os
@@ -9,52 +9,59 @@ import ssl
 from functools import lru_cache
 from pathlib import Path
 
-from preflight.attempt import Trouble
+from preflight.errors import ProbeError
 
-__all__ = ["FILES", "machine_authorities", "trusting", "verifying"]
+__all__ = ["SYSTEM_CA_FILES", "create_unverified_context", "create_verified_context", "find_system_ca_file"]
 
-FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/cacert.pem", "/etc/ssl/cert.pem")
-"""Where systems keep the authorities that they know."""
+SYSTEM_CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Default CA files of the usual systems."""
 
 
-def machine_authorities() -> str | None:
-    """The file with the authorities that this machine knows. None where it has no such file."""
-    chosen = os.environ.get("SSL_CERT_FILE")
-    if chosen:
-        return chosen
-    found = ssl.get_default_verify_paths().cafile
-    return found or next((file for file in FILES if Path(file).is_file()), None)
+def find_system_ca_file() -> str | None:
+    """Return the file with the CA certificates of this system. None if there is no such file."""
+    configured = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
+    return configured or next((path for path in SYSTEM_CA_FILES if Path(path).is_file()), None)
+
+
+def create_verified_context(ca_file: str | None) -> ssl.SSLContext:
+    """Create a context that verifies certificate and host name. Default: the CA certificates of the system.
+
+    Raises ProbeError if the file cannot be used.
+    """
+    path = ca_file or find_system_ca_file()
+    try:
+        return _load_verified_context(path, os.stat(path).st_mtime if path else 0)
+    except OSError as error:  # also raised for invalid content
+        reason = "the file does not exist" if isinstance(error, FileNotFoundError) else "the file is not valid PEM"
+        fix = (
+            "Set `caFile` to a PEM file with the certificate of the CA that signed the server's certificate. "
+            "The file starts with -----BEGIN CERTIFICATE-----."
+            if ca_file
+            else "Set SSL_CERT_FILE to a PEM file with the CA certificates of this system, or unset it."
+        )
+        raise ProbeError(f"cannot read CA certificates from {path}: {reason}", fix) from None
 
 
 @lru_cache(maxsize=64)
-def _verifying(authorities: str | None, _changed: float) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=authorities)
-    # Neither providers nor drivers insist on every rule of RFC 5280, which Python does from 3.13 on.
+def _load_verified_context(ca_file: str | None, _modified: float) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    # Python 3.13 enforces every rule of RFC 5280. Providers and drivers do not.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     context.hostname_checks_common_name = False
-    if authorities and authorities == machine_authorities():
+    if ca_file and ca_file == find_system_ca_file():
         context.load_default_certs()
     return context
 
 
-def verifying(ca: str | None) -> ssl.SSLContext:
-    """A context that verifies certificate and name, by a file of authorities or by the machine's own. Raises Trouble for a file that is none."""
-    authorities = ca or machine_authorities()
-    try:
-        return _verifying(authorities, os.stat(authorities).st_mtime if authorities else 0)
-    except OSError as error:  # what is wrong inside the file is an OSError too
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else "it cannot be read as PEM"
-        raise Trouble(
-            f"the authorities of {authorities} cannot be used: {reason}",
-            "Name a PEM file that begins with -----BEGIN CERTIFICATE-----, the certificate of the authority that signed the server's."
-            if ca
-            else "SSL_CERT_FILE must name a PEM file with the authorities that this machine knows, or not be set.",
-        ) from None
-
-
 @lru_cache(maxsize=1)
-def trusting() -> ssl.SSLContext:
-    """A context that encrypts and verifies nothing."""
+def create_unverified_context() -> ssl.SSLContext:
+    """Create a context that encrypts without verification."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run a command of Pulumi for the stack STACK: scripts/pulumi.sh COMMAND [ARGUMENT...]
-# `python` as the command runs the Python of the project instead, for a module that calls Pulumi.
+# The commands `check` and `status` run a module of the project that calls Pulumi.
 # YES=1 installs the Pulumi command line without a question.
 set -eu
 
@@ -75,14 +75,17 @@ has_backend || use_local_state
 case ${1:-} in
 up | preview)
   # The program reports all errors of the file at once. Pulumi reports only the first one.
-  [ ! -f stacks/__main__.py ] || .venv/bin/python -m stacks validate "$name"
+  # .venv/bin/python -m stacks validate "$name"
   ;;
 esac
 case ${1:-} in
-up | preview | config) create_stack ;;
-python)
+up | preview | config | check) create_stack ;;
+esac
+case ${1:-} in
+check) exec .venv/bin/python -m stacks check "$STACK" ;;
+status)
   shift
-  exec .venv/bin/python "$@"
+  exec .venv/bin/python -m status "$STACK" "$@"
   ;;
 esac
 case " $* " in

@@ -1,136 +1,169 @@
-"""From the stack's configuration to the arguments of its applications. The only reader of `pulumi.Config`; it makes no resource."""
+"""The stack of the configuration: it reads and validates the configuration, and builds the components' arguments.
 
-import copy
-import json
-from collections.abc import Collection, Iterator, Mapping
+This module alone reads `pulumi.Config` and the stack's name. It creates no resources.
+"""
+
+import errno
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any
 
+import pulumi
 from pulumi.runtime import config
-from pydantic import Field, ValidationError
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core.core_schema import DictSchema
+from pydantic import ValidationError
 
-from components.application import ApplicationArgs, ApplicationSpec
-from components.external_servers import ExternalServer, ExternalServerSpec
-from components.platform import NodePoolSpec, Platform
-from components.spec import DnsLabel, SpecModel
+from components.application import ApplicationArgs
+from components.external_servers import ExternalServer
+from components.persisted.outputs import ApplicationState
+from components.platform import Platform
+from components.tls import READ_FILE_KEY
 from components.workload_patches import PatchedWorkload
-from preflight.cluster import ClusterKeys
-from stacks.checks import production_warnings, validate_applications
-from stacks.problems import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location, issues_from_pydantic
+from preflight.workload_reader import ClusterConfig
+from stacks.config_source import ConfigSource, decode_value, read_config_source
+from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
+from stacks.pydantic_errors import translate_validation_error
+from stacks.spec import PROJECT, StackSpec
+from stacks.validation import list_production_warnings, validate_applications
 
 __all__ = [
     "OFFLINE_CONFIG_KEY",
-    "PROJECT",
+    "PREFIX",
+    "STACK_FILE_CONFIG_KEY",
+    "STACK_FOLDER",
     "Stack",
-    "StackSpec",
     "load_cluster_config",
     "load_stack",
     "parse_pulumi_config",
     "parse_stack",
-    "stack_json_schema",
 ]
 
-PROJECT = "database-groups"
 OFFLINE_CONFIG_KEY = "offline:clusterless"
-"""The key by which a run says that it has no cluster."""
-
-
-class StackSpec(SpecModel):
-    """The keys of a stack file that are this program's."""
-
-    environment: Literal["development", "production"] = "development"
-    """In production what holds data is protected, and every group says where its server comes from."""
-    database_nodes: NodePoolSpec = Field(default_factory=NodePoolSpec)
-    """The nodes for dedicated servers."""
-    preflight: Literal["runner", "none"] = "runner"
-    """From where external servers are checked before anything is created: where the program runs, or not at all."""
-    external_servers: dict[DnsLabel, ExternalServerSpec] = Field(default_factory=dict)
-    """External servers on which databases are made."""
-    applications: Annotated[dict[DnsLabel, ApplicationSpec], Field(min_length=1)]
-    """The applications, each with the databases that it needs."""
+"""Configuration key of a run without a cluster."""
+STACK_FILE_CONFIG_KEY = "offline:stackFile"
+"""Configuration key with the path of the stack file. Default: `stacks/Pulumi.<stack>.yaml`."""
+PREFIX = f"{PROJECT}:"
+SET_SECRET_COMMAND = "pulumi config set --secret --path"  # noqa: S105 (a command)
+STACK_FOLDER = Path(__file__).parent
+MAX_DEPTH = 50
+ANY = None
+REMOVABLE_PARTS: tuple[tuple[str | None, ...], ...] = (
+    ("applications", ANY, "databases", ANY, ANY),
+    ("applications", ANY, ANY),
+    ("externalServers", ANY),
+    (ANY,),
+)
+"""The parts of a stack file that can be left out without an effect on the others, the smallest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A stack without mistakes."""
+    """A valid stack."""
 
     spec: StackSpec
     applications: tuple[ApplicationArgs, ...]
-    warnings: tuple[str, ...]
+    source: ConfigSource
+    is_offline: bool = False
+    """Whether the run has no cluster and no network."""
+    warnings: tuple[str, ...] = ()
     removed_workloads: tuple[PatchedWorkload, ...] = ()
-    """Workloads into which the last update put variables, and which the cluster does not have any more."""
+    """Workloads that the last update patched and that the cluster no longer has."""
 
-    def outputs(self) -> dict[str, Any]:
-        """What the stack exports: names only."""
-        return {application.name: application.output_summary() for application in self.applications}
+    @property
+    def outputs(self) -> dict[str, ApplicationState]:
+        """The stack output `applications`. It holds names only."""
+        return {application.name: application.output_summary for application in self.applications}
 
 
 def load_stack() -> Stack:
-    """The stack of the running Pulumi program. Raises InvalidStack."""
-    values = {**config.get_config_env(), **config.CONFIG.get()}
-    return parse_pulumi_config(values, encrypted={key for key in values if config.is_config_secret(key)})
+    """Return the stack of the running Pulumi program. Raises InvalidStackConfigError."""
+    values = _read_pulumi_values()
+    is_offline = OFFLINE_CONFIG_KEY in values
+    stack = pulumi.get_stack()
+    path = Path(values.get(STACK_FILE_CONFIG_KEY) or STACK_FOLDER / f"Pulumi.{stack}.yaml")
+    encrypted_keys = {key for key in values if config.is_config_secret(key)}
+    source = read_config_source(path, values, encrypted_keys, default_name=f"stack {stack!r}")
+    full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
+    return parse_pulumi_config(values, source, full_name=full_name, is_offline=is_offline)
 
 
-def parse_pulumi_config(values: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> Stack:
-    """The stack of a configuration as Pulumi hands it over: by full keys, with maps as JSON. Raises InvalidStack."""
-    prefix = f"{PROJECT}:"
-    ours = {key.removeprefix(prefix): _decode_value(value) for key, value in values.items() if key.startswith(prefix)}
-    return parse_stack(ours, encrypted={key.removeprefix(prefix) for key in encrypted})
-
-
-def load_cluster_config() -> ClusterKeys | None:
-    """How the running program finds its cluster; None where it has none."""
-    values = {**config.get_config_env(), **config.CONFIG.get()}
+def load_cluster_config() -> ClusterConfig | None:
+    """Return how the running program finds its cluster; None for a run without a cluster."""
+    values = _read_pulumi_values()
     if OFFLINE_CONFIG_KEY in values:
         return None
-    return ClusterKeys(**{key: values.get(f"kubernetes:{key}") for key in ("kubeconfig", "context", "cluster")})
+    return ClusterConfig(**{key: values.get(f"kubernetes:{key}") for key in ("kubeconfig", "context", "cluster")})
 
 
-def parse_stack(raw: Mapping[str, Any], *, encrypted: Collection[str] = ()) -> Stack:
-    """The stack of a plain mapping, of which the keys `encrypted` hold encrypted values. Raises InvalidStack with every mistake."""
-    spec, found = _validate_values(raw)
-    problems = [problem for _, problem in found]
+def parse_pulumi_config(
+    values: Mapping[str, Any], source: ConfigSource | None = None, *, full_name: str = "", is_offline: bool = False
+) -> Stack:
+    """Return the stack of a configuration as Pulumi passes it: by full keys, with maps as JSON.
+
+    Raises InvalidStackConfigError with all errors.
+    """
+    raw = {key.removeprefix(PREFIX): decode_value(value) for key, value in values.items() if key.startswith(PREFIX)}
+    return parse_stack(raw, source, full_name=full_name, is_offline=is_offline)
+
+
+def parse_stack(
+    raw: Mapping[str, Any], source: ConfigSource | None = None, *, full_name: str = "", is_offline: bool = False
+) -> Stack:
+    """Return the stack of a plain mapping. `full_name` is `<organization>/<project>/<stack>`.
+
+    Raises InvalidStackConfigError with all errors.
+    """
+    source = source or ConfigSource()
+    message = f"more than {MAX_DEPTH} levels of maps and lists; remove the inner levels"
+    too_deep = [ConfigIssue((key,), message) for key, value in raw.items() if _is_too_deep(value)]
+    if too_deep:
+        raise InvalidStackConfigError(too_deep, source.name)
+    spec, issues = _validate_values(raw, source)
     if spec is not None:
-        applications = _build_application_args(spec)
-        lost_server = any(location[0] == "externalServers" for location, _ in found)
-        problems += [
-            problem
-            for problem in validate_applications(applications)
-            if not (lost_server and problem.path.endswith(".server.provisionOn"))
-        ]
-        if not problems:
-            notes = [*production_warnings(applications), *_unencrypted_secrets(spec, encrypted)]
-            return Stack(spec=spec, applications=applications, warnings=tuple(map(str, notes)))
-    raise InvalidStackConfigError(problems)
+        applications = _build_application_args(spec, full_name)
+        issues += validate_applications(applications, is_server_invalid=_find_invalid_servers(issues))
+    if spec is None or issues:
+        located = (source.add_line(source.hide_secrets(issue, raw)) for issue in issues)
+        raise InvalidStackConfigError(located, source.name)
+    warnings = [*list_production_warnings(applications), *_find_unencrypted_secrets(spec, source)]
+    texts = tuple(source.format_warning(source.hide_secrets(warning, raw)) for warning in warnings)
+    return Stack(
+        spec=spec,
+        applications=applications,
+        source=source,
+        is_offline=is_offline,
+        warnings=(*source.warnings, *texts),
+    )
 
 
-class _JsonSchema(GenerateJsonSchema):
-    """JSON schemas that refuse the names which the models refuse."""
-
-    def dict_schema(self, schema: DictSchema) -> JsonSchemaValue:
-        found = super().dict_schema(schema)
-        return {**found, "additionalProperties": False} if "patternProperties" in found else found
-
-
-@cache
-def stack_json_schema() -> Mapping[str, Any]:
-    """The JSON schema of a StackSpec."""
-    return StackSpec.model_json_schema(by_alias=True, schema_generator=_JsonSchema)
+def read_project_file(path: str) -> str:
+    """Return the text of a file. A relative path starts at the project directory. Raises OSError."""
+    if "\0" in path:
+        raise OSError(errno.EINVAL, "invalid path")
+    return (STACK_FOLDER.parent / path).read_text(encoding="utf-8")
 
 
-def _decode_value(value: Any) -> Any:
-    """A value of the configuration, whose maps Pulumi hands over as JSON and whose words as they are."""
-    try:
-        return json.loads(value)
-    except (TypeError, ValueError):
-        return value
+def _read_pulumi_values() -> dict[str, str]:
+    return {**config.get_config_env(), **config.CONFIG.get()}
 
 
-def _build_application_args(spec: StackSpec) -> tuple[ApplicationArgs, ...]:
+def _is_too_deep(value: Any) -> bool:
+    """Return whether a value has more levels than any valid one. Other functions may then recurse."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for node in level for item in _list_items(node)]
+    return bool(level)
+
+
+def _list_items(node: Any) -> list[Any]:
+    if isinstance(node, Mapping):
+        return list(node.values())
+    return node if isinstance(node, list) else []
+
+
+def _build_application_args(spec: StackSpec, full_name: str) -> tuple[ApplicationArgs, ...]:
     platform = Platform(
+        stack=full_name,
         production=spec.environment == "production",
         database_nodes=spec.database_nodes,
         external_servers={name: ExternalServer(name, server) for name, server in spec.external_servers.items()},
@@ -141,62 +174,67 @@ def _build_application_args(spec: StackSpec) -> tuple[ApplicationArgs, ...]:
     )
 
 
-def _validate_values(raw: Mapping[str, Any]) -> tuple[StackSpec | None, list[tuple[Location, ConfigIssue]]]:
-    """The models of a mapping with the problems that its values have by themselves; of a mapping with problems, those of the sound rest."""
-    try:
-        return _parse_model(raw), []
-    except ValidationError as error:
-        found = list(issues_from_pydantic(error, stack_json_schema()))
-    sound = copy.deepcopy(dict(raw))
-    for location, _ in found:
-        _remove_invalid_part(sound, location)
-    try:
-        return _parse_model(sound), found
-    except ValidationError:
-        return None, found
+def _validate_values(raw: Mapping[str, Any], source: ConfigSource) -> tuple[StackSpec | None, list[ConfigIssue]]:
+    """Parse the values. If some are invalid, also parse the rest, so that all issues are reported together."""
+    issues: list[ConfigIssue] = []
+    remaining: dict[str, Any] = dict(raw)
+    while True:
+        try:
+            return _parse_model(remaining), issues
+        except ValidationError as error:
+            found = translate_validation_error(error, remaining, source.is_encrypted)
+        # Without the invalid parts, others may be incomplete. Their issues are not the user's.
+        issues = issues or found
+        invalid_parts = [_find_removable_part(issue.location) for issue in found if issue.location[0] in remaining]
+        if not invalid_parts:
+            return None, issues
+        for part in invalid_parts:
+            remaining = _remove_part(remaining, part)
 
 
 def _parse_model(raw: Mapping[str, Any]) -> StackSpec:
-    return StackSpec.model_validate(raw, by_alias=True, by_name=False)
+    return StackSpec.model_validate(raw, by_alias=True, by_name=False, context={READ_FILE_KEY: read_project_file})
 
 
-def _remove_invalid_part(raw: dict[str, Any], location: Location) -> None:
-    """Takes the part with a problem out of a mapping: the group, the server, or the key; then whatever it leaves empty."""
-    depth = (
-        1
-        if location[0] not in ("applications", "servers")
-        else 2
-        if location[0] == "externalServers"
-        else 5
-        if "databases" in location[2:3]
-        else 3
-    )
-    trail: list[tuple[dict[Any, Any], Any]] = []
-    node: Any = raw
-    for step in location[:depth]:
-        if not isinstance(node, dict) or step not in node:
-            break
-        trail.append((node, step))
-        node = node[step]
-    for number, (parent, key) in enumerate(reversed(trail)):
-        if number == 0 or not parent[key]:
-            del parent[key]
+def _find_removable_part(location: Location) -> Location:
+    """Return the location of the smallest removable part that contains a location."""
+    for part in REMOVABLE_PARTS:
+        if all(name in (ANY, step) for name, step in zip(part, location, strict=False)):
+            return location[: len(part)]
+    raise AssertionError
 
 
-def _unencrypted_secrets(spec: StackSpec, encrypted: Collection[str]) -> Iterator[ConfigIssue]:
-    """Passwords and tokens in a part of the configuration that has no encrypted value at all."""
-    paths = {
-        "externalServers": [f"externalServers.{name}.administrator.password" for name in spec.external_servers],
-        "applications": [
-            f"applications.{application}.databases.{engine}.{name}.server.{secret}"
-            for application, entry in spec.applications.items()
-            for engine, groups in entry.databases.items()
-            for name, group in groups.items()
-            for secret in sorted(SECRET_KEYS & group.server.model_fields_set)
-        ],
-    }
-    for key, found in paths.items():
-        for path in found if key not in encrypted else ():
+def _remove_part(node: Mapping[Any, Any], location: Location) -> dict[Any, Any]:
+    """Return a map without a part, and without the maps that this leaves empty."""
+    key, inner = location[0], location[1:]
+    result = dict(node)
+    child = result.pop(key, None)
+    if inner and isinstance(child, Mapping) and inner[0] in child and (rest := _remove_part(child, inner)):
+        result[key] = rest
+    return result
+
+
+def _find_invalid_servers(issues: Collection[ConfigIssue]) -> Callable[[str], bool]:
+    """Return whether an entry of `externalServers` has errors, as a function of its name."""
+    locations = [issue.location[1:2] for issue in issues if issue.location[0] == "externalServers"]
+    return lambda name: () in locations or (name,) in locations
+
+
+def _find_unencrypted_secrets(spec: StackSpec, source: ConfigSource) -> Iterator[ConfigIssue]:
+    """Yield a warning for each password and token in plain text."""
+    locations: list[Location] = [
+        ("externalServers", name, "administrator", "password") for name in spec.external_servers
+    ]
+    locations += [
+        ("applications", name, "databases", engine, group_name, "server", key)
+        for name, application in spec.applications.items()
+        for engine, groups in application.databases.items()
+        for group_name, group in groups.items()
+        for key in sorted(SECRET_KEYS & group.server.model_fields_set)
+    ]
+    for location in locations:
+        if not source.is_encrypted(location):
+            path = f"{PREFIX}{'.'.join(map(str, location))}"
             yield ConfigIssue(
-                path, f"is in plain text; encrypt it: pulumi config set --secret --path '{PROJECT}:{path}'"
+                location, f"the {location[-1]} is in plain text; encrypt it: {SET_SECRET_COMMAND} '{path}'"
             )

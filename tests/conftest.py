@@ -1,6 +1,4 @@
-"""How the tests run: which must not at the same time, and how hypothesis searches: without a time limit for one example, since machines are
-loaded, and always alike where CI is set.
-"""
+"""Settings of all tests: which modules must not run at the same time, and how hypothesis searches."""
 
 import os
 from pathlib import Path
@@ -8,14 +6,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Machines are loaded, so an example has no time limit. With CI, every run uses the same examples.
 settings.register_profile("default", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-TOGETHER = {
+MODULE_GROUPS = {
     "nodes": {
         "test_development.py",
-        "test_history.py",
+        "test_change_guard.py",
         "test_manifests.py",
         "test_node.py",
         "test_production.py",
@@ -23,7 +22,7 @@ TOGETHER = {
         "test_upgrading.py",
     },
     "engines": {"test_engines.py", "test_workloads.py"},
-    "externalServers": {
+    "servers": {
         "test_mysql.py",
         "test_postgresql.py",
         "test_preflight.py",
@@ -31,17 +30,18 @@ TOGETHER = {
         "test_scale.py",
         "test_tls.py",
     },
+    "files": {"test_stack_file.py"},
 }
-"""Modules that work on the same namespaces or servers, and so one after the other."""
+"""Modules that use the same namespaces or servers. The modules of a group run one after the other."""
 FOLDERS = ("e2e", "preflight")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups afterwards
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, those that work on the same things stay in one."""
+    """Assign each test to the group of its module, so that one process runs the whole group."""
     for item in items:
-        group = next((group for group, modules in TOGETHER.items() if item.path.name in modules), None)
+        group = next((name for name, modules in MODULE_GROUPS.items() if item.path.name in modules), None)
         if group and item.path.parent.name in FOLDERS:
             item.add_marker(pytest.mark.xdist_group(group))
         else:
-            assert item.path.parent.name != "e2e", f"{item.path.name} is in no group of {Path(__file__).name}"
+            assert item.path.parent.name != "e2e", f"add {item.path.name} to MODULE_GROUPS in {Path(__file__).name}"

@@ -1,4 +1,4 @@
-"""The shape of the code: what may import what, and where engines and server kinds may be named."""
+"""The shape of the code: what each package imports, where engines and kinds are named, and how functions are named."""
 
 import ast
 import re
@@ -14,82 +14,102 @@ from components.servers import SERVER_KINDS
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("components", "stacks", "offline", "preflight")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+PROVIDERS = ("pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random")
 
-FORBIDDEN = {
-    "components": ("stacks", "offline", "preflight"),
-    "components.engines": (
-        "components.servers",
-        "components.database_group",
-        "components.application",
-        "components.external_servers",
-        "components.platform",
-    ),
-    "components.servers": ("components.database_group", "components.application"),
-    "stacks": ("offline",),
-    "preflight": (
-        "components",
-        "stacks",
-        "offline",
-        "pulumi",
-        "pulumi_kubernetes",
-        "pulumi_mysql",
-        "pulumi_postgresql",
-        "pulumi_random",
-    ),
+FORBIDDEN_IMPORTS = {
+    "components": ("__main__", "stacks", "offline", "preflight"),
+    "stacks": ("__main__", "offline"),
+    "preflight": ("__main__", "components", "stacks", "offline", "pulumi", *PROVIDERS),
 }
-"""What the modules of a package never import."""
-NETWORK = (
-    "socket",
-    "ssl",
-    "http",
-    "urllib.request",
-    "requests",
-    "httpx",
-    "aiohttp",
-    "psycopg",
-    "pymysql",
-    "redis",
-    "subprocess",
+"""The direction of imports: `__main__` imports `stacks`, and `stacks` imports `components` and `preflight`."""
+ALLOWED_IMPORTS = {"stacks.config_keys": {"pulumi_kubernetes.ProviderArgs"}}
+"""Exceptions: the names of the provider's configuration keys are read from its arguments."""
+LAYERS = (
+    ("persisted.names", "hosts", "spec", "tls"),
+    ("connection", "passwords", "protection"),
+    ("persisted.labels", "persisted.outputs"),
+    ("engines",),
+    ("external_servers", "network_policy", "platform", "service", "workload_patches"),
+    ("servers",),
+    ("database_group",),
+    ("application",),
 )
+"""The modules of `components`. A module imports modules of its own layer and of earlier layers."""
+PURE_MODULES = ("components.persisted.names", "components.connection")
+"""Modules that import neither Pulumi nor pydantic."""
+FORBIDDEN_IN_COMPONENTS = (
+    *("socket", "ssl", "http", "urllib.request", "requests", "httpx", "aiohttp", "subprocess"),
+    *("psycopg", "pymysql", "redis", "pika", "pymongo"),
+)
+"""Modules that use the network or other programs."""
 DRIVERS = {"psycopg": "postgresql", "pymysql": "mysql", "redis": "redis", "pika": "rabbitmq", "pymongo": "mongodb"}
-"""The engine that a driver is for."""
+"""The engine of each driver."""
 PROBES = "preflight.probes"
-"""The one table of the engines that are spoken to, and the package of their modules."""
-PURE = ("components.persisted.names", "components.connection")
-"""Modules that need nothing of Pulumi."""
+"""The package with a module for each probed engine, and their table."""
+STATE_READERS = ("stacks.previous_state",)
+"""The module that reads the stack's state by the name of the stack."""
 
-ENGINE_WORDS = set(ENGINES) | {variant.name for engine in ENGINES.values() for variant in engine.variants}
+VARIANTS = {variant.name: engine.name for engine in ENGINES.values() for variant in engine.variants}
 OWN_MODULES = {
-    **{variant.name: f"components.engines.{engine.name}" for engine in ENGINES.values() for variant in engine.variants},
+    **{variant: f"components.engines.{engine}" for variant, engine in VARIANTS.items()},
     **{engine: f"components.engines.{engine}" for engine in ENGINES},
     **{kind: f"components.servers.{kind}" for kind in SERVER_KINDS},
 }
-EXCEPTIONS = {
-    ("components.servers", "local"): "the table of kinds, the one dispatch",
-    ("components.servers", "dedicated"): "the table of kinds, the one dispatch",
-    ("components.servers", "external"): "the table of kinds, the one dispatch",
-    ("components.database_group", "local"): "the server of a group that says none",
-    ("components.arguments", "local"): "a message about link-local addresses",
-    ("components.servers.local", "dedicated"): "the advice not to use it in production",
-    ("components.servers.local", "external"): "the advice not to use it in production",
-    ("components.servers.dedicated", "local"): "what to use for an engine that is a file",
-    ("components.servers.external", "local"): "what to use for an engine that is a file",
+"""The module of each engine, variant and server kind."""
+ALLOWED_NAMES = {
+    ("components.servers", "local"): "the table of kinds",
+    ("components.servers", "dedicated"): "the table of kinds",
+    ("components.servers", "external"): "the table of kinds",
+    ("components.database_group", "local"): "the default server of a group",
+    ("components.hosts", "local"): "a message about link-local addresses",
+    ("components.servers.local", "dedicated"): "the warning about local servers in production",
+    ("components.servers.local", "external"): "the warning about local servers in production",
+    ("components.servers.dedicated", "local"): "the message for an engine without a server",
+    ("components.servers.external", "local"): "the message for an engine without a server",
 }
-"""The literals outside the module that they belong to, each with its reason."""
+"""Names of engines and kinds outside their own modules, with the reason."""
+
+NAMING_PACKAGES = ("components", "stacks")
+"""Packages whose function names are checked."""
+PREDICATES = {"can", "has", "is"}
+VERBS = PREDICATES | set(
+    re.findall(
+        r"\w+",
+        "add allow ask assume await build call check claim close coerce collect compare connect constrain convert create "
+        "decode dereference describe detect encode expand explain fetch find forget format get hash hide identify "
+        "limit list load log match normalize open parse probe provision quote raise read redact reject remove render "
+        "replace represent request require resolve restore run select set shorten split start strip suggest translate unwrap "
+        "validate verify wait wrap write",
+    )
+)
+"""First words of the names of functions."""
+GETTER_MODULES = ("components.persisted.names", "components.persisted.labels")
+"""Modules of pure getters: each function returns the name, the labels or the metadata that it is named after."""
+NAMING_EXCEPTIONS = {
+    ("components.connection", "connection_secret_data"): "pure getter: the data of the connection Secret",
+    ("components.engines.definition", "secret_entries"): "pure getter: the account as entries of a Secret",
+    ("stacks.__main__", "main"): "the entry point of the command",
+    ("stacks.schema", "dict_schema"): "a method of pydantic",
+    ("components.engines.sqlite", "_mount_path"): "pure getter: the path of a group's volume",
+}
+"""Functions whose names do not begin with a verb, with the reason."""
+LABEL_RE = re.compile(r"app\.kubernetes\.io/|(?<!/etc/)\bdatabase-groups\b(?!:)")
+"""A label or an annotation. The folder of a server's scripts and the keys of the stack file are none."""
+LABEL_MODULES = ("components.persisted.names", "components.persisted.labels")
 
 
-def module(path: Path) -> str:
+def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 @cache
-def tree(path: Path) -> ast.Module:
+def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every module that a module imports, anywhere in it."""
-    for node in ast.walk(tree(path)):
+def list_imports(path: Path) -> Iterator[str]:
+    """Yield every module and name that a module imports, anywhere in its code."""
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -97,176 +117,266 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def within(name: str, package: str) -> bool:
-    return name == package or name.startswith(f"{package}.")
+def is_within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def words(path: Path) -> Iterator[str]:
-    """Every word of a module's strings, but for its docstrings.
+def list_strings(path: Path) -> Iterator[str]:
+    """Yield the strings of a module, without its docstrings."""
+    docstrings = {id(node.value) for node in ast.walk(parse(path)) if isinstance(node, ast.Expr)}
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
 
-    Of an engine's module only strings that are one word: its scripts and settings are another program's, in which `local` means what it does there.
+
+def list_words(path: Path) -> Iterator[str]:
+    """Yield every word of a module's strings.
+
+    Of an engine's module, yield only strings of one word: `local` has another meaning in scripts and settings.
     """
-    prose = {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
-            found = re.findall(r"[A-Za-z_]+", node.value)
-            yield from found if found == [node.value] or not within(module(path), "components.engines") else ()
+    for text in list_strings(path):
+        words = re.findall(r"[A-Za-z_]+", text)
+        yield from words if words == [text] or not is_within(module_name(path), "components.engines") else ()
 
 
-def exact_words(path: Path) -> set[str]:
-    """Every string of a module that is one word, as the name of an engine would be."""
-    return {
-        node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-
-
-modules = pytest.mark.parametrize("path", FILES, ids=[module(path) for path in FILES])
-
-
-def test_there_is_something_to_hold() -> None:
-    assert {"components.application", "components.engines.mysql", "stacks.config", "offline.recorder"} <= {
-        module(path) for path in FILES
-    }
-
-
-@modules
-def test_imports_point_one_way(path: Path) -> None:
-    for package, forbidden in FORBIDDEN.items():
-        if within(module(path), package):
-            assert [name for name in imports(path) if any(within(name, other) for other in forbidden)] == []
-
-
-@modules
-def test_nothing_is_imported_behind_the_back_of_this_test(path: Path) -> None:
-    names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
-    assert not {"__import__", "exec", "eval"} & names
-    assert not any(within(name, "importlib") for name in imports(path))
-
-
-@modules
-def test_components_do_not_touch_the_network_or_other_programs(path: Path) -> None:
-    if within(module(path), "components"):
-        assert [name for name in imports(path) if any(within(name, other) for other in NETWORK)] == []
-
-
-@modules
-def test_names_and_connections_are_pure(path: Path) -> None:
-    if module(path) in PURE:
-        assert [name for name in imports(path) if "pulumi" in name or "pydantic" in name] == []
-
-
-@modules
-def test_one_module_reads_the_configuration(path: Path) -> None:
-    if module(path) == "stacks.config" or not within(module(path), "components") | within(module(path), "stacks"):
-        return
-    assert [name for name in imports(path) if name.startswith("pulumi") and "config" in name.lower()] == []
-    # What the stack was before is read by the stack's name.
-    reads = {"Config"} | (
-        set() if module(path) == "stacks.history" else {"get_stack", "get_project", "get_organization"}
+def get_layer(name: str) -> int | None:
+    """Return the layer of a module of `components`; None for `components` and its package `persisted`."""
+    layers = (
+        number
+        for number, modules in enumerate(LAYERS)
+        if is_within(name, *(f"components.{module}" for module in modules))
     )
-    found = [
-        node.attr
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pulumi"
-    ]
-    assert not reads & set(found)
-    assert not {"environ", "getenv"} & {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+    return next(layers, None)
 
 
-@modules
-def test_engines_and_kinds_are_named_in_their_own_modules_alone(path: Path) -> None:
-    """A tenth engine is one module and one line: nothing branches on the name of one."""
-    name = module(path)
-    if within(name, "components"):
-        foreign = {word for word in words(path) if OWN_MODULES.get(word, name) != name}
-        assert {word for word in foreign if (name, word) not in EXCEPTIONS} == set()
+each_module = pytest.mark.parametrize("path", FILES, ids=[module_name(path) for path in FILES])
 
 
-@modules
-def test_preflight_names_an_engine_in_its_own_module_and_in_one_table_alone(path: Path) -> None:
-    name = module(path)
-    if within(name, "preflight") and name != PROBES:
-        assert {word for word in exact_words(path) if word in ENGINES and name != f"{PROBES}.{word}"} == set()
+# Imports
 
 
-@modules
-def test_preflight_imports_a_driver_in_its_engines_module_alone(path: Path) -> None:
-    if within(module(path), "preflight"):
-        drivers = {name.partition(".")[0] for name in imports(path)} & set(DRIVERS)
-        assert drivers <= {driver for driver, engine in DRIVERS.items() if module(path) == f"{PROBES}.{engine}"}
+def test_this_test_reads_the_modules() -> None:
+    assert {"components.application", "components.engines.mysql", "stacks.config", "offline.recorder"} <= {
+        module_name(path) for path in FILES
+    }
+
+
+@each_module
+def test_packages_are_imported_in_one_direction(path: Path) -> None:
+    for package, forbidden in FORBIDDEN_IMPORTS.items():
+        if is_within(module_name(path), package):
+            imports = {name for name in list_imports(path) if is_within(name, *forbidden)}
+            assert imports - ALLOWED_IMPORTS.get(module_name(path), set()) == set()
+
+
+@each_module
+def test_components_import_modules_of_earlier_layers(path: Path) -> None:
+    """An application imports groups, a group imports servers, and a server imports engines; never the reverse."""
+    name = module_name(path)
+    if is_within(name, "components") and name not in ("components", "components.persisted"):
+        layer = get_layer(name)
+        assert layer is not None, f"add {name} to LAYERS"
+        assert [other for other in list_imports(path) if (get_layer(other) or 0) > layer] == []
+
+
+@each_module
+def test_modules_import_statically(path: Path) -> None:
+    names = {node.id for node in ast.walk(parse(path)) if isinstance(node, ast.Name)}
+    assert not {"__import__", "exec", "eval"} & names
+    dynamic = [name for name in list_imports(path) if is_within(name, "importlib")]
+    assert [name for name in dynamic if not is_within(name, "importlib.resources")] == []
+
+
+@each_module
+def test_components_use_neither_network_nor_programs(path: Path) -> None:
+    if is_within(module_name(path), "components"):
+        assert [name for name in list_imports(path) if is_within(name, *FORBIDDEN_IN_COMPONENTS)] == []
+
+
+@each_module
+def test_components_read_no_files(path: Path) -> None:
+    """The engines' own scripts are part of the package."""
+    if is_within(module_name(path), "components") and not is_within(module_name(path), "components.engines"):
+        assert [name for name in list_imports(path) if is_within(name, "os", "pathlib", "io")] == []
+        assert "open" not in {node.id for node in ast.walk(parse(path)) if isinstance(node, ast.Name)}
+
+
+@each_module
+def test_names_and_connections_are_pure(path: Path) -> None:
+    if module_name(path) in PURE_MODULES:
+        assert [name for name in list_imports(path) if "pulumi" in name or "pydantic" in name] == []
+
+
+@each_module
+def test_one_module_reads_the_configuration(path: Path) -> None:
+    name = module_name(path)
+    if name == "stacks.config" or not is_within(name, "components", "stacks"):
+        return
+    assert [name for name in list_imports(path) if name.startswith("pulumi") and "config" in name.lower()] == []
+    attributes = [node for node in ast.walk(parse(path)) if isinstance(node, ast.Attribute)]
+    stack_names = set() if name in STATE_READERS else {"get_stack", "get_project", "get_organization"}
+    of_pulumi = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "pulumi"}
+    assert not of_pulumi & {"Config", *stack_names}
+    assert not {node.attr for node in attributes} & {"environ", "getenv"}
+
+
+@each_module
+def test_preflight_imports_a_driver_only_in_the_module_of_its_engine(path: Path) -> None:
+    name = module_name(path)
+    if is_within(name, "preflight"):
+        drivers = {imported.partition(".")[0] for imported in list_imports(path)} & set(DRIVERS)
+        assert drivers <= {driver for driver, engine in DRIVERS.items() if name == f"{PROBES}.{engine}"}
+
+
+# Engines, kinds and labels
+
+
+@each_module
+def test_components_name_an_engine_or_a_kind_only_in_its_module(path: Path) -> None:
+    """A tenth engine is one module and one line: no code branches on the name of an engine."""
+    name = module_name(path)
+    if is_within(name, "components"):
+        foreign = {word for word in list_words(path) if OWN_MODULES.get(word, name) != name}
+        assert {word for word in foreign if (name, word) not in ALLOWED_NAMES} == set()
+
+
+@each_module
+def test_preflight_names_an_engine_only_in_its_probe_and_in_the_table_of_probes(path: Path) -> None:
+    name = module_name(path)
+    if is_within(name, "preflight") and name != PROBES:
+        assert {text for text in list_strings(path) if text in ENGINES and name != f"{PROBES}.{text}"} == set()
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_kind_or_another_engine_in_an_engines_module_would_be_seen(
+def test_list_words_finds_names_in_the_module_of_an_engine(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "components" / "engines" / f"{engine}.py"
     path.parent.mkdir(parents=True)
     path.write_text('KIND = "local"\nENGINE = "mysql"\nSCRIPT = "local x=1 # external_pid_file"\n')
     monkeypatch.setattr("tests.test_architecture.ROOT", tmp_path)
-    assert list(words(path)) == ["local", "mysql"]
+    assert list(list_words(path)) == ["local", "mysql"]
 
 
-def test_every_exception_is_still_needed() -> None:
-    paths = {module(path): path for path in FILES}
-    assert [(name, word) for name, word in EXCEPTIONS if word not in set(words(paths[name]))] == []
+def test_engines_and_kinds_have_their_own_modules() -> None:
+    assert set(OWN_MODULES.values()) <= {module_name(path) for path in FILES}
 
 
-def test_engines_and_kinds_have_a_module_each() -> None:
-    assert set(OWN_MODULES.values()) <= {module(path) for path in FILES}
+@each_module
+def test_labels_and_annotations_are_in_one_module(path: Path) -> None:
+    name = module_name(path)
+    if is_within(name, "components") and name not in LABEL_MODULES:
+        assert [text for text in list_strings(path) if LABEL_RE.search(text)] == []
 
 
-@modules
-def test_a_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(tree(path))
+@pytest.mark.parametrize(
+    ("text", "is_label"),
+    [
+        ("database-groups", True),
+        ("database-groups/stack", True),
+        ("app.kubernetes.io/name", True),
+        ("/etc/database-groups/settings", False),
+        ("define it in `database-groups:externalServers`", False),
+    ],
+)
+def test_label_re_matches_labels_only(text: str, is_label: bool) -> None:
+    assert bool(LABEL_RE.search(text)) == is_label
 
 
-def defined(path: Path) -> set[str]:
-    """The names that a module makes itself."""
-    found: set[str] = set()
-    for node in tree(path).body:
+# Names of functions and exports
+
+
+def list_functions(path: Path) -> Iterator[str]:
+    """Yield the names of a module's functions and methods, without properties and magic methods."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("__"):
+            decorators = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+            if not decorators & {"property", "cached_property"}:
+                yield node.name
+
+
+def begins_with_verb(name: str) -> bool:
+    return name.lstrip("_").partition("_")[0] in VERBS
+
+
+@each_module
+def test_names_of_functions_begin_with_a_verb(path: Path) -> None:
+    """A function that is named by a noun or a participle does not say what it does."""
+    module = module_name(path)
+    if is_within(module, *NAMING_PACKAGES) and module not in GETTER_MODULES:
+        names = [name for name in list_functions(path) if (module, name) not in NAMING_EXCEPTIONS]
+        assert [name for name in names if not begins_with_verb(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("_build_uri", True), ("is_retained", True), ("retained", False), ("_account", False), ("durable", False)],
+)
+def test_begins_with_verb_rejects_nouns_and_participles(name: str, expected: bool) -> None:
+    assert begins_with_verb(name) is expected
+
+
+def test_every_exception_is_needed() -> None:
+    paths = {module_name(path): path for path in FILES}
+    assert [(name, word) for name, word in ALLOWED_NAMES if word not in set(list_words(paths[name]))] == []
+    assert [
+        (name, function) for name, function in NAMING_EXCEPTIONS if function not in set(list_functions(paths[name]))
+    ] == []
+    assert [name for name in GETTER_MODULES if all(map(begins_with_verb, list_functions(paths[name])))] == []
+
+
+@each_module
+def test_module_has_a_docstring(path: Path) -> None:
+    assert ast.get_docstring(parse(path))
+
+
+def list_definitions(path: Path) -> set[str]:
+    """Return the names that a module defines. A package also defines the names that it imports from its modules."""
+    names: set[str] = set()
+    for node in parse(path).body:
+        if isinstance(node, ast.ImportFrom) and path.name == "__init__.py":
+            is_own = is_within(f"{node.module}", module_name(path))
+            names |= {alias.name for alias in node.names if is_own}
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        found |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return found
+            names.add(node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
 
 
-def exported(path: Path) -> list[str] | None:
-    """What `__all__` holds."""
-    for node in tree(path).body:
-        if isinstance(node, ast.Assign) and [target.id for target in node.targets if isinstance(target, ast.Name)] == [
-            "__all__"
-        ]:
+def list_exports(path: Path) -> list[str] | None:
+    """Return `__all__` of a module; None if the module does not define it."""
+    for node in parse(path).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.Assign) and any(
+            isinstance(name, ast.Name) and name.id == "__all__" for name in targets
+        ):
             return [str(name) for name in ast.literal_eval(node.value)]
     return None
 
 
-@modules
-def test_what_a_module_exports_is_there_and_its_own(path: Path) -> None:
-    names = exported(path)
-    if names is None:
-        assert not {name for name in defined(path) if not name.startswith("_")}, (
-            "a module that makes something says what of it is for others"
-        )
+@each_module
+def test_module_exports_its_own_public_names(path: Path) -> None:
+    exports, definitions = list_exports(path), list_definitions(path)
+    if exports is None:
+        assert not {name for name in definitions if not name.startswith("_")}, "define `__all__`"
         return
-    assert len(set(names)) == len(names)
-    assert [name for name in names if name not in defined(path)] == []
-    assert [name for name in names if name.startswith("_")] == []
+    assert len(set(exports)) == len(exports)
+    assert [name for name in exports if name not in definitions or name.startswith("_")] == []
 
 
-@modules
-def test_nothing_is_imported_that_its_module_does_not_export(path: Path) -> None:
-    paths = {module(found): found for found in FILES}
-    taken = [name.rpartition(".") for name in imports(path) if any(within(name, package) for package in PACKAGES)]
+@each_module
+def test_module_imports_only_exported_names(path: Path) -> None:
+    paths = {module_name(other): other for other in FILES}
+    imports = [name for name in list_imports(path) if is_within(name, *PACKAGES) and name not in paths]
     assert [
-        f"{source}.{name}"
-        for source, _, name in taken
-        if f"{source}.{name}" not in paths and name not in (exported(paths[source]) or ())
+        name
+        for name in imports
+        for source, _, attribute in [name.rpartition(".")]
+        if attribute not in (list_exports(paths[source]) or ())
     ] == []
 
 
-def test_the_program_is_a_few_lines() -> None:
+def test_main_is_short() -> None:
     assert len((ROOT / "__main__.py").read_text().splitlines()) < 25

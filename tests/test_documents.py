@@ -15,8 +15,8 @@ from components.engines.definition import ServerRuntime
 from components.persisted.labels import APPLICATION_LABEL
 from components.persisted.outputs import ApplicationState, GroupSummary
 from components.tls import ENCRYPTED_TLS_MODES, TlsMode
-from offline.stackfile import Loader
-from tests.contract import COMMON, KEYS, URIS, parts
+from stacks.yaml_document import read_yaml
+from tests.engine_contract import COMMON_KEYS, CONTRACTS, variable_parts
 from tests.pages import ROOT, blocks, sections, title
 from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, stack_with_group
 
@@ -76,16 +76,16 @@ def test_readme_table_lists_the_engines() -> None:
 @engines
 def test_page_lists_exactly_the_secret_keys_and_variables(engine: str) -> None:
     table = rows(page(engine))
-    assert set(quoted(table["Connection Secret keys"])) == KEYS[engine]
+    assert set(quoted(table["Connection Secret keys"])) == CONTRACTS[engine].secret_keys
     assert quoted(table["Environment variables"]) == [f"{engine.upper()}_<GROUP>_<PART>", f"{engine.upper()}_<PART>"]
-    assert set(quoted(table["PART"])) == parts(KEYS[engine])
+    assert set(quoted(table["PART"])) == variable_parts(CONTRACTS[engine].secret_keys)
 
 
 @engines
 def test_page_has_the_uri_and_the_port(engine: str) -> None:
     table = rows(page(engine))
     (uri,) = quoted(table["`uri`"])
-    scheme, _, rest = URIS[engine].partition("://")
+    scheme, _, rest = CONTRACTS[engine].uri.partition("://")
     assert uri.startswith(f"{scheme}://")
     assert rest.count("@") == uri.count("@")
     assert table.get("Port") == (str(ENGINES[engine].port) if ENGINES[engine].port else None)
@@ -125,10 +125,9 @@ def test_page_lists_the_keys_of_external_servers(engine: str) -> None:
         assert not [name for name in table if name.startswith("External server")]
         return
     assert table["External server with `provisionOn`"] == ("supported" if record.provisioner else UNSUPPORTED)
-    for kind, required in (("required", True), ("optional", False)):
-        keys = {key for key, is_required in record.existing_account_keys.items() if is_required == required}
+    for kind, keys in (("required", record.existing_account.required), ("optional", record.existing_account.optional)):
         cell = table[f"External server with `host`, {kind} keys"]
-        assert set(quoted(cell)) == keys
+        assert set(quoted(cell)) == set(keys)
         assert keys or cell == NONE
 
 
@@ -150,11 +149,12 @@ def test_outputs_page_lists_the_secret_keys_of_each_engine() -> None:
     table = re.findall(
         r"^\| ([a-z]+) \| `([^`]+)` \|([^|]*)\|([^|]*)\|$", (ROOT / "docs" / "outputs.md").read_text(), re.MULTILINE
     )
-    usual = COMMON | {"username", "password", "database"}
+    usual = COMMON_KEYS | {"username", "password", "database"}
     assert {engine for engine, *_ in table} == set(ENGINES)
     for engine, uri, additional, missing in table:
-        assert uri.partition("://")[0] == URIS[engine].partition("://")[0]
-        assert (set(quoted(additional)), set(quoted(missing))) == (KEYS[engine] - usual, usual - KEYS[engine])
+        keys = CONTRACTS[engine].secret_keys
+        assert uri.partition("://")[0] == CONTRACTS[engine].uri.partition("://")[0]
+        assert (set(quoted(additional)), set(quoted(missing))) == (keys - usual, usual - keys)
 
 
 def test_outputs_page_shows_the_keys_of_the_stack_output() -> None:
@@ -216,7 +216,7 @@ def as_stack(content: Any) -> dict[str, Any] | None:
 
 def examples(path: Path) -> list[dict[str, Any]]:
     """Return the examples of stack files of a page."""
-    contents = (yaml.load(block, Loader) for block in blocks(path.read_text(), "yaml"))  # noqa: S506 (a SafeLoader)
+    contents = (read_yaml(block.encode()).value for block in blocks(path.read_text(), "yaml"))
     return [stack for content in contents if (stack := as_stack(content))]
 
 
@@ -306,9 +306,9 @@ def uri_with(engine: str, tls: TlsMode) -> str:
     parts = {
         key: "0" if (engine, key) == ("redis", "database") else key
         for key in ("password", "database")
-        if key in KEYS[engine]
+        if key in CONTRACTS[engine].secret_keys
     }
-    username = "user" if "username" in KEYS[engine] else None
+    username = "user" if "username" in CONTRACTS[engine].secret_keys else None
     host = "server" if tls == "verify-full" else None
     connection = Connection(
         engine=engine,

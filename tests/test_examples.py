@@ -1,78 +1,84 @@
-"""The whole program for each example stack: what it registers, and that the cluster would take it."""
+"""The example stacks: the resources that the program registers, and manifests that a cluster accepts."""
 
 import base64
 import os
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
+import kubernetes_validate  # type: ignore[import-untyped]  # the package has no types
 import pytest
 import yaml
 
-import offline.recorder
+from components.persisted.outputs import ApplicationState, GroupSummary
 from offline.__main__ import render_stack
-from offline.recorder import Recorder
+from offline.recorder import PLACEHOLDER, Recorder
 from offline.render import render_diagram, render_manifests, render_summary
-from offline.stackfile import PLACEHOLDER
-from tests.support import CANARY, PROVIDERS, pod_security_violations, to_json_text
+from tests.support import CANARY, PROVIDERS, encoded_forms, pod_security_violations, to_json_text
 
-KUBERNETES = "1.34"
+KUBERNETES_VERSION = "1.34"
 STACKS = ("development", "production")
 FOLDER = Path(__file__).with_name("examples")
-UPDATE = "UPDATE_EXAMPLES"
-GIVEN = "change-me"
-"""The password that stands in the examples."""
+UPDATE_VARIABLE = "UPDATE_EXAMPLES"
+EXAMPLE_PASSWORD = "change-me"
 
-stacks = pytest.mark.parametrize("stack", STACKS)
+each_stack = pytest.mark.parametrize("stack", STACKS)
 
 
 @cache
-def recorded(stack: str) -> Recorder:
+def record(stack: str) -> Recorder:
     return render_stack(stack)
 
 
 @cache
-def objects(stack: str) -> list[dict[str, Any]]:
-    """The Kubernetes objects of a stack, as they are written for people to read."""
-    return [found for text in render_manifests(recorded(stack)).values() for found in yaml.safe_load_all(text)]
+def load_objects(stack: str) -> list[dict[str, Any]]:
+    """Return the Kubernetes objects of a stack's manifests."""
+    return [content for text in render_manifests(record(stack)).values() for content in yaml.safe_load_all(text)]
 
 
-def of(stack: str, kind: str) -> list[dict[str, Any]]:
-    return [found for found in objects(stack) if found["kind"] == kind]
+def list_objects(stack: str, kind: str) -> list[dict[str, Any]]:
+    return [content for content in load_objects(stack) if content["kind"] == kind]
 
 
-@stacks
-def test_an_example_registers_the_resources_that_are_stored(stack: str) -> None:
-    lines = sorted(
-        f"{registration.type} {registration.name}" for registration in recorded(stack).registrations.values()
-    )
-    text = "\n".join([*lines, ""])
-    path = FOLDER / f"{stack}.txt"
-    if os.environ.get(UPDATE):
+def list_pods(stack: str) -> list[dict[str, Any]]:
+    return [content["spec"]["template"]["spec"] for content in list_objects(stack, "StatefulSet")]
+
+
+def list_groups(stack: str) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """Return the application, the engine, the name and the summary of each group."""
+    return [
+        (application, engine, name, group)
+        for application, outputs in record(stack).stack_outputs()["applications"].items()
+        for engine, groups in outputs["databases"].items()
+        for name, group in groups.items()
+    ]
+
+
+@each_stack
+def test_program_registers_the_recorded_resources(stack: str) -> None:
+    lines = sorted(f"{resource.type} {resource.name}" for resource in record(stack).registrations.values())
+    text, path = "".join(f"{line}\n" for line in lines), FOLDER / f"{stack}.txt"
+    if os.environ.get(UPDATE_VARIABLE):
         path.write_text(text)
-    assert path.read_text() == text, (
-        f"if that is meant, write tests/examples/ anew: {UPDATE}=1 .venv/bin/python -m pytest tests/test_examples.py"
-    )
+    command = f"{UPDATE_VARIABLE}=1 .venv/bin/python -m pytest tests/test_examples.py"
+    assert path.read_text() == text, f"to record an intended change, run: {command}"
 
 
-def test_no_list_is_stored_for_a_stack_that_is_none() -> None:
+def test_each_record_belongs_to_a_stack() -> None:
     assert {path.stem for path in FOLDER.iterdir()} == set(STACKS)
 
 
-@stacks
-def test_rendering_a_second_time_gives_the_same(stack: str) -> None:
-    first, second = recorded(stack), render_stack(stack)
-    assert render_manifests(first) == render_manifests(second)
-    assert render_summary(first) == render_summary(second)
-    assert render_diagram(first) == render_diagram(second)
+@each_stack
+def test_rendering_is_deterministic(stack: str) -> None:
+    first, second = record(stack), render_stack(stack)
+    for render in (render_manifests, render_summary, render_diagram):
+        assert render(first) == render(second)
 
 
-@stacks
-def test_no_credential_is_in_what_is_rendered(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline.recorder, "PASSWORD", CANARY)
+@each_stack
+def test_rendered_files_contain_no_credential(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offline.recorder.PLACEHOLDER", CANARY)
     recorder = render_stack(stack)
     texts = [
         *render_manifests(recorder).values(),
@@ -80,119 +86,78 @@ def test_no_credential_is_in_what_is_rendered(stack: str, monkeypatch: pytest.Mo
         render_diagram(recorder),
         to_json_text(recorder.stack_outputs()),
     ]
-    hidden = {word for secret in (CANARY, GIVEN) for word in (secret, *_encoded(secret))}
-    assert [word for word in hidden for text in texts if word in text] == []
+    forms = [*encoded_forms(CANARY), *encoded_forms(EXAMPLE_PASSWORD)]
+    assert [form for form in forms for text in texts if form in text] == []
 
 
-def _encoded(secret: str) -> Iterator[str]:
-    """The middle of a word in base64, wherever in a longer one it stands."""
-    for shift in range(3):
-        yield base64.b64encode(b"x" * shift + secret.encode()).decode().rstrip("=")[4:-3]
+@each_stack
+def test_rendered_secrets_contain_keys_and_placeholders(stack: str) -> None:
+    placeholder = base64.b64encode(PLACEHOLDER.encode()).decode()
+    for secret in list_objects(stack, "Secret"):
+        assert set(secret["data"].values()) == {placeholder}
 
 
-@stacks
-def test_every_value_of_a_rendered_secret_is_hidden_and_its_keys_are_not(stack: str) -> None:
-    hidden = base64.b64encode(PLACEHOLDER.encode()).decode()
-    for secret in of(stack, "Secret"):
-        assert secret["data"]
-        assert set(secret["data"].values()) == {hidden}
-
-
-@stacks
-def test_stack_outputs_are_names_only(stack: str) -> None:
-    outputs = recorded(stack).stack_outputs()
+@each_stack
+def test_stack_outputs_contain_only_names(stack: str) -> None:
+    outputs = record(stack).stack_outputs()
     assert list(outputs) == ["applications"]
-    keys = {"service", "secret", "kind", "engine", "variant", "version", "series", "server", "protected"}
     for application in outputs["applications"].values():
-        assert set(application) == {"namespace", "secret", "protected", "workloads", "databases"}
-        for groups in application["databases"].values():
-            assert all(
-                set(group) <= keys and keys - set(group) <= {"version", "series", "server"} for group in groups.values()
-            )
+        assert set(application) == set(ApplicationState.__annotations__)
+    for *_, group in list_groups(stack):
+        missing = set(GroupSummary.__annotations__) - set(group)
+        assert set(group) <= set(GroupSummary.__annotations__)
+        assert missing <= {"version", "series", "externalServer"}
 
 
-@stacks
-def test_the_summary_and_the_diagram_tell_every_group(stack: str) -> None:
-    recorder = recorded(stack)
-    told, drawn = render_summary(recorder), render_diagram(recorder)
-    for name, application in recorder.stack_outputs()["applications"].items():
-        assert f"{name}: namespace {application['namespace']}" in told
-        assert f"([{name}])" in drawn
-        for engine, groups in application["databases"].items():
-            for group, said in groups.items():
-                line = next(line for line in told.splitlines() if line.split()[:1] == [f"{engine}.{group}"])
-                assert line.split()[1:] == [
-                    said["variant"],
-                    said.get("version") or "-",
-                    said["kind"],
-                    said["service"],
-                    said["secret"],
-                ]
-                assert f"{{{{{said['service']}}}}}" in drawn
+@each_stack
+def test_summary_and_diagram_show_every_group(stack: str) -> None:
+    summary, diagram = render_summary(record(stack)), render_diagram(record(stack))
+    for application, engine, name, group in list_groups(stack):
+        assert f"{application}: namespace {application}" in summary
+        assert application in diagram
+        (row,) = [line.split() for line in summary.splitlines() if line.split()[:1] == [f"{engine}.{name}"]]
+        values = [group["variant"], group.get("version") or "-", group["kind"], group["service"], group["secret"]]
+        assert row[1:] == values
+        assert group["service"] in diagram
 
 
-@stacks
-def test_every_manifest_keeps_the_schema_of_kubernetes(stack: str) -> None:
-    assert objects(stack)
-    for found in objects(stack):
-        kubernetes_validate.validate(found, KUBERNETES, strict=True)
+@each_stack
+def test_manifests_match_the_schema_of_kubernetes(stack: str) -> None:
+    assert load_objects(stack)
+    for content in load_objects(stack):
+        kubernetes_validate.validate(content, KUBERNETES_VERSION, strict=True)
 
 
-@stacks
-def test_every_object_of_the_cluster_is_rendered_once(stack: str) -> None:
-    registered = [found for found in recorded(stack).registrations.values() if found.type.startswith("kubernetes:")]
-    names = [(found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]) for found in objects(stack)]
-    assert len(names) == len(set(names)) == len(registered)
-    assert [
-        found["kind"]
-        for text in render_manifests(recorded(stack)).values()
-        for found in list(yaml.safe_load_all(text))[:1]
-    ] == ["Namespace"] * len(render_manifests(recorded(stack)))
+@each_stack
+def test_manifests_contain_every_object_once_and_the_namespace_first(stack: str) -> None:
+    objects = load_objects(stack)
+    registered = [found for found in record(stack).registrations.values() if found.type.startswith("kubernetes:")]
+    keys = {(found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]) for found in objects}
+    assert len(keys) == len(objects) == len(registered)
+    for text in render_manifests(record(stack)).values():
+        assert next(yaml.safe_load_all(text))["kind"] == "Namespace"
 
 
-@stacks
-def test_every_object_is_in_a_namespace_of_the_stack(stack: str) -> None:
-    namespaces = {found["metadata"]["name"] for found in of(stack, "Namespace")}
-    assert {found["metadata"]["namespace"] for found in objects(stack) if found["kind"] != "Namespace"} == namespaces
+@each_stack
+def test_objects_are_in_the_namespaces_of_the_stack(stack: str) -> None:
+    namespaces = {content["metadata"]["name"] for content in list_objects(stack, "Namespace")}
+    others = [content for content in load_objects(stack) if content["kind"] != "Namespace"]
+    assert {content["metadata"]["namespace"] for content in others} == namespaces
 
 
-@stacks
-def test_names_and_labels_are_within_their_limits(stack: str) -> None:
-    for found in objects(stack):
-        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", found["metadata"]["name"])
-        for value in found["metadata"]["labels"].values():
+@each_stack
+def test_names_and_labels_fit_into_their_limits(stack: str) -> None:
+    for content in load_objects(stack):
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", content["metadata"]["name"])
+        for value in content["metadata"]["labels"].values():
             assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value)
 
 
-def pods(stack: str) -> list[dict[str, Any]]:
-    return [found["spec"]["template"]["spec"] for found in of(stack, "StatefulSet")]
-
-
-@stacks
-def test_every_pod_keeps_pod_security_restricted(stack: str) -> None:
-    assert pods(stack)
-    for pod in pods(stack):
+@each_stack
+def test_pod_security_restricted_accepts_every_pod(stack: str) -> None:
+    assert list_pods(stack)
+    for pod in list_pods(stack):
         assert list(pod_security_violations(pod)) == []
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"hostNetwork": True}, "shares a namespace of its node"),
-        ({"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}, "volume x"),
-        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, "runAsNonRoot"),
-        ({"securityContext": {"runAsNonRoot": True}}, "seccompProfile"),
-        ({"containers": [{"name": "x"}]}, "capabilities"),
-    ],
-    ids=["host", "volume", "root", "seccomp", "capabilities"],
-)
-def test_the_check_of_pod_security_can_fail(change: dict[str, Any], reason: str) -> None:
-    assert reason in list(pod_security_violations({**pods("development")[0], **change}))
-
-
-@stacks
-def test_a_pod_is_given_no_account_of_the_cluster_and_writes_only_where_it_must(stack: str) -> None:
-    for pod in pods(stack):
         assert pod["automountServiceAccountToken"] is False
         assert pod["enableServiceLinks"] is False
         for container in pod["containers"]:
@@ -201,23 +166,27 @@ def test_a_pod_is_given_no_account_of_the_cluster_and_writes_only_where_it_must(
             assert "memory" in container["resources"]["limits"]
 
 
-def test_the_examples_show_all_that_there_is() -> None:
-    """Every engine, every kind, both forms of an external Service, a provisioned group and two applications."""
-    applications = {
-        name: application
-        for stack in STACKS
-        for name, application in recorded(stack).stack_outputs()["applications"].items()
-    }
-    shown = [
-        (engine, group["kind"])
-        for stack in STACKS
-        for application in recorded(stack).stack_outputs()["applications"].values()
-        for engine, groups in application["databases"].items()
-        for group in groups.values()
-    ]
-    assert {engine for engine, _ in shown} == {"mysql", "postgresql", "redis"}
-    assert {kind for _, kind in shown} == {"local", "dedicated", "external"}
-    assert len(applications) >= 2
-    assert {found["spec"]["type"] for found in of("production", "Service")} == {"ClusterIP", "ExternalName"}
-    assert of("production", "EndpointSlice")
-    assert any(found.type.startswith(PROVIDERS) for found in recorded("production").registrations.values())
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"hostNetwork": True}, "host namespaces"),
+        ({"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}, "volume x"),
+        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, "runAsNonRoot"),
+        ({"securityContext": {"runAsNonRoot": True}}, "seccompProfile"),
+        ({"containers": [{"name": "x"}]}, "capabilities"),
+    ],
+    ids=["host", "volume", "root", "seccomp", "capabilities"],
+)
+def test_pod_security_violations_finds_each_rule(change: dict[str, Any], rule: str) -> None:
+    assert rule in list(pod_security_violations({**list_pods("development")[0], **change}))
+
+
+def test_examples_show_every_kind_both_external_services_and_two_applications() -> None:
+    groups = [group for stack in STACKS for group in list_groups(stack)]
+    assert {engine for _, engine, _, _ in groups} == {"mysql", "postgresql", "redis"}
+    assert {summary["kind"] for *_, summary in groups} == {"local", "dedicated", "external"}
+    assert len({application for application, *_ in list_groups("production")}) == 2
+    services = {content["spec"]["type"] for content in list_objects("production", "Service")}
+    assert services == {"ClusterIP", "ExternalName"}
+    assert list_objects("production", "EndpointSlice")
+    assert any(found.type.startswith(PROVIDERS) for found in record("production").registrations.values())

@@ -1,4 +1,4 @@
-"""The engines, one module each. A new one is a module here and a line in `ENGINES`."""
+"""The engines, one module each. To add an engine, add a module and its record to `ENGINES`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

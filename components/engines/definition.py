@@ -1,7 +1,9 @@
-"""The record that an engine is: its data, and the few functions in which engines differ. An engine knows no server kinds."""
+"""The record of an engine: its data, and the few functions in which engines differ. An engine knows no server kinds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -14,39 +16,49 @@ __all__ = [
     "Account",
     "AdministratorConnection",
     "Engine",
+    "ExistingAccount",
     "Provisioner",
     "ProvisioningRequest",
     "ServerRuntime",
     "Variant",
+    "read_script",
 ]
+
+SCRIPTS_FOLDER = Path(__file__).parent / "scripts"
+
+
+@cache
+def read_script(engine: str, name: str) -> str:
+    """Return the content of `scripts/<engine>/<name>.sh`."""
+    return (SCRIPTS_FOLDER / engine / f"{name}.sh").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One program that speaks an engine's protocol."""
+    """A program that speaks an engine's protocol."""
 
     name: str
     image: str | None
-    """The repository of its official image, where there is one; the version is the tag."""
+    """Repository of the official image; the version is the tag. None if there is no official image."""
     supported_series: tuple[str, ...]
-    """The version series that the program runs, oldest first. Data of one series is not opened by another."""
+    """Release series that the program runs, oldest first. A series cannot open the data of another one."""
     default_version: str
-    """The series that a group gets where it names none; empty where there is nothing to run."""
+    """Version of a group that sets none. Empty for an engine without a server."""
     run_as_user: int
-    """The user and group of the image's server."""
+    """User id and group id of the server in the image."""
     min_version_parts: int = 1
-    """How many numbers a version must have for there to be an image of it."""
+    """How many numbers a version needs to be a tag of the image. Default: `1`."""
     server_command: str = ""
-    """The server's program in the image, where variants differ in it."""
+    """The server's program in the image, if the variants of the engine differ in it."""
 
     def find_series(self, version: str) -> str | None:
-        """The series that a version belongs to (`8.4.3` to `8.4`), or None where it belongs to none."""
+        """Return the series of a version (`8.4` for `8.4.3`), or None if the variant does not support the version."""
         return next((series for series in self.supported_series if f"{version}.".startswith(f"{series}.")), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Whom an application is on a server, and where. A part that the engine does not have is None."""
+    """The application's user name, database and engine-specific keys. A part that the engine does not have is None."""
 
     username: str | None = None
     database: str | None = None
@@ -54,78 +66,99 @@ class Account:
     """The engine's own keys, such as `org` and `bucket`."""
 
     def secret_entries(self) -> dict[str, str]:
-        """The parts that there are, by their keys in the connection Secret."""
+        """Return the parts of the account by their keys in the connection Secret."""
         parts = {"username": self.username, "database": self.database, **self.engine_keys}
         return {key: value for key, value in parts.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerRuntime:
-    """What an engine's image needs to run as one server; how and where it runs is the server kind's matter.
+class ExistingAccount:
+    """The keys of the stack file that describe an existing account on an external server."""
 
-    The scripts find the application's account in APPLICATION_USERNAME, APPLICATION_PASSWORD, APPLICATION_DATABASE and so on for each key of
-    the account, the address of the Pod in POD_IP, and the user's settings in the file /etc/database-groups/settings. They hold no credential.
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Values of optional keys that the user does not set."""
+    allows_password_without_username: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys, the required ones first."""
+        return self.required + self.optional
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerRuntime:
+    """What an engine's image needs to run as one server. The server kind decides how and where it runs.
+
+    The scripts read the application's account from APPLICATION_USERNAME, APPLICATION_PASSWORD, APPLICATION_DATABASE and
+    so on for each key of the account, the Pod's address from POD_IP, and the user's settings from the file
+    /etc/database-groups/settings. The scripts themselves contain no credentials.
     """
 
     start_script: str
-    """The shell script that becomes the server. It runs at every start, on new and on kept volumes."""
+    """Shell script that becomes the server. It runs at every start, on new and on existing volumes."""
     readiness_script: str
-    """The shell script that succeeds when the application can log in over TCP."""
+    """Shell script that succeeds if the application can log in over TCP."""
     post_start_script: str | None = None
-    """The shell script that runs beside the server after each start; the server is not ready before it has ended."""
-    data_path: str
-    """Where the volume is mounted."""
+    """Shell script that runs after each start of the server. The server is ready only after the script has ended."""
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Further files for the scripts in /etc/database-groups: content by name."""
+    data_path: str | None = None
+    """Path at which the volume is mounted. Default: none; the server gets no volume."""
     data_sub_path: str | None = None
-    """The folder of the volume that is mounted there, where the server does not bear a volume's own `lost+found`."""
+    """Folder of the volume that is mounted there, for servers that do not accept a volume's `lost+found`."""
     empty_dirs: tuple[str, ...] = ()
-    """Folders that must be writable and may be lost; the rest of the file system is read-only."""
+    """Writable folders whose content can be lost. The rest of the file system is read-only."""
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Environment variables of the container, in addition to the account's."""
     min_memory: str
-    """The least memory that the server works well with."""
+    """Smallest amount of memory with which the server works well, as a Kubernetes quantity."""
     init_file_path: str | None = None
-    """The file from which the image runs what is to be run once, on an empty volume, if it has such a way."""
+    """File that the image runs once, on an empty volume. Default: none; the image has no such file."""
     capabilities: tuple[str, ...] = ()
-    """Capabilities without which the server cannot run. One that needs any runs as root, outside Pod Security `restricted`."""
+    """Linux capabilities that the server needs. With any, it runs as root, outside Pod Security `restricted`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdministratorConnection:
-    """The administrator's way into an external server."""
+    """How the administrator connects to an external server."""
 
     host: str
     port: int
     tls: str
     """`disable`, `require` or `verify-full`."""
     ca_file: str | None
-    """The file with the authorities that sign the server's certificate; None where the machine's own do."""
+    """File with the CA certificates of the server. None: the system's CA certificates apply."""
     username: str
     password: pulumi.Output[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProvisioningRequest:
-    """An application's account on an external server, to be made there."""
+    """An application's account to create on an external server."""
 
     username: str
     database: str
     password: pulumi.Output[str]
     administrator: str
-    """The user name that it is made by."""
+    """User name of the administrator who creates the account."""
     extensions: Sequence[str] = ()
-    """What is to be added to the database."""
+    """Extensions to create in the database, in this order."""
 
 
 class ProviderFactory(Protocol):
-    """Makes the Pulumi provider of one server."""
+    """Creates the Pulumi provider of one server."""
 
     def __call__(self, name: str, administrator: AdministratorConnection) -> pulumi.ProviderResource: ...
 
 
 class ProvisionFunction(Protocol):
-    """Makes a request's user, database and grants, named after `name`.
+    """Creates a request's user, database and grants.
 
-    `durable` options belong to what holds data, `plain` ones to the rest; both carry the provider and the parent. `after` is what
-    the new database must wait for: the one made before it on the same server, if any. Returns the new database.
+    The Pulumi names begin with `name`. `data_opts` apply to resources that hold data, `opts` to all others. Both
+    contain the provider and the parent. The database waits for `depends_on`: the previous database on the same server,
+    if there is one. Returns the new database.
     """
 
     def __call__(
@@ -141,16 +174,16 @@ class ProvisionFunction(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Provisioner:
-    """How databases are made on an external server of an engine."""
+    """How to create databases on an external server of an engine."""
 
     create_provider: ProviderFactory
     provision_database: ProvisionFunction
     reserved_names_pattern: str
-    """The names that no database and no user may have, as a regular expression."""
+    """Regular expression of the names that no database and no user can have."""
     supports_extensions: bool = False
-    """Whether extensions can be added to a database."""
+    """Whether a database can have extensions."""
     forbidden_username_characters: str = ""
-    """Characters that the provider takes for something else in an administrator's user name."""
+    """Characters that the provider misreads in an administrator's user name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,38 +192,35 @@ class Engine:
 
     name: str
     port: int | None
-    """The port of its protocol; None for a file, which has no server."""
+    """Port of the protocol. None for an engine without a server, such as SQLite."""
     variants: tuple[Variant, ...]
-    """The first one is the default."""
+    """The first variant is the default."""
     build_uri: Callable[[Connection], str]
     build_account: Callable[[str, str], Account]
-    """The account of a group that we name: by application and group."""
+    """Build the account of a group that the program names, from application and group."""
     build_runtime: Callable[[Variant, str], ServerRuntime] | None
-    """What a version of a variant needs to run; None for a file, which nothing runs."""
+    """Build the runtime of a version of a variant. None for an engine without a server."""
     settings_file: SettingsFile | None = None
-    """The server's configuration file, if the user may add to it."""
+    """The server's configuration file, if the user can add settings to it."""
     max_username_length: int | None = None
-    """Characters that a user name may have."""
+    """Limit in characters. Default: none."""
     max_database_name_length: int | None = None
-    """Characters that the name of a database may have."""
+    """Limit in characters. Default: none."""
     provisioner: Provisioner | None = None
+    """Default: none; the program cannot create databases on external servers of this engine."""
     supports_database_url: bool = False
-    """Whether a primary group of it may be the application's DATABASE_URL."""
+    """Whether DATABASE_URL can point to a primary group of this engine."""
     supports_tls_in_uri: bool = False
-    """Whether its URI can tell a client of TLS."""
+    """Whether the URI can contain the TLS mode."""
     credential_key: str | None = "password"
-    """The key of the connection Secret that is secret: `password`, `token`; None where there is none."""
-    existing_account_keys: Mapping[str, bool]
-    """What the user says of an account that exists on an external server, and whether that is necessary."""
-    existing_account_defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """What is assumed of it where the user does not say it."""
-    allows_password_without_username: bool = False
-    """Whether a password may stand without a user name."""
+    """Key of the connection Secret that holds the credential: `password` or `token`. None for no credential."""
+    existing_account: ExistingAccount = ExistingAccount()
+    """The keys of an existing account on an external server."""
     supports_external_volume: bool = False
-    """Whether an external server's data can be had as a volume, by a storage class."""
+    """Whether an external server can provide a volume through a StorageClass."""
     mount_path: Callable[[str], str] = field(default=lambda group: f"/var/lib/databases/{group}")
-    """Where the application's Pods have the volume of a group, by the group's name, where it is theirs to mount."""
+    """Path of a group's volume in the application's Pods, if the application mounts it."""
 
     def get_variant(self, name: str | None) -> Variant:
-        """The variant of that name, or the default one. Raises KeyError where there is none of that name."""
+        """Return the variant of that name, or the default one for None. Raise KeyError for an unknown name."""
         return self.variants[0] if name is None else {variant.name: variant for variant in self.variants}[name]

@@ -1,11 +1,11 @@
 """MongoDB.
 
-There is no superuser. `start` makes the application's user on a server of its own that listens on one socket and knows no users, at
-every start and with exactly its role; only then does the server begin that asks for a login.
+There is no superuser. At every start the start script creates or updates the application's user, with exactly its role,
+on a private server without logins. It then starts the final server, which requires a login.
 """
 
 from components.connection import Connection, build_uri
-from components.engines.definition import Account, Engine, ServerRuntime, Variant
+from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, reject_value_and_map, render_nested_json
 from components.persisted.names import database_account_name
 
@@ -16,7 +16,7 @@ URI_OPTIONS_BY_TLS_MODE = {
     "require": {"tls": "true", "tlsInsecure": "true"},
     "verify-full": {"tls": "true"},
 }
-"""As the connection string has it (its manual, "Connection String Options", TLS)."""
+"""Options of the connection string (MongoDB's manual, "Connection String Options", TLS)."""
 RESERVED_SETTINGS = {
     "net.bindip",
     "net.bindipall",
@@ -43,7 +43,7 @@ RESERVED_SETTINGS = {
 
 
 def _build_uri(connection: Connection) -> str:
-    # A user is kept in the database that it was made in, and is looked up in `admin` unless the URI says where.
+    # A user is stored in the database in which it was created. Clients search `admin` unless the URI sets `authSource`.
     query = {"authSource": connection.database} if connection.username and connection.database else {}
     return build_uri(
         "mongodb",
@@ -53,38 +53,10 @@ def _build_uri(connection: Connection) -> str:
     )
 
 
-START = """\
-#!/bin/sh
-set -eu
-umask 077
-if [ -s /etc/database-groups/settings ]; then set -- --config /etc/database-groups/settings; fi
-rm -f /tmp/setup.*
-mkdir -p "$HOME/.mongodb/mongosh"
-echo '{"enableTelemetry": false, "disableLogging": true}' > "$HOME/.mongodb/mongosh/config"
-mongod "$@" --dbpath /data/db --noauth --nounixsocket --bind_ip /tmp/setup.sock --fork --logpath /tmp/setup.log || { cat /tmp/setup.log; exit 1; }
-trap 'mongod --dbpath /data/db --shutdown >/dev/null' EXIT
-mongosh --quiet --norc 'mongodb://%2Ftmp%2Fsetup.sock/' --eval '
-    const { APPLICATION_USERNAME: user, APPLICATION_PASSWORD: pwd, APPLICATION_DATABASE: name } = process.env;
-    const database = db.getSiblingDB(name), account = { pwd, roles: [{ role: "readWrite", db: name }] };
-    database.getUser(user) ? database.updateUser(user, account) : database.createUser({ user, ...account });
-' >/dev/null
-trap - EXIT
-mongod --dbpath /data/db --shutdown >/dev/null
-exec docker-entrypoint.sh mongod "$@" --dbpath /data/db --auth --setParameter enableLocalhostAuthBypass=false --nounixsocket --bind_ip_all --ipv6
-"""
-
-READY = """\
-#!/bin/sh
-set -eu
-printf '%s\\n' "$APPLICATION_PASSWORD" | mongoexport --quiet --host="$POD_IP" --port=27017 --username="$APPLICATION_USERNAME" \\
-    --authenticationDatabase="$APPLICATION_DATABASE" --db="$APPLICATION_DATABASE" --collection=none >/dev/null
-"""
-
-
 def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
     return ServerRuntime(
-        start_script=START,
-        readiness_script=READY,
+        start_script=read_script("mongodb", "start"),
+        readiness_script=read_script("mongodb", "ready"),
         data_path="/data/db",
         empty_dirs=("/tmp",),
         env={"HOME": "/tmp"},
@@ -114,5 +86,5 @@ MONGODB = Engine(
         render=render_nested_json, reserved_names=frozenset(RESERVED_SETTINGS), rejection_reason=reject_value_and_map
     ),
     supports_tls_in_uri=True,
-    existing_account_keys={"database": True, "username": False, "password": False},
+    existing_account=ExistingAccount(required=("database",), optional=("username", "password")),
 )

@@ -1,7 +1,8 @@
 """MySQL, and Percona Server, which is built from it.
 
-A server of ours runs the statements of an init file as root at every start, which gives the application's user its password on a
-new and on a kept volume alike. Root is let in over the Pod's own socket alone, with a password that is new at every start.
+A local or dedicated server runs an init file as root at every start. The file sets the password of the application's
+user, on a new and on an existing volume. Root can log in only over the Pod's own socket, with a password that is new at
+every start.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,12 @@ from components.engines.definition import (
     Account,
     AdministratorConnection,
     Engine,
+    ExistingAccount,
     Provisioner,
     ProvisioningRequest,
     ServerRuntime,
     Variant,
+    read_script,
 )
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
 from components.persisted.names import database_account_name
@@ -26,10 +29,10 @@ __all__ = ["MYSQL"]
 
 PROVIDER_TLS_BY_TLS_MODE = {"disable": "false", "require": "skip-verify", "verify-full": "true"}
 SSL_MODE_BY_TLS_MODE = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
-"""As MySQL's own clients name them (its reference manual, 6.2.5 "Connecting to the Server Using URI-Like Strings or Key-Value Pairs")."""
+"""Names of MySQL's own clients (reference manual, "Connecting … Using URI-Like Strings or Key-Value Pairs")."""
 ANY_HOST = "%"
 MAX_CONNECTION_LIFETIME_SECONDS = 1
-"""The provider opens a connection for every step and closes none: without a limit, 40 databases take all 151 of a server."""
+"""The provider opens one connection per step and closes none. Without a limit, 40 databases use all 151 of a server."""
 
 
 def _build_uri(connection: Connection) -> str:
@@ -41,36 +44,10 @@ def _build_uri(connection: Connection) -> str:
     )
 
 
-def _build_runtime(variant: Variant, _version: str) -> ServerRuntime:
+def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
     return ServerRuntime(
-        # On an empty volume the image's entrypoint sets root's password itself, and needs to find none until then.
-        # In a grant `_` stands for any character unless it is escaped.
-        start_script=f"""\
-#!/bin/sh
-set -eu
-umask 077
-MYSQL_ROOT_PASSWORD=$(head -c 32 /dev/urandom | base64)
-export MYSQL_ROOT_PASSWORD MYSQL_ROOT_HOST=localhost MYSQL_DATABASE="$APPLICATION_DATABASE"
-pattern=$(printf %s "$APPLICATION_DATABASE" | sed 's/_/\\\\_/g')
-cat > /var/run/mysqld/init.sql <<STATEMENTS
-CREATE DATABASE IF NOT EXISTS \\`$APPLICATION_DATABASE\\` CHARACTER SET utf8mb4;
-CREATE USER IF NOT EXISTS '$APPLICATION_USERNAME'@'%';
-ALTER USER '$APPLICATION_USERNAME'@'%' IDENTIFIED BY '$APPLICATION_PASSWORD';
-GRANT ALL PRIVILEGES ON \\`$pattern\\`.* TO '$APPLICATION_USERNAME'@'%';
-STATEMENTS
-if [ -d /var/lib/mysql/mysql ]; then
-    echo "ALTER USER 'root'@'localhost' IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';" >> /var/run/mysqld/init.sql
-fi
-printf '[client]\\nuser="root"\\npassword="%s"\\n' "$MYSQL_ROOT_PASSWORD" > /var/run/mysqld/root.cnf
-printf '[client]\\nuser="%s"\\npassword="%s"\\n' "$APPLICATION_USERNAME" "$APPLICATION_PASSWORD" > /var/run/mysqld/application.cnf
-exec docker-entrypoint.sh {variant.server_command} --defaults-extra-file=/etc/database-groups/settings --init-file=/var/run/mysqld/init.sql
-""",
-        readiness_script="""\
-#!/bin/sh
-set -eu
-exec mysql --defaults-file=/var/run/mysqld/application.cnf --connect-timeout=5 --protocol=TCP --host="$POD_IP" \\
-    --database="$APPLICATION_DATABASE" --execute='SELECT 1' >/dev/null
-""",
+        start_script=read_script("mysql", "start"),
+        readiness_script=read_script("mysql", "ready"),
         data_path="/var/lib/mysql",
         data_sub_path="mysql",
         empty_dirs=("/var/run/mysqld", "/tmp"),
@@ -102,7 +79,7 @@ def _provision_database(
     user = mysql.User(
         f"{name}-user", user=request.username, host=ANY_HOST, plaintext_password=request.password, opts=data_opts
     )
-    # MySQL refuses to drop a user whom a view or a routine still names, so the database, which waits for the user, goes first.
+    # MySQL cannot drop a user whom a view or a routine names. The database depends on the user, so it is deleted first.
     database = mysql.Database(
         f"{name}-database",
         name=request.database,
@@ -115,7 +92,7 @@ def _provision_database(
             ),
         ),
     )
-    # In a grant `_` stands for any character unless it is escaped. The provider cannot revoke a grant; it ends with its user.
+    # In a grant an unescaped `_` matches any character. The provider cannot revoke a grant; it ends with its user.
     mysql.Grant(
         f"{name}-grant",
         database="`" + request.database.replace("_", r"\_") + "`",
@@ -137,7 +114,6 @@ MYSQL = Engine(
             supported_series=("8.0", "8.4", "9.7"),
             default_version="8.4",
             run_as_user=999,
-            server_command="mysqld",
         ),
         Variant(
             name="percona",
@@ -145,7 +121,6 @@ MYSQL = Engine(
             supported_series=("8.0", "8.4"),
             default_version="8.4",
             run_as_user=1001,
-            server_command="mysqld",
         ),
     ),
     build_uri=_build_uri,
@@ -155,7 +130,7 @@ MYSQL = Engine(
     build_runtime=_build_runtime,
     max_username_length=32,
     max_database_name_length=64,
-    # In the connection string that the provider makes, a colon begins the password.
+    # In the provider's connection string a colon ends the user name.
     provisioner=Provisioner(
         create_provider=_create_provider,
         provision_database=_provision_database,
@@ -188,5 +163,5 @@ MYSQL = Engine(
         normalize_name=lambda name: name.lower().replace("-", "_").removeprefix("loose_"),
     ),
     supports_tls_in_uri=True,
-    existing_account_keys={"database": True, "username": True, "password": True},
+    existing_account=ExistingAccount(required=("database", "username", "password")),
 )

@@ -1,8 +1,9 @@
 """PostgreSQL.
 
-A server of ours has a superuser without a password, who is let in over the Pod's own socket and nowhere else; the application is
-an ordinary role that owns its database. On an external server the administrator is made a member of the application's role: without
-that an administrator who is no superuser revokes PUBLIC's right to connect in vain, and without an error.
+A local or dedicated server has a superuser without a password, who can log in only over the Pod's own socket. The
+application is an ordinary role that owns its database. On an external server the program grants the application's role
+to the administrator. Otherwise the administrator, if not a superuser, cannot revoke PUBLIC's right to connect, and
+receives no error.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,12 @@ from components.engines.definition import (
     Account,
     AdministratorConnection,
     Engine,
+    ExistingAccount,
     Provisioner,
     ProvisioningRequest,
     ServerRuntime,
     Variant,
+    read_script,
 )
 from components.engines.settings_file import SettingsFile, render_assignments
 from components.persisted.names import database_account_name
@@ -27,11 +30,11 @@ __all__ = ["POSTGRESQL"]
 
 CONNECT_TIMEOUT_SECONDS = 15
 FIRST_MAJOR_WITH_PARENT_VOLUME = 18
-"""From this major version on the image keeps its data a level higher, in a folder of the version (its documentation, "PGDATA")."""
+"""From this major version on, the image stores its data in a folder of the version (page of the image, "PGDATA")."""
 
 
 def _quote_setting(value: str) -> str:
-    """A value as postgresql.conf has it ("Setting Parameters", 19.1.1 of its documentation)."""
+    """Return a value in the syntax of postgresql.conf (documentation, 19.1.1 "Parameter Names and Values")."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
@@ -41,44 +44,13 @@ def _build_uri(connection: Connection) -> str:
     )
 
 
-def _build_runtime(variant: Variant, version: str) -> ServerRuntime:
+def _build_runtime(_variant: Variant, version: str) -> ServerRuntime:
     major = int(version.split(".", maxsplit=1)[0])
     volume = "/var/lib/postgresql" if major >= FIRST_MAJOR_WITH_PARENT_VOLUME else "/var/lib/postgresql/data"
     return ServerRuntime(
-        # The image asks for a password for the superuser; it gets one that nobody knows, and loses it again in `started`.
-        start_script=f"""\
-#!/bin/sh
-set -eu
-POSTGRES_PASSWORD=$(head -c 32 /dev/urandom | base64)
-export POSTGRES_PASSWORD POSTGRES_DB="$APPLICATION_DATABASE"
-printf "include '%s/postgresql.conf'\\ninclude '/etc/database-groups/settings'\\n" "$PGDATA" > /tmp/postgresql.conf
-exec docker-entrypoint.sh {variant.server_command} -c config_file=/tmp/postgresql.conf
-""",
-        # The server of the image's first initialisation listens on the socket alone, so what answers over TCP is the final one.
-        post_start_script="""\
-#!/bin/sh
-set -eu
-until pg_isready --quiet --host=127.0.0.1; do sleep 0.2; done
-exec psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username=postgres --dbname=postgres <<'STATEMENTS'
-SET log_statement = 'none';
-SET log_min_error_statement = 'panic';
-\\getenv username APPLICATION_USERNAME
-\\getenv password APPLICATION_PASSWORD
-\\getenv database APPLICATION_DATABASE
-SELECT format('CREATE ROLE %I', :'username') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'username') \\gexec
-ALTER ROLE :"username" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
-SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'username') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \\gexec
-ALTER DATABASE :"database" OWNER TO :"username";
-REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
-ALTER ROLE postgres PASSWORD NULL;
-STATEMENTS
-""",
-        readiness_script="""\
-#!/bin/sh
-set -eu
-PGCONNECT_TIMEOUT=5 PGPASSWORD=$APPLICATION_PASSWORD exec psql --no-psqlrc --quiet --no-password \\
-    --host="$POD_IP" --username="$APPLICATION_USERNAME" --dbname="$APPLICATION_DATABASE" --command='SELECT 1' >/dev/null
-""",
+        start_script=read_script("postgresql", "start"),
+        post_start_script=read_script("postgresql", "started"),
+        readiness_script=read_script("postgresql", "ready"),
         data_path=volume,
         empty_dirs=("/var/run/postgresql", "/tmp"),
         env={"PGDATA": f"{volume}/{major}/docker" if major >= FIRST_MAJOR_WITH_PARENT_VOLUME else f"{volume}/pgdata"},
@@ -114,15 +86,15 @@ def _provision_database(
         f"{name}-membership",
         role=request.administrator,
         grant_role=role.name,
-        # From PostgreSQL 16 on whoever creates a role has the option already, and it is read back.
+        # From PostgreSQL 16 on the role's creator already has this option, and the provider reads it back.
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(ignore_changes=["withAdminOption"])),
     )
     database = postgresql.Database(
         f"{name}-database",
         name=request.database,
         owner=role.name,
-        # Each of the ignored ones would replace the database. Databases of a server are made one after the other: the provider
-        # holds a lock in one connection while it waits for another, and many at once wait for ever.
+        # A change of an ignored property would replace the database. The databases of a server are created one by one:
+        # the provider holds a lock in one connection while it waits for another one, so parallel ones deadlock.
         opts=pulumi.ResourceOptions.merge(
             data_opts,
             pulumi.ResourceOptions(
@@ -160,7 +132,6 @@ POSTGRESQL = Engine(
             supported_series=("15", "16", "17", "18"),
             default_version="17",
             run_as_user=999,
-            server_command="postgres",
         ),
     ),
     build_uri=_build_uri,
@@ -196,5 +167,5 @@ POSTGRESQL = Engine(
         ),
     ),
     supports_tls_in_uri=True,
-    existing_account_keys={"database": True, "username": True, "password": True},
+    existing_account=ExistingAccount(required=("database", "username", "password")),
 )

@@ -1,11 +1,11 @@
-"""Redis, and Valkey, its successor under a free licence.
+"""Redis, and Valkey, its fork under a free license.
 
-The application is the default user. Neither image takes a password from a variable, so the configuration is written at each start,
-where only the server can read it; that also gives a kept volume the password of the Secret.
+The application logs in as the user `default`. Neither image reads a password from a variable, so the start script
+writes the configuration at each start. The password of the Secret therefore also applies on an existing volume.
 """
 
 from components.connection import Connection, build_uri
-from components.engines.definition import Account, Engine, ServerRuntime, Variant
+from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
 
 __all__ = ["REDIS"]
@@ -17,26 +17,11 @@ def _build_uri(connection: Connection) -> str:
 
 def _build_runtime(variant: Variant, _version: str) -> ServerRuntime:
     return ServerRuntime(
-        start_script=f"""\
-#!/bin/sh
-set -eu
-umask 077
-cat > /run/server/server.conf <<CONFIGURATION
-appendonly yes
-include /etc/database-groups/settings
-requirepass "$APPLICATION_PASSWORD"
-dir /data
-CONFIGURATION
-exec docker-entrypoint.sh {variant.server_command} /run/server/server.conf
-""",
-        # An answer such as LOADING is no failure of the client, so the answer itself is compared.
-        readiness_script="""\
-#!/bin/sh
-set -eu
-test "$(REDISCLI_AUTH="$APPLICATION_PASSWORD" redis-cli -h "$POD_IP" ping)" = PONG
-""",
+        start_script=read_script("redis", "start"),
+        readiness_script=read_script("redis", "ready"),
         data_path="/data",
         empty_dirs=("/run/server", "/tmp"),
+        env={"SERVER_COMMAND": variant.server_command},
         min_memory="128Mi",
     )
 
@@ -89,7 +74,7 @@ REDIS = Engine(
         ),
     ),
     supports_tls_in_uri=True,
-    existing_account_keys={"database": False, "username": False, "password": False},
-    existing_account_defaults={"database": "0"},
-    allows_password_without_username=True,
+    existing_account=ExistingAccount(
+        optional=("database", "username", "password"), defaults={"database": "0"}, allows_password_without_username=True
+    ),
 )

@@ -1,4 +1,4 @@
-"""What a user may set in a server's own configuration file: scalars by name, in the syntax of the engine."""
+"""The settings that a user can add to a server's configuration file: scalars by name, in the syntax of the engine."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -17,18 +17,17 @@ class SettingsFile:
 
     render: Callable[[Mapping[str, SettingValue]], str]
     reserved_names: frozenset[str]
-    """Settings that the program gives, by their normal names; a name before a `.` owns all that begin with it."""
+    """Normalized names of the settings that the program manages. A name also reserves the settings nested in it."""
     normalize_name: Callable[[str], str] = str.lower
-    """The one name of a setting that can be written in several ways."""
-
+    """Return the one normalized name of a setting that can be written in several ways."""
     rejection_reason: Callable[[str, Mapping[str, SettingValue]], str | None] = lambda _name, _values: None
-    """Why the file cannot hold a setting beside the others, if it cannot."""
+    """Return why the file cannot contain a setting together with the others, or None."""
 
     def validate(self, values: Mapping[str, SettingValue]) -> Iterator[tuple[str, str]]:
-        """The settings that cannot be set, and why."""
+        """Yield each setting that cannot be set, with the reason."""
         for name in values:
             reason = (
-                "is given by the program and cannot be set"
+                "reserved: the program manages this setting; remove it"
                 if self.is_reserved(name)
                 else self.rejection_reason(name, values)
             )
@@ -36,7 +35,7 @@ class SettingsFile:
                 yield name, reason
 
     def is_reserved(self, name: str) -> bool:
-        """Whether a setting is the program's own."""
+        """Return whether the program manages a setting."""
         parts = self.normalize_name(name).split(".")
         return any(".".join(parts[:count]) in self.reserved_names for count in range(1, len(parts) + 1))
 
@@ -44,7 +43,7 @@ class SettingsFile:
 def render_assignments(
     values: Mapping[str, SettingValue], *, sign: str, true: str, false: str, quote: Callable[[str], str] = str
 ) -> str:
-    """A line for each setting: name, sign, value."""
+    """Return one line for each setting: name, sign, value."""
 
     def render_value(value: SettingValue) -> str:
         if isinstance(value, bool):
@@ -56,21 +55,18 @@ def render_assignments(
 
 
 def quote_json(value: str) -> str:
-    """A value in double quotes, with backslashes as in C."""
+    """Return a value in double quotes, with backslashes as in C."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def reject_value_and_map(name: str, values: Mapping[str, SettingValue]) -> str | None:
-    """Why a setting cannot be one where names with dots are maps in maps."""
-    return (
-        "is a value here and a map in another setting"
-        if any(other.startswith(f"{name}.") for other in values)
-        else None
-    )
+    """Return why a setting cannot have a value where dots in names mean nested maps, or None."""
+    nested = next((other for other in sorted(values) if other.startswith(f"{name}.")), None)
+    return f"conflicts with {nested!r}: a setting cannot be both a value and a map; remove one" if nested else None
 
 
 def render_nested_json(values: Mapping[str, SettingValue]) -> str:
-    """Settings with dots in their names as nested maps. JSON, which is YAML."""
+    """Return settings with dots in their names as nested maps, in JSON, which is YAML."""
     tree: dict[str, Any] = {}
     for name, value in sorted(values.items()):
         *parents, last = name.split(".")

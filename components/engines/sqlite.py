@@ -1,4 +1,4 @@
-"""SQLite: a file on a volume, for development. There is no server, no Service and no password."""
+"""SQLite: a file on a volume, for development. It has no server, no Service and no password."""
 
 from urllib.parse import quote
 
@@ -9,7 +9,7 @@ from components.persisted.names import database_account_name
 __all__ = ["SQLITE"]
 
 DATA_ROOT = "/var/lib/sqlite"
-"""Where the application's Pods are to mount the volume of a group: here, in a folder of the group's name."""
+"""Folder in the application's Pods. The volume of a group is mounted in its subfolder with the group's name."""
 
 
 def _mount_path(group: str) -> str:
@@ -33,6 +33,5 @@ SQLITE = Engine(
     build_runtime=None,
     credential_key=None,
     mount_path=_mount_path,
-    existing_account_keys={},
     supports_database_url=True,
 )

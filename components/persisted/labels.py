@@ -19,6 +19,7 @@ __all__ = [
     "STACK_ANNOTATION",
     "VERSION_LABEL",
     "application_labels",
+    "default_pod_labels",
     "endpoint_slice_labels",
     "field_manager",
     "group_labels",
@@ -55,6 +56,11 @@ DATABASE_SELECTOR: Mapping[str, str] = {COMPONENT: "database", MANAGED_BY: PROGR
 def application_labels(application: str) -> dict[str, str]:
     """Return the labels of an application's own objects."""
     return {PART_OF: application, MANAGED_BY: PROGRAM}
+
+
+def default_pod_labels(application: str) -> dict[str, str]:
+    """Return the labels that an application's Pods have unless `podSelector` names others."""
+    return {NAME: application}
 
 
 def group_labels(application: str, engine: str, object_name: str) -> dict[str, str]:

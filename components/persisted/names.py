@@ -1,9 +1,10 @@
 """Names of everything that the program creates, as pure functions of the stack file.
 
 A name never depends on another resource, so a Secret can hold the server's address before the server exists. Names are
-persisted in clusters, on database servers and in Pulumi's state. Limits: 63 characters for a DNS label (RFC 1123), which
-Services and label values are; 52 for a StatefulSet, because a label of its Pods holds its name and an eleven-character
-revision.
+persisted in clusters, on database servers and in Pulumi's state.
+
+Limits: 63 characters for Services and label values, which are DNS labels (RFC 1123); 52 characters for a StatefulSet,
+because a label of its Pods holds its name and a revision of eleven characters.
 """
 
 __all__ = [

@@ -18,7 +18,7 @@ from components.engines.definition import Account
 from components.external_servers import ExternalServerSpec
 from components.hosts import Hosts
 from components.passwords import GeneratedPassword
-from components.protection import data_resource_options, is_retained
+from components.protection import build_data_resource_options, is_retained
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.service import ServiceBackend
 from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel
@@ -116,9 +116,9 @@ def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
             ca_bundle=server.ca_file,
         )
     engine = args.engine
-    user_values = {key: getattr(spec, key) for key in engine.existing_account_keys}
+    user_values = {key: getattr(spec, key) for key in engine.existing_account.keys}
     account_values = {
-        **engine.existing_account_defaults,
+        **engine.existing_account.defaults,
         **{key: value for key, value in user_values.items() if value is not None},
     }
     password = account_values.pop(engine.credential_key, None) if engine.credential_key else None
@@ -166,17 +166,17 @@ def _validate(args: ServerArgs, spec: ExternalKindSpec) -> Iterator[tuple[str, s
 def _validate_existing_account(args: ServerArgs, spec: ExternalKindSpec) -> Iterator[tuple[str, str]]:
     """Return an error for each missing and each unsupported key of an existing account."""
     engine = args.engine
-    supported = engine.existing_account_keys
+    supported = engine.existing_account.keys
     for key in EXISTING_ACCOUNT_KEYS:
         if getattr(spec, key) is not None and key not in supported:
             remedy = f"supported: {', '.join(sorted(supported))}" if supported else "remove it"
             yield key, f"not supported for {engine.name}; {remedy}"
-    missing = sorted(key for key, required in supported.items() if required and getattr(spec, key) is None)
+    missing = sorted(key for key in engine.existing_account.required if getattr(spec, key) is None)
     if missing:
         alternative = " (to create a database instead, use `provisionOn`)" if engine.provisioner else ""
         yield "", f"missing keys for an existing database: {', '.join(missing)}{alternative}"
     has_nameless_password = spec.password is not None and spec.username is None and "username" not in missing
-    if has_nameless_password and not engine.allows_password_without_username:
+    if has_nameless_password and not engine.existing_account.allows_password_without_username:
         yield "", "`password` is set without `username`; set both"
     yield from _validate_tls(args, spec, spec.host or ())
     if spec.extensions:
@@ -229,7 +229,7 @@ def _create_resources(
             credentials.account,
             credentials.password,
             extensions=spec.extensions,
-            data_opts=data_resource_options(parent, args.protect),
+            data_opts=build_data_resource_options(parent, args.protect),
             opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=is_retained(args.protect)),
         )
     if spec.storage_class is not None:
@@ -242,7 +242,7 @@ def _create_resources(
             f"{args.resource_name}-volume",
             metadata=args.metadata,
             spec=claim,
-            opts=data_resource_options(parent, args.protect),
+            opts=build_data_resource_options(parent, args.protect),
         )
 
 

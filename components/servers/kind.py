@@ -95,6 +95,6 @@ class ServerKind(Generic[Spec]):
     create_resources: Callable[[ServerArgs, Spec, ServerCredentials, pulumi.Resource], None]
     """Create the server's resources as children of the group."""
     validate: Callable[[ServerArgs, Spec], Iterator[tuple[str, str]]]
-    """Return the key and the message of each error. A group with errors has no access."""
+    """Return the key and the message of each error. Do not call `resolve_access` for a group with errors."""
     production_warning: str | None = None
     """Why the kind is not for production; None if it is."""

@@ -24,7 +24,7 @@ from components.persisted.labels import (
     VERSION_LABEL,
     pod_selector_labels,
 )
-from components.protection import data_resource_options
+from components.protection import build_data_resource_options
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
 from components.service import ServiceBackend
 from components.spec import (
@@ -56,7 +56,7 @@ class ResourcesSpec(SpecModel):
     """CPU and memory of a server. Set `cpu` and `memory` directly: the program derives requests and limits."""
 
     cpu: CpuQuantity | None = None
-    """CPUs. `dedicated`: request and limit, default: `1`. `local`: request only, default: `50m`."""
+    """CPUs: request and limit (`dedicated`), request only (`local`). Default: `1` (`dedicated`), `50m` (`local`)."""
     memory: Quantity | None = None
     """Memory, request and limit. Default: `2Gi` (`dedicated`), the engine's minimum (`local`)."""
 
@@ -154,13 +154,13 @@ def create_stateful_set_server(
         claim = kubernetes.core.v1.PersistentVolumeClaim(
             f"{args.resource_name}-volume",
             metadata=args.metadata,
-            spec=_pvc_spec(spec, placement),
-            opts=data_resource_options(parent, args.protect),
+            spec=_build_pvc_spec(spec, placement),
+            opts=build_data_resource_options(parent, args.protect),
         )
         claims = [claim]
     if runtime is None:
         return
-    files = _config_map_data(args, spec, runtime)
+    files = _build_config_map_data(args, spec, runtime)
     config = kubernetes.core.v1.ConfigMap(
         f"{args.resource_name}-scripts",
         metadata=args.metadata,
@@ -176,7 +176,7 @@ def create_stateful_set_server(
                 SCRIPTS_ANNOTATION: _hash_files(files),
             },
         },
-        "spec": _pod_spec(args, spec, runtime, credentials, placement),
+        "spec": _build_pod_spec(args, spec, runtime, credentials, placement),
     }
     stateful_set: Any = {
         # The field is immutable, and the Service need not exist: the server's own name never changes.
@@ -193,7 +193,7 @@ def create_stateful_set_server(
     )
 
 
-def _config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime) -> dict[str, str]:
+def _build_config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime) -> dict[str, str]:
     """Return the files in SCRIPTS_MOUNT_PATH."""
     settings_file = args.engine.settings_file
     files = {
@@ -202,18 +202,19 @@ def _config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtime: Ser
         "started": runtime.post_start_script,
         "settings": settings_file.render(spec.settings) if settings_file else None,
         "init": spec.init_script,
+        **runtime.files,
     }
     return {name: content for name, content in files.items() if content is not None}
 
 
-def _pvc_spec(spec: StatefulSetServerSpec, placement: PodPlacement) -> Any:
+def _build_pvc_spec(spec: StatefulSetServerSpec, placement: PodPlacement) -> Any:
     """Return the specification of the volume claim (core/v1 PersistentVolumeClaimSpec)."""
     storage_class = {"storageClassName": spec.storage_class} if spec.storage_class else {}
     requests = {"storage": spec.storage or placement.default_storage}
     return {"accessModes": ["ReadWriteOnce"], **storage_class, "resources": {"requests": requests}}
 
 
-def _pod_spec(
+def _build_pod_spec(
     args: ServerArgs,
     spec: StatefulSetServerSpec,
     runtime: ServerRuntime,
@@ -241,16 +242,16 @@ def _pod_spec(
         "affinity": placement.affinity,
         **({"nodeSelector": placement.node_selector} if placement.node_selector else {}),
         **({"tolerations": placement.tolerations} if placement.tolerations else {}),
-        "containers": [_container_spec(args, spec, runtime, credentials, placement)],
+        "containers": [_build_container_spec(args, spec, runtime, credentials, placement)],
         "volumes": [
             *([data] if runtime.data_path else []),
             {"name": "scripts", "configMap": {"name": args.object_name}},
-            *({"name": name, "emptyDir": {}} for name in _empty_dir_paths(runtime)),
+            *({"name": name, "emptyDir": {}} for name in _list_empty_dirs(runtime)),
         ],
     }
 
 
-def _container_spec(
+def _build_container_spec(
     args: ServerArgs,
     spec: StatefulSetServerSpec,
     runtime: ServerRuntime,
@@ -264,7 +265,7 @@ def _container_spec(
         "name": args.engine.name,
         "image": spec.image or f"{args.variant.image}:{spec.version or args.variant.default_version}",
         "command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/start"],
-        "env": _container_env(args, runtime, credentials),
+        "env": _build_container_env(args, runtime, credentials),
         "ports": [{"name": args.engine.name, "containerPort": args.engine.port, "protocol": "TCP"}],
         "readinessProbe": {
             "exec": {"command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/ready"]},
@@ -278,12 +279,12 @@ def _container_spec(
             "capabilities": {"drop": ["ALL"], **added},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": list(_volume_mounts(spec, runtime)),
+        "volumeMounts": list(_list_volume_mounts(spec, runtime)),
         **({"lifecycle": lifecycle} if runtime.post_start_script else {}),
     }
 
 
-def _volume_mounts(spec: StatefulSetServerSpec, runtime: ServerRuntime) -> Iterator[dict[str, Any]]:
+def _list_volume_mounts(spec: StatefulSetServerSpec, runtime: ServerRuntime) -> Iterator[dict[str, Any]]:
     """Return the mounts of data, scripts, init script and writable folders (core/v1 VolumeMount)."""
     if runtime.data_path:
         sub_path = {"subPath": runtime.data_sub_path} if runtime.data_sub_path else {}
@@ -291,10 +292,12 @@ def _volume_mounts(spec: StatefulSetServerSpec, runtime: ServerRuntime) -> Itera
     yield {"name": "scripts", "mountPath": SCRIPTS_MOUNT_PATH, "readOnly": True}
     if spec.init_script and runtime.init_file_path:
         yield {"name": "scripts", "mountPath": runtime.init_file_path, "subPath": "init", "readOnly": True}
-    yield from ({"name": name, "mountPath": path} for name, path in _empty_dir_paths(runtime).items())
+    yield from ({"name": name, "mountPath": path} for name, path in _list_empty_dirs(runtime).items())
 
 
-def _container_env(args: ServerArgs, runtime: ServerRuntime, credentials: ServerCredentials) -> list[dict[str, Any]]:
+def _build_container_env(
+    args: ServerArgs, runtime: ServerRuntime, credentials: ServerCredentials
+) -> list[dict[str, Any]]:
     """Return the account from the connection Secret, the Pod's address, and the image's own variables."""
     credential = [args.engine.credential_key] if args.engine.credential_key else []
     keys = [*credentials.account.secret_entries(), *credential]
@@ -311,7 +314,7 @@ def _container_env(args: ServerArgs, runtime: ServerRuntime, credentials: Server
     ]
 
 
-def _empty_dir_paths(runtime: ServerRuntime) -> dict[str, str]:
+def _list_empty_dirs(runtime: ServerRuntime) -> dict[str, str]:
     """Return the paths of writable folders that may be lost, by volume name."""
     return {f"scratch-{number}": path for number, path in enumerate(runtime.empty_dirs)}
 

@@ -1,98 +1,144 @@
-"""The engines that are spoken to, one module each, and the one table of them. A module, and with it its driver, is imported when it is needed."""
+"""The table of the engines that can be checked. Each engine has a module, which is imported on its first use."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from preflight.answers import speaker
-from preflight.attempt import Attempt, Trouble
+from preflight.errors import ProbeError
+from preflight.probe_context import ProbeContext
+from preflight.service_detection import detect_service
 
-__all__ = ["PROBES", "Probe", "probe_of"]
+__all__ = ["PROBES", "Probe", "get_probe"]
 
-Troubles = Callable[[Attempt], Iterator[Trouble]]
+
+def _identify_service(context: ProbeContext) -> None:
+    """Check a server whose protocol has no probe: only that no known service answers instead."""
+    port = context.endpoint.port
+    context.set_step(
+        f"identifying the service on port {port}", "Check on the server which program listens on this port."
+    )
+    name = detect_service(context)
+    if name:
+        result = f"another service answers: {context.redact(name)}"
+        raise ProbeError(result, "Correct `host` and `port` in the stack file.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """How the servers of an engine are spoken to."""
+    """How to check the servers of an engine."""
 
     title: str
-    """The engine's name as it is written."""
-    listening: str
-    """What in its configuration lets a server take connections from other machines."""
-    troubles: Troubles
-    """Yields what is wrong. Raises Trouble where nothing more can be tried, Stranger where something else answers."""
+    """Name of the engine in messages."""
+    listen_setting_hint: str
+    """The server's setting for the address that it listens on."""
+    busy_hint: str = "Check whether it has started, and check its log."
+    """What to check on a server that does not answer."""
+    run: Callable[[ProbeContext], None] = _identify_service
+    """Check the server with the account of the context.
+
+    The function adds findings to the context. It raises ProbeError if it cannot continue, AuthenticationRequiredError
+    if the server requires an account and the context has none, and UnexpectedProtocolError if another service answers.
+    Default: only identify the service.
+    """
+
+    @property
+    def speaks_protocol(self) -> bool:
+        """Whether the probe speaks the engine's protocol."""
+        return self.run is not _identify_service
 
 
-def _elasticsearch(attempt: Attempt) -> Iterator[Trouble]:
-    from preflight.probes.elasticsearch import troubles
+def _run_elasticsearch(context: ProbeContext) -> None:
+    from preflight.probes.elasticsearch import probe
 
-    return troubles(attempt)
-
-
-def _influxdb(attempt: Attempt) -> Iterator[Trouble]:
-    from preflight.probes.influxdb import troubles
-
-    return troubles(attempt)
+    probe(context)
 
 
-def _mongodb(attempt: Attempt) -> Iterator[Trouble]:
-    from preflight.probes.mongodb import troubles
+def _run_influxdb(context: ProbeContext) -> None:
+    from preflight.probes.influxdb import probe
 
-    return troubles(attempt)
-
-
-def _mysql(attempt: Attempt) -> Iterator[Trouble]:
-    from preflight.probes.mysql import troubles
-
-    return troubles(attempt)
+    probe(context)
 
 
-def _postgresql(attempt: Attempt) -> Iterator[Trouble]:
-    from preflight.probes.postgresql import troubles
+def _run_mongodb(context: ProbeContext) -> None:
+    from preflight.probes.mongodb import probe
 
-    return troubles(attempt)
-
-
-def _rabbitmq(attempt: Attempt) -> Iterator[Trouble]:
-    from preflight.probes.rabbitmq import troubles
-
-    return troubles(attempt)
+    probe(context)
 
 
-def _redis(attempt: Attempt) -> Iterator[Trouble]:
-    from preflight.probes.redis import troubles
+def _run_mysql(context: ProbeContext) -> None:
+    from preflight.probes.mysql import probe
 
-    return troubles(attempt)
+    probe(context)
 
 
-def _unspoken(attempt: Attempt) -> Iterator[Trouble]:
-    """For engines whose protocol is not spoken here: something takes connections, and it is nothing else that says its name."""
-    attempt.trying(f"finding out what answers on port {attempt.endpoint.port}", "See on the server what listens there.")
-    name = speaker(attempt)
-    if name:
-        yield Trouble(f"{name} answers", "Correct host and port in the stack file.")
+def _run_postgresql(context: ProbeContext) -> None:
+    from preflight.probes.postgresql import probe
+
+    probe(context)
+
+
+def _run_rabbitmq(context: ProbeContext) -> None:
+    from preflight.probes.rabbitmq import probe
+
+    probe(context)
+
+
+def _run_redis(context: ProbeContext) -> None:
+    from preflight.probes.redis import probe
+
+    probe(context)
 
 
 PROBES: Mapping[str, Probe] = MappingProxyType(
     {
-        "elasticsearch": Probe(title="Elasticsearch", listening="`network.host` in elasticsearch.yml", troubles=_elasticsearch),
-        "glusterfs": Probe(title="GlusterFS", listening="glusterd and the volume must be started (`gluster volume status`)", troubles=_unspoken),
-        "influxdb": Probe(title="InfluxDB", listening="`http-bind-address` in its configuration, :8086 for all addresses", troubles=_influxdb),
-        "mongodb": Probe(title="MongoDB", listening="`net.bindIp` in mongod.conf", troubles=_mongodb),
+        "elasticsearch": Probe(
+            title="Elasticsearch", listen_setting_hint="`network.host` in elasticsearch.yml", run=_run_elasticsearch
+        ),
+        "glusterfs": Probe(
+            title="GlusterFS", listen_setting_hint="start glusterd and the volume (`gluster volume status`)"
+        ),
+        "influxdb": Probe(
+            title="InfluxDB",
+            listen_setting_hint="`http-bind-address: :8086` in its configuration, for all addresses",
+            run=_run_influxdb,
+        ),
+        "mongodb": Probe(
+            title="MongoDB",
+            listen_setting_hint="`net.bindIp` in mongod.conf",
+            busy_hint="Check its running queries (`db.currentOp()`), and check its log.",
+            run=_run_mongodb,
+        ),
         "mysql": Probe(
-            title="MySQL", listening="`bind-address` in my.cnf, 0.0.0.0 or * for all addresses, and no `skip-networking`; then restart it", troubles=_mysql
+            title="MySQL",
+            listen_setting_hint="`bind-address` in my.cnf (0.0.0.0 or * for all addresses) without `skip-networking`, "
+            "then restart it",
+            busy_hint="Check its running queries (`SHOW PROCESSLIST`), and try `skip-name-resolve`.",
+            run=_run_mysql,
         ),
         "postgresql": Probe(
-            title="PostgreSQL", listening="`listen_addresses` in postgresql.conf, '*' for all addresses; then restart it", troubles=_postgresql
+            title="PostgreSQL",
+            listen_setting_hint="`listen_addresses` in postgresql.conf ('*' for all addresses), then restart it",
+            busy_hint="Check its running queries (`pg_stat_activity`), and check its log.",
+            run=_run_postgresql,
         ),
-        "rabbitmq": Probe(title="RabbitMQ", listening="`listeners.tcp.default` in rabbitmq.conf", troubles=_rabbitmq),
-        "redis": Probe(title="Redis", listening="`bind` in redis.conf, and a password, without which `protected-mode` refuses other machines", troubles=_redis),
+        "rabbitmq": Probe(
+            title="RabbitMQ",
+            listen_setting_hint="`listeners.tcp.default` in rabbitmq.conf",
+            busy_hint="Check whether it has started, and check its alarms (`rabbitmq-diagnostics alarms`).",
+            run=_run_rabbitmq,
+        ),
+        "redis": Probe(
+            title="Redis",
+            listen_setting_hint="`bind` in redis.conf, and a password, because `protected-mode` rejects other machines "
+            "without one",
+            busy_hint="Check whether a script blocks it (`SLOWLOG GET`).",
+            run=_run_redis,
+        ),
     }
 )
-UNKNOWN = Probe(title="the server", listening="the address that it binds to in its configuration", troubles=_unspoken)
+FALLBACK_PROBE = Probe(title="the engine", listen_setting_hint="the listen address in its configuration")
 
 
-def probe_of(engine: str) -> Probe:
-    """How an engine's servers are spoken to; for one that is not known, whether anything takes connections."""
-    return PROBES.get(engine, UNKNOWN)
+def get_probe(engine: str) -> Probe:
+    """Return the probe of an engine. An engine without one gets a probe that only identifies the service."""
+    return PROBES.get(engine, FALLBACK_PROBE)

@@ -1,48 +1,49 @@
-"""Elasticsearch."""
+"""The probe of Elasticsearch."""
 
 import base64
 import ssl
-from collections.abc import Iterator
 from http import HTTPStatus
 
-from preflight.attempt import Attempt, Stranger, Trouble
-from preflight.probes.direct import spoken
-from preflight.probes.web import Answer, ask
+from preflight.errors import ProbeError, UnexpectedProtocolError
+from preflight.probe_context import ProbeContext
+from preflight.probes.http import HttpResponse, request
+from preflight.probes.implicit_tls import probe_with_tls_modes
 
-__all__ = ["troubles"]
+__all__ = ["probe"]
 
 TAGLINE = "You Know, for Search"
 
 
-def troubles(attempt: Attempt) -> Iterator[Trouble]:
-    """Asks who is there, with the account where there is one."""
-    attempt.trying(
-        f"logging in as {attempt.username}" if attempt.username else "asking for its name and version",
-        "The server takes connections and does not answer: see whether it has started, and what stands in its log.",
-    )
-    yield from spoken(attempt, lambda context: _speak(attempt, context))
+def probe(context: ProbeContext) -> None:
+    """Request name and version, with the account if there is one."""
+    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
 
 
-def _speak(attempt: Attempt, context: ssl.SSLContext | None) -> Iterator[Trouble]:
-    pair = f"{attempt.username}:{attempt.password or ''}".encode()
-    answer = ask(attempt, context, "/", headers={"Authorization": b"Basic " + base64.b64encode(pair)} if attempt.username else None)
-    if not _is_elasticsearch(answer):
-        raise Stranger(f"HTTP {answer.status} without the name of Elasticsearch")
-    if answer.status == HTTPStatus.UNAUTHORIZED and attempt.username:
-        yield Trouble(
-            "the login was refused (HTTP 401)",
-            "Either the password in the stack file is wrong, or there is no such user, or it is not enabled. On the server:\n"
-            f"  bin/elasticsearch-reset-password -i -u {attempt.username}",
+def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
+    credentials = base64.b64encode(f"{context.username}:{context.password or ''}".encode())
+    headers = {"Authorization": b"Basic " + credentials} if context.username else None
+    response = request(context, ssl_context, "/", headers=headers)
+    if not _is_elasticsearch(response):
+        raise UnexpectedProtocolError(f"HTTP {response.status} without the name of Elasticsearch")
+    if response.status == HTTPStatus.UNAUTHORIZED and context.username:
+        raise ProbeError(
+            "the server rejected the login (HTTP 401)",
+            "Correct `username` and `password` in the stack file, or create or enable the user. On the server:\n"
+            f"  bin/elasticsearch-reset-password -i -u {context.username}",
         )
-    elif answer.status == HTTPStatus.UNAUTHORIZED:
-        yield Trouble(
-            "the server wants an account, and none is given (HTTP 401)", "Write `username:` and `password:` for it in the stack file, the password encrypted."
+    if response.status == HTTPStatus.UNAUTHORIZED:
+        raise ProbeError(
+            "the server requires authentication; no credentials are configured (HTTP 401)",
+            "Set `username` and an encrypted `password` in the stack file.",
         )
-    elif answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        yield Trouble(f"the server is there and not in order (HTTP {answer.status})", "See the cluster's health and its log:\n  GET _cluster/health")
+    if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise ProbeError(
+            f"the server reports an internal error (HTTP {response.status})",
+            "Check the cluster's health and its log:\n  GET _cluster/health",
+        )
 
 
-def _is_elasticsearch(answer: Answer) -> bool:
-    """By the header that it sends since 7.14, by its motto, or by the realm of its logins."""
-    realm = 'realm="security"' in answer.headers.get("www-authenticate", "")
-    return answer.headers.get("x-elastic-product") == "Elasticsearch" or TAGLINE in answer.body or realm
+def _is_elasticsearch(response: HttpResponse) -> bool:
+    """Return whether Elasticsearch answered: its header (since 7.14), its tagline or the realm of its logins."""
+    has_realm = 'realm="security"' in response.headers.get("www-authenticate", "")
+    return response.headers.get("x-elastic-product") == "Elasticsearch" or TAGLINE in response.body or has_realm

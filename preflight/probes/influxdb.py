@@ -1,76 +1,80 @@
-"""InfluxDB."""
+"""The probe of InfluxDB."""
 
 import json
 import ssl
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from preflight.attempt import Attempt, Stranger, Trouble
-from preflight.probes.direct import spoken
-from preflight.probes.web import Answer, ask
+from preflight.errors import ProbeError, UnexpectedProtocolError
+from preflight.probe_context import ProbeContext
+from preflight.probes.http import HttpResponse, request
+from preflight.probes.implicit_tls import probe_with_tls_modes
 
-__all__ = ["troubles"]
-
-
-def troubles(attempt: Attempt) -> Iterator[Trouble]:
-    """Asks for a sign of life, and for the bucket with the token."""
-    attempt.trying(
-        "asking for a sign of life (/ping)", "The server takes connections and does not answer: see whether it has started, and what stands in its log."
-    )
-    yield from spoken(attempt, lambda context: _speak(attempt, context))
+__all__ = ["probe"]
 
 
-def _speak(attempt: Attempt, context: ssl.SSLContext | None) -> Iterator[Trouble]:
-    answer = ask(attempt, context, "/ping")
-    if "x-influxdb-version" not in answer.headers:
-        raise Stranger(f"HTTP {answer.status} without the version of InfluxDB")
-    account = attempt.endpoint.account
+def probe(context: ProbeContext) -> None:
+    """Send a ping. If a bucket is configured, find it with the token."""
+    context.set_step("sending a ping (/ping)")
+    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
+
+
+def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
+    response = request(context, ssl_context, "/ping")
+    if "x-influxdb-version" not in response.headers:
+        raise UnexpectedProtocolError(f"HTTP {response.status} without the version of InfluxDB")
+    account = context.endpoint.account
     if "bucket" not in account:
         return
-    attempt.trying(f"looking for the bucket {account['bucket']} with the token", "See what stands in the server's log.")
+    context.set_step(f"finding the bucket {account['bucket']} with the token")
     headers = {"Authorization": b"Token " + account["token"].encode()} if "token" in account else {}
     query = urlencode({"org": account.get("org", ""), "name": account["bucket"]})
-    answer = ask(attempt, context, f"/api/v2/buckets?{query}", headers=headers)
-    if answer.status == HTTPStatus.UNAUTHORIZED:
-        yield _unauthorized(given=bool(headers))
-    elif answer.status == HTTPStatus.NOT_FOUND and _decoded(answer).get("code") == "not found":
-        yield _missing(attempt, answer)
-    elif answer.status == HTTPStatus.OK and not _decoded(answer).get("buckets"):
-        yield from _writable(attempt, context, headers)
+    response = request(context, ssl_context, f"/api/v2/buckets?{query}", headers=headers)
+    if response.status == HTTPStatus.UNAUTHORIZED:
+        raise _explain_unauthorized(has_token=bool(headers))
+    if response.status == HTTPStatus.NOT_FOUND and _parse_json(response).get("code") == "not found":
+        raise _explain_missing_bucket(context, response)
+    if response.status == HTTPStatus.OK and not _parse_json(response).get("buckets"):
+        _check_bucket_by_write(context, ssl_context, headers)
 
 
-def _writable(attempt: Attempt, context: ssl.SSLContext | None, headers: dict[str, bytes]) -> Iterator[Trouble]:
-    """A token that may only write sees no bucket. It may send nothing to one, which changes nothing and tells whether it is there."""
-    account = attempt.endpoint.account
+def _check_bucket_by_write(
+    context: ProbeContext, ssl_context: ssl.SSLContext | None, headers: dict[str, bytes]
+) -> None:
+    """Find the bucket with an empty write, which changes nothing. A token that may only write cannot list buckets."""
+    account = context.endpoint.account
     query = urlencode({"org": account.get("org", ""), "bucket": account["bucket"]})
-    answer = ask(attempt, context, f"/api/v2/write?{query}", headers=headers, method="POST", body=b"")
-    if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
-        yield _missing(attempt, answer)
+    response = request(context, ssl_context, f"/api/v2/write?{query}", headers=headers, method="POST", body=b"")
+    if response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
+        raise _explain_missing_bucket(context, response)
 
 
-def _unauthorized(*, given: bool) -> Trouble:
-    if given:
-        return Trouble(
-            "the token was refused (HTTP 401)", "Either the token in the stack file is wrong, or it is not active. On the server:\n  influx auth list"
+def _explain_unauthorized(*, has_token: bool) -> ProbeError:
+    if has_token:
+        return ProbeError(
+            "the server rejected the token (HTTP 401)",
+            "Correct `token` in the stack file, or activate the token. On the server:\n  influx auth list",
         )
-    return Trouble("the server wants a token, and none is given (HTTP 401)", "Write `token:` for it in the stack file, encrypted.")
-
-
-def _missing(attempt: Attempt, answer: Answer) -> Trouble:
-    account = attempt.endpoint.account
-    said = attempt.quoted(str(_decoded(answer).get("message", f"HTTP {answer.status}")))
-    return Trouble(
-        f"there is no bucket {account['bucket']} in the organisation {account.get('org', '')} that the token may use: {said}",
-        "Correct `org:` and `bucket:` in the stack file, make the bucket, or give the token rights to it. On the server:\n"
-        f"  influx bucket list --org {account.get('org', '')}",
+    return ProbeError(
+        "the server requires authentication; no token is configured (HTTP 401)",
+        "Set an encrypted `token` in the stack file.",
     )
 
 
-def _decoded(answer: Answer) -> dict[str, Any]:
+def _explain_missing_bucket(context: ProbeContext, response: HttpResponse) -> ProbeError:
+    organization, bucket = context.endpoint.account.get("org", ""), context.endpoint.account["bucket"]
+    message = context.redact(str(_parse_json(response).get("message", f"HTTP {response.status}")))
+    return ProbeError(
+        f"the token cannot access a bucket {bucket} in the organization {organization}: {message}",
+        "Correct `org` and `bucket` in the stack file, create the bucket, or grant the token access to it. "
+        f"On the server:\n  influx bucket list --org {organization}",
+    )
+
+
+def _parse_json(response: HttpResponse) -> dict[str, Any]:
     try:
-        value = json.loads(answer.body)
+        value = json.loads(response.body)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -1,83 +1,79 @@
-"""MongoDB."""
+"""The probe of MongoDB."""
 
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import pymongo
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
-from preflight.attempt import Attempt, Stranger, Trouble
-from preflight.probes.direct import spoken
-from preflight.tls import machine_authorities
+from preflight.errors import ProbeError, UnexpectedProtocolError
+from preflight.probe_context import ProbeContext
+from preflight.probes.implicit_tls import probe_with_tls_modes
+from preflight.tls import find_system_ca_file
 
-__all__ = ["troubles"]
+__all__ = ["probe"]
 
-REFUSED = 18
-UNAUTHORIZED = 13
-
-
-def troubles(attempt: Attempt) -> Iterator[Trouble]:
-    """Logs in to the database; without an account, sees whether it wants one."""
-    attempt.trying(
-        f"logging in as {attempt.username}" if attempt.username else "speaking to MongoDB",
-        "The server takes connections and does not answer: see what it is busy with (db.currentOp()), and what stands in its log.",
-    )
-    yield from spoken(attempt, lambda context: _speak(attempt, context))
+AUTHENTICATION_FAILED_CODE = 18
+UNAUTHORIZED_CODE = 13
 
 
-def _speak(attempt: Attempt, context: ssl.SSLContext | None) -> Iterator[Trouble]:
-    database = attempt.database or "admin"
+def probe(context: ProbeContext) -> None:
+    """Log in to the database. Without an account, check whether the server requires one."""
+    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
+
+
+def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
+    database = context.database or "admin"
     try:
-        with _client(attempt, context) as client:
-            client[database].command("ping" if attempt.username else "listCollections")
+        with _create_client(context, ssl_context) as client:
+            client[database].command("ping" if context.username else "listCollections")
     except OperationFailure as error:
-        raise _refusal(attempt, error, database) from None
+        raise _explain_error(context, error, database) from None
     except ConfigurationError as error:
-        raise Trouble(f"the account cannot be used: {attempt.quoted(error)}", "Correct username and password in the stack file.") from None
+        result = f"the driver rejected the account: {context.redact(error)}"
+        raise ProbeError(result, "Correct `username` and `password` in the stack file.") from None
     except (PyMongoError, OSError) as error:
-        raise Stranger(attempt.quoted(error)) from None
-    except Exception as error:  # an answer of another protocol ends in whatever comes of reading it
-        raise Stranger(type(error).__name__) from None
-    yield from ()
+        raise UnexpectedProtocolError(context.redact(error)) from None
+    except Exception as error:  # the driver may raise anything when it reads another protocol
+        raise UnexpectedProtocolError(type(error).__name__) from None
 
 
-def _client(attempt: Attempt, context: ssl.SSLContext | None) -> "pymongo.MongoClient[dict[str, Any]]":
-    endpoint, milliseconds = attempt.endpoint, int(attempt.patience * 1000)
-    verify = context is not None and context.verify_mode == ssl.CERT_REQUIRED
-    options: dict[str, Any] = {"tls": True} if context else {}
-    if verify:
-        options |= {"tlsCAFile": endpoint.ca or machine_authorities()}
-    elif context:
+def _create_client(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> "pymongo.MongoClient[dict[str, Any]]":
+    endpoint, timeout_milliseconds = context.endpoint, int(context.login_timeout * 1000)
+    is_verified = ssl_context is not None and ssl_context.verify_mode == ssl.CERT_REQUIRED
+    options: dict[str, Any] = {"tls": True} if ssl_context else {}
+    if is_verified:
+        options |= {"tlsCAFile": endpoint.ca_file or find_system_ca_file()}
+    elif ssl_context:
         options |= {"tlsInsecure": True}
-    if attempt.username:
-        options |= {"username": attempt.username, "password": attempt.password, "authSource": attempt.database or "admin"}
+    if context.username:
+        options |= {"username": context.username, "password": context.password}
+        options |= {"authSource": context.database or "admin"}
     return pymongo.MongoClient(
-        endpoint.host if verify else attempt.address,
+        endpoint.host if is_verified else context.address,
         endpoint.port,
         directConnection=True,
-        serverSelectionTimeoutMS=milliseconds,
-        connectTimeoutMS=milliseconds,
-        socketTimeoutMS=milliseconds,
+        serverSelectionTimeoutMS=timeout_milliseconds,
+        connectTimeoutMS=timeout_milliseconds,
+        socketTimeoutMS=timeout_milliseconds,
         retryReads=False,
         appname="database-groups",
         **options,
     )
 
 
-def _refusal(attempt: Attempt, error: OperationFailure, database: str) -> Trouble:
-    """What the server's own error means."""
-    said = attempt.quoted((error.details or {}).get("errmsg") or error)
-    if error.code == REFUSED:
-        return Trouble(
-            f"the login was refused: {said}",
-            f"Either the password in the stack file is wrong, or there is no such user in the database {database} (a user belongs to the "
-            f"database in which it was "
-            "made), or the server admits this account from other addresses only (authenticationRestrictions). In mongosh:\n"
-            f"  use {database}\n  db.getUsers()",
+def _explain_error(context: ProbeContext, error: OperationFailure, database: str) -> ProbeError:
+    message = context.redact((error.details or {}).get("errmsg") or error)
+    if error.code == AUTHENTICATION_FAILED_CODE:
+        return ProbeError(
+            f"the server rejected the login: {message}",
+            "Correct `username` and `password` in the stack file. Check that the user exists in the database "
+            f"{database}, where it must have been created, and that it may log in from this machine "
+            f"(authenticationRestrictions). In mongosh:\n  use {database}\n  db.getUsers()",
         )
-    if error.code == UNAUTHORIZED and not attempt.username:
-        return Trouble(
-            f"the server wants an account, and none is given: {said}", "Write `username:` and `password:` for it in the stack file, the password encrypted."
+    if error.code == UNAUTHORIZED_CODE and not context.username:
+        return ProbeError(
+            f"the server requires authentication; no credentials are configured: {message}",
+            "Set `username` and an encrypted `password` in the stack file.",
         )
-    return Trouble(f"the server answers with an error: {said}", "See what stands in the server's log.")
+    return ProbeError(f"the server reports an error: {message}", "Check the server's log.")

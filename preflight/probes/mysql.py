@@ -1,18 +1,20 @@
-"""MySQL, Percona Server and, for applications alone, MariaDB."""
+"""The probe of MySQL and Percona Server, and of MariaDB for existing databases."""
 
 import re
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import pymysql
 from pymysql.constants import CR, ER
 
-from preflight.attempt import Attempt, Stranger, Trouble, there_already
-from preflight.certificates import refused
-from preflight.tls import trusting, verifying
+from preflight.certificates import explain_verification_failure
+from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupportedError, UnexpectedProtocolError
+from preflight.models import Finding
+from preflight.probe_context import ProbeContext
+from preflight.probes.provisioning import check_existing_objects
+from preflight.tls import create_unverified_context, create_verified_context
 
-__all__ = ["PRIVILEGES", "troubles"]
+__all__ = ["PRIVILEGES", "probe"]
 
 PRIVILEGES = (
     "SELECT",
@@ -35,308 +37,272 @@ PRIVILEGES = (
     "EVENT",
     "TRIGGER",
 )
-"""What an administrator must have, and be able to pass on: whoever gives all rights in a database must have each of them."""
-OLDEST = (8, 0)
-NOBODY = "database-groups"
-"""The user of those who have no account and only want to be answered."""
+"""Privileges of an administrator. Only an account with all of them can grant all privileges on a database."""
+MIN_VERSION = (8, 0)
+EXISTING_DATABASE_FIX = (
+    "create database and user yourself and set `host`, `database`, `username` and `password` instead of `provisionOn`"
+)
 
-MUST_BE_SECURE = 3159
-LOCKED = 3118
-EXPIRED = {1820, 1862}
-FULL = {ER.CON_COUNT_ERROR: "max_connections", 1203: "max_user_connections", 1226: "max_user_connections"}
-BLOCKED = 1129
-UNADMITTED = 1130
-OWN_ERRORS = range(2000, 3000)
-"""The numbers of errors that a client makes up; all others come from a server of this protocol."""
+CLIENT_ERROR_CODES = range(2000, 3000)
+"""Codes of the client's own errors. A server of this protocol sends all others."""
+LOGIN_REJECTED = (
+    "the server rejected the login",
+    "Correct `username` and `password` in the stack file. Check that the account exists and may log in from this "
+    "machine. On the server:\n"
+    "  SELECT user, host, plugin FROM mysql.user WHERE user = {user};\n"
+    "If no row's host matches {host} ('%' matches all):\n{create}",
+)
+NO_DATABASE_ACCESS = (
+    "login succeeded, but the user cannot access the database",
+    "Correct `database` in the stack file, or grant the account its privileges:\n{grant}",
+)
+TOO_MANY_CONNECTIONS = "the server accepts no more connections"
+TOO_MANY_CONNECTIONS_FIX = (
+    "Close idle connections, or increase `{0}`:\n  SHOW PROCESSLIST;\n  SHOW VARIABLES LIKE '{0}';"
+)
+PASSWORD_EXPIRED = (
+    "the password of the account has expired",
+    "Set a new password as an administrator of the server:\n"
+    "  ALTER USER {user}@'...' IDENTIFIED BY '...' PASSWORD EXPIRE NEVER;",
+)
+RESULT_AND_FIX_BY_CODE: dict[int, tuple[str, str]] = {
+    ER.ACCESS_DENIED_ERROR: LOGIN_REJECTED,
+    ER.DBACCESS_DENIED_ERROR: NO_DATABASE_ACCESS,
+    ER.BAD_DB_ERROR: NO_DATABASE_ACCESS,
+    ER.CON_COUNT_ERROR: (TOO_MANY_CONNECTIONS, TOO_MANY_CONNECTIONS_FIX.format("max_connections")),
+    1203: (TOO_MANY_CONNECTIONS, TOO_MANY_CONNECTIONS_FIX.format("max_user_connections")),
+    1226: (TOO_MANY_CONNECTIONS, TOO_MANY_CONNECTIONS_FIX.format("max_user_connections")),
+    1129: (
+        "the server blocks this machine after too many failed connections",
+        "Find the cause of the failed connections (`max_connect_errors`), then unblock this machine:\n"
+        "  TRUNCATE TABLE performance_schema.host_cache;",
+    ),
+    1130: (
+        "the server has no account for this machine's address",
+        "Create an account for this address, or for all addresses ('%'):\n{create}",
+    ),
+    1820: PASSWORD_EXPIRED,
+    1862: PASSWORD_EXPIRED,
+    3118: (
+        "the account is locked",
+        "Unlock it as an administrator of the server:\n  ALTER USER {user}@'...' ACCOUNT UNLOCK;",
+    ),
+    3159: (
+        "the server requires TLS (require_secure_transport)",
+        "Set `tls: verify-full` or `tls: require` in the stack file.",
+    ),
+}
+"""Result and fix by error code. The fix may contain {user}, {host}, {create} and {grant}."""
 
 
-def troubles(attempt: Attempt) -> Iterator[Trouble]:
-    """Logs in, and sees what an administrator needs."""
-    try:
-        connection = _logged_in(attempt)
-    except _Answered:
-        return
+def probe(context: ProbeContext) -> None:
+    """Log in. For an administrator, check version, privileges and existing objects."""
+    connection = _log_in(context)
     with connection, connection.cursor() as cursor:
-        if attempt.endpoint.administrator:
-            yield from _administration(attempt, cursor, str(getattr(connection, "server_version", "")))
+        if context.endpoint.is_administrator:
+            _check_administrator(context, cursor, str(getattr(connection, "server_version", "")))
 
 
-def _logged_in(attempt: Attempt) -> "pymysql.Connection[Any]":
-    """A connection with TLS as it is wanted. Raises Trouble or Stranger."""
-    endpoint = attempt.endpoint
-    attempt.trying(
-        f"logging in as {attempt.username}" if attempt.username else "speaking to MySQL",
-        "The server takes connections and does not answer a login: see what it is busy with (SHOW PROCESSLIST), and whether `skip-name-resolve` helps.",
-    )
-    if endpoint.tls == "verify-full":
-        return _verified(attempt)
-    if endpoint.tls == "disable":
-        return _connected(attempt, None)
+def _log_in(context: ProbeContext) -> "pymysql.Connection[Any]":
+    """Log in with the endpoint's TLS mode. Without a mode, try TLS first, then plain text."""
+    tls = context.endpoint.tls
+    if tls == "verify-full":
+        return _log_in_verified(context)
+    if tls == "disable":
+        return _connect(context, None)
     try:
-        return _connected(attempt, trusting())
-    except _NoTls:
-        if endpoint.tls:
+        return _connect(context, create_unverified_context())
+    except TlsNotSupportedError:
+        if tls:
             raise
-        return _connected(attempt, None)
+        return _connect(context, None)
 
 
-def _verified(attempt: Attempt) -> "pymysql.Connection[Any]":
-    """A connection to a server whose certificate and name are verified; for an administrator as Pulumi's provider does it."""
-    endpoint = attempt.endpoint
+def _log_in_verified(context: ProbeContext) -> "pymysql.Connection[Any]":
+    """Log in to a server with a verified certificate. For an administrator, verify as Pulumi's provider does."""
+    by_provider = context.endpoint.is_administrator
     try:
-        return _connected(attempt, verifying(None if endpoint.administrator else endpoint.ca))
+        return _connect(context, create_verified_context(None if by_provider else context.endpoint.ca_file))
     except ssl.SSLCertVerificationError as error:
-        raise refused(attempt, error, lambda context: _connected(attempt, context).close(), by_provider=endpoint.administrator) from None
+        raise explain_verification_failure(
+            context, error, lambda ssl_context: _connect(context, ssl_context).close(), by_provider=by_provider
+        ) from None
 
 
-class _Answered(Exception):
-    """The server refused somebody who wanted no more than an answer."""
-
-
-class _NoTls(Trouble):
-    """The server has no TLS."""
-
-
-def _connected(attempt: Attempt, context: ssl.SSLContext | None) -> "pymysql.Connection[Any]":
-    """A connection. Raises Trouble, Stranger, SSLCertVerificationError, or _Answered."""
-    connection = _connection(attempt, context)
+def _connect(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> "pymysql.Connection[Any]":
+    """Connect and log in. Raises an error of this package or SSLCertVerificationError."""
+    connection = _build_connection(context, ssl_context)
     try:
-        connection.connect(attempt.connect())
+        connection.connect(context.connect())
     except pymysql.MySQLError as error:
         cause = getattr(error, "original_exception", None)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise cause from None
-        if attempt.username is None and error.args[0] == ER.ACCESS_DENIED_ERROR:
-            raise _Answered from None
-        raise _refusal(attempt, error, encrypted=context is not None, greeting=getattr(connection, "server_version", None)) from None
-    except Exception as error:  # a greeting that is none ends in whatever comes of reading it
-        raise Stranger(type(error).__name__) from None
+        greeting = str(getattr(connection, "server_version", ""))
+        raise _convert_error(context, error, is_encrypted=ssl_context is not None, greeting=greeting) from None
+    except Exception as error:  # the driver may raise anything when it reads another protocol
+        raise UnexpectedProtocolError(type(error).__name__) from None
     return connection
 
 
-def _connection(attempt: Attempt, context: ssl.SSLContext | None) -> "pymysql.Connection[Any]":
-    """A connection that is not made yet."""
-    endpoint = attempt.endpoint
-    # Letters outside ASCII would be written in latin-1; servers and other clients take them for UTF-8.
-    password: Any = (attempt.password or "").encode()
-    options: Any = {"ssl": context} if context else {"ssl_disabled": True}
+def _build_connection(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> "pymysql.Connection[Any]":
+    """Build a connection that is not open yet."""
+    endpoint, timeout = context.endpoint, context.login_timeout
+    # The driver encodes text in Latin-1. Servers and other clients expect UTF-8.
+    password: Any = (context.password or "").encode()
+    options: Any = {"ssl": ssl_context} if ssl_context else {"ssl_disabled": True}
     return pymysql.Connection(
         host=endpoint.host,
         port=endpoint.port,
-        user=attempt.username or NOBODY,
+        user=context.login_name,
         password=password,
-        database=None if endpoint.administrator else attempt.database,
-        connect_timeout=attempt.patience,
-        read_timeout=attempt.patience,
-        write_timeout=attempt.patience,
+        database=None if endpoint.is_administrator else context.database,
+        connect_timeout=timeout,
+        read_timeout=timeout,
+        write_timeout=timeout,
         autocommit=True,
         defer_connect=True,
         **options,
     )
 
 
-def _refusal(attempt: Attempt, error: pymysql.MySQLError, *, encrypted: bool, greeting: str | None) -> Exception:
-    """Why there is no login: Trouble, or Stranger where it is no server of this protocol that says so."""
-    code, message = (*error.args, "", "")[:2]
-    said = attempt.quoted(f"{message} ({code})")
+def _convert_error(context: ProbeContext, error: pymysql.MySQLError, *, is_encrypted: bool, greeting: str) -> Exception:
+    """Convert an error of the driver to one of this package."""
+    code, text = (*error.args, "", "")[:2]
+    message = context.redact(f"{text} ({code})")
     if code == CR.CR_SSL_CONNECTION_ERROR:
-        return _NoTls(
-            "the server has no TLS",
-            "Give it a certificate (`ssl_cert` and `ssl_key` in my.cnf), or write `tls: disable` for this server where the network in between may be trusted.",
-        )
-    if code in OWN_ERRORS or not isinstance(code, int):
-        return _broken(attempt, said, error) if greeting and greeting[:1].isdigit() else Stranger(said)
-    if code in FULL:
-        return Trouble(
-            f"the server takes no more connections: {said}",
-            f"End those that nobody needs, or raise `{FULL[code]}`:\n  SHOW PROCESSLIST;\n  SHOW VARIABLES LIKE '{FULL[code]}';",
-        )
-    rules = {
-        UNADMITTED: _unadmitted,
-        BLOCKED: _blocked,
-        MUST_BE_SECURE: _must_be_secure,
-        ER.ACCESS_DENIED_ERROR: _denied_in_clear if not encrypted else _denied,
-        ER.DBACCESS_DENIED_ERROR: _no_database,
-        ER.BAD_DB_ERROR: _no_database,
-        LOCKED: _locked,
-        **dict.fromkeys(EXPIRED, _expired),
-    }
-    return rules[code](attempt, said) if code in rules else Trouble(f"the login was refused: {said}", "See what stands in the server's log.")
+        return TlsNotSupportedError("Set `ssl_cert` and `ssl_key` in my.cnf")
+    if code == ER.ACCESS_DENIED_ERROR and context.username is None:
+        return AuthenticationRequiredError(message)
+    if code in CLIENT_ERROR_CODES or not isinstance(code, int):
+        is_mysql = greeting[:1].isdigit()
+        return _explain_broken_login(context, message, error) if is_mysql else UnexpectedProtocolError(message)
+    result, fix = RESULT_AND_FIX_BY_CODE.get(code, ("the server rejected the login", "Check the server's log."))
+    if code == ER.ACCESS_DENIED_ERROR and not is_encrypted:
+        fix += "\nWith `tls: disable`, the server rejects an account with REQUIRE SSL with the same message."
+    user, host = _quote_literal(context.login_name), f"'{_find_client_host(message)}'"
+    account = f"{user}@{host}"
+    grant = _build_grant_sql(context, account)
+    create = f"  CREATE USER {account} IDENTIFIED BY '...';\n{grant}"
+    fix = fix.format(user=user, host=host, create=create, grant=grant)
+    return ProbeError(f"{result}: {message}", fix)
 
 
-def _broken(attempt: Attempt, said: str, error: pymysql.MySQLError) -> Trouble:
-    """A server of this protocol with which a login comes to no end."""
+def _explain_broken_login(context: ProbeContext, message: str, error: pymysql.MySQLError) -> ProbeError:
+    """Explain why a server of this protocol did not finish the login."""
     cause = getattr(error, "original_exception", None)
     if isinstance(cause, ssl.SSLError):
-        return Trouble(
-            f"TLS fails: {attempt.quoted(cause.reason or cause)}",
-            "Server and client have no version or cipher of TLS in common: TLS 1.2 and later are spoken here (`tls_version` in my.cnf).",
+        return ProbeError(
+            f"the TLS handshake failed: {context.redact(cause.reason or cause)}",
+            "Enable TLS 1.2 or later on the server (`tls_version` in my.cnf) with a cipher of this machine.",
         )
-    return Trouble(f"the connection broke off during the login: {said}", "See what stands in the server's error log.")
+    return ProbeError(f"the server closed the connection during the login: {message}", "Check the server's log.")
 
 
-def _account(attempt: Attempt, said: str) -> str:
-    """The account as the server sees who comes: 'name'@'address', by its own message."""
-    found = re.search(r"@'([0-9A-Za-z.:%_-]+)'", said) or re.search(r"Host '([0-9A-Za-z.:_-]+)'", said)
-    return f"{_literal(attempt.username or NOBODY)}@'{found[1] if found else '%'}'"
+def _find_client_host(message: str) -> str:
+    """Return this machine's address as the server sees it, from the server's message. Default: `%`."""
+    match = re.search(r"@'([0-9A-Za-z.:%_-]+)'", message) or re.search(r"Host '([0-9A-Za-z.:_-]+)'", message)
+    return match[1] if match else "%"
 
 
-def _literal(text: str) -> str:
-    """A text as SQL has it."""
+def _quote_literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _made(attempt: Attempt, account: str) -> str:
-    """The statements that make an account with the rights that it needs; its password is left to whoever runs them."""
-    made = f"  CREATE USER {account} IDENTIFIED BY '...';\n"
-    if attempt.endpoint.administrator:
-        return made + f"  GRANT {', '.join(PRIVILEGES)} ON *.* TO {account} WITH GRANT OPTION;"
-    database = (attempt.database or "...").replace("`", "``").replace("_", r"\_")
-    return made + f"  GRANT ALL PRIVILEGES ON `{database}`.* TO {account};"
+def _build_grant_sql(context: ProbeContext, account: str) -> str:
+    """Return the statement that grants an account the privileges it needs."""
+    if context.endpoint.is_administrator:
+        return f"  GRANT {', '.join(PRIVILEGES)} ON *.* TO {account} WITH GRANT OPTION;"
+    database = (context.database or "...").replace("`", "``").replace("_", r"\_")
+    return f"  GRANT ALL PRIVILEGES ON `{database}`.* TO {account};"
 
 
-def _asked(attempt: Attempt) -> str:
-    """The question which accounts of the user there are, for people to ask."""
-    return f"  SELECT user, host, plugin FROM mysql.user WHERE user = {_literal(attempt.username or NOBODY)};"  # noqa: S608 - run by nobody here
+def _check_administrator(context: ProbeContext, cursor: Any, greeting: str) -> None:
+    """Check everything that prevents the creation of databases and users."""
+    context.set_step("checking version and privileges")
+    version, comment, account = _fetch_all(cursor, "SELECT VERSION(), @@version_comment, CURRENT_USER()")[0]
+    _require_supported_version(context.redact(f"{greeting} {version} {comment}"), str(version))
+    privileges, has_grant_option = _read_privileges(cursor)
+    _check_read_only(context, cursor, privileges)
+    _check_privileges(context, str(account), privileges, has_grant_option=has_grant_option)
+    context.set_step("checking for existing databases and users")
+    databases = {str(name) for (name,) in _fetch_all(cursor, "SELECT schema_name FROM information_schema.schemata")}
+    users = [(name, f"user {name}@{host}") for name, host in _list_accounts(cursor)]
+    check_existing_objects(context, databases, users)
 
 
-def _denied(attempt: Attempt, said: str) -> Trouble:
-    account = _account(attempt, said)
-    return Trouble(
-        f"the login was refused: {said}",
-        "Either the password in the stack file is wrong, or the server admits this account from other addresses only, or there is none. On the server:\n"
-        f"{_asked(attempt)}\n"
-        f"Where no row's host fits {account.rpartition('@')[2]} ('%' fits all):\n{_made(attempt, account)}",
-    )
-
-
-def _denied_in_clear(attempt: Attempt, said: str) -> Trouble:
-    trouble = _denied(attempt, said)
-    trouble.remedy += "\nAn account with REQUIRE SSL is refused in the same words where `tls` is disable."
-    return trouble
-
-
-def _unadmitted(attempt: Attempt, said: str) -> Trouble:
-    account = _account(attempt, said)
-    return Trouble(
-        f"the server admits nobody from this machine's address: {said}",
-        f"Make an account for this address, or for all with '%' in its place:\n{_made(attempt, account)}",
-    )
-
-
-def _blocked(_attempt: Attempt, said: str) -> Trouble:
-    return Trouble(
-        f"the server has shut this machine out after too many broken connections: {said}",
-        "Let it in again, and find out what broke them (`max_connect_errors`):\n  TRUNCATE TABLE performance_schema.host_cache;",
-    )
-
-
-def _must_be_secure(_attempt: Attempt, said: str) -> Trouble:
-    return Trouble(f"the server takes no login without TLS (require_secure_transport): {said}", "Write `tls: verify-full` or `tls: require` for this server.")
-
-
-def _no_database(attempt: Attempt, said: str) -> Trouble:
-    return Trouble(
-        f"the login is good, but not for the database: {said}",
-        f"Correct the database in the stack file, or give the account its rights:\n{_made(attempt, _account(attempt, said)).split(chr(10), 1)[1]}",
-    )
-
-
-def _locked(_attempt: Attempt, said: str) -> Trouble:
-    return Trouble(f"the account is locked: {said}", "As an administrator of the server: ALTER USER ... ACCOUNT UNLOCK.")
-
-
-def _expired(_attempt: Attempt, said: str) -> Trouble:
-    return Trouble(
-        f"the account's password has expired: {said}", "As an administrator of the server: ALTER USER ... PASSWORD EXPIRE NEVER, with a new password."
-    )
-
-
-def _administration(attempt: Attempt, cursor: Any, greeting: str) -> Iterator[Trouble]:
-    """What is in the way of making databases and users."""
-    attempt.trying("asking for version and rights", "See what the server is busy with (SHOW PROCESSLIST).")
-    version, comment, account = _rows(cursor, "SELECT VERSION(), @@version_comment, CURRENT_USER()")[0]
-    _suitable(attempt.quoted(f"{greeting} {version} {comment}"), str(version))
-    granted, passed_on = _granted(cursor)
-    yield from _replica(cursor, granted)
-    yield from _missing(str(account), granted, passed_on=passed_on)
-    attempt.trying("seeing whether the databases and users are there already", "See what the server is busy with (SHOW PROCESSLIST).")
-    yield from _present(attempt, cursor)
-
-
-def _rows(cursor: Any, statement: str, *values: object) -> list[tuple[Any, ...]]:
+def _fetch_all(cursor: Any, statement: str, *values: object) -> list[tuple[Any, ...]]:
     cursor.execute(statement, values)
     return list(cursor.fetchall())
 
 
-def _suitable(described: str, version: str) -> None:
-    """Raises Trouble for a server on which the provider, or what is made, does not work."""
-    if "mariadb" in described.lower():
-        raise Trouble(
-            f"the server is MariaDB ({version}), on which databases cannot be made by this program",
-            "Pulumi's provider reads the variable innodb_version, which MariaDB 10.10 removed (error 1193), and MariaDB's users and "
-            "collations differ from MySQL's "
-            "anyway. Use a MySQL or Percona server (8.0 or later), or make database and user by hand and write `host:`, `database:`, "
-            "`username:` and `password:` "
-            "in place of `on:`; applications can use MariaDB.",
+def _require_supported_version(description: str, version: str) -> None:
+    """Raise ProbeError for a server on which the provider or the created objects do not work."""
+    if "mariadb" in description.lower():
+        raise ProbeError(
+            f"the server is MariaDB ({version}); the program cannot provision databases on MariaDB",
+            "Pulumi's provider reads the variable innodb_version, which MariaDB 10.10 removed (error 1193). Users and "
+            "collations differ from MySQL's too. Use MySQL or Percona Server 8.0 or later. Otherwise "
+            f"{EXISTING_DATABASE_FIX}; applications can use MariaDB.",
         )
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
-        raise Trouble(
-            f"the server is MySQL {version}, and databases are made on {OLDEST[0]}.{OLDEST[1]} and later",
-            "Older ones lack the collation that databases are made with (utf8mb4_0900_ai_ci) and are no longer maintained. Use a newer "
-            "server, or make database and "
-            "user by hand and write `host:` with their account in place of `on:`.",
+    match = re.match(r"(\d+)\.(\d+)", version)
+    if match and (int(match[1]), int(match[2])) < MIN_VERSION:
+        raise ProbeError(
+            f"the server is MySQL {version}; the program needs {MIN_VERSION[0]}.{MIN_VERSION[1]} or later",
+            "Older releases do not have the collation of the created databases (utf8mb4_0900_ai_ci). Use a newer "
+            f"server. Otherwise {EXISTING_DATABASE_FIX}.",
         )
 
 
-def _granted(cursor: Any) -> tuple[set[str], bool]:
-    """The privileges on *.* that the account has, roles that are active included, and whether it may pass them on."""
-    lines = [str(row[0]) for row in _rows(cursor, "SHOW GRANTS")]
-    found = [match for line in lines if (match := re.match(r"GRANT (.+?) ON \*\.\* TO (.*)", line))]
-    granted = {privilege.strip() for match in found for privilege in match[1].split(",")}
-    passed_on = any("WITH GRANT OPTION" in match[2] for match in found if set(match[1].split(", ")) & {*PRIVILEGES, "ALL PRIVILEGES", "USAGE"})
-    return (granted | set(PRIVILEGES) if "ALL PRIVILEGES" in granted else granted), passed_on
+def _read_privileges(cursor: Any) -> tuple[set[str], bool]:
+    """Return the privileges on *.*, with those of active roles, and whether the account may grant them."""
+    lines = [str(row[0]) for row in _fetch_all(cursor, "SHOW GRANTS")]
+    matches = [match for line in lines if (match := re.match(r"GRANT (.+?) ON \*\.\* TO (.*)", line))]
+    privileges = {privilege.strip() for match in matches for privilege in match[1].split(",")}
+    grantable = {*PRIVILEGES, "ALL PRIVILEGES", "USAGE"}
+    has_grant_option = any("WITH GRANT OPTION" in match[2] for match in matches if {*match[1].split(", ")} & grantable)
+    return (privileges | set(PRIVILEGES) if "ALL PRIVILEGES" in privileges else privileges), has_grant_option
 
 
-def _missing(account: str, granted: set[str], *, passed_on: bool) -> Iterator[Trouble]:
-    """Privileges that the administrator lacks. `account` is user@host, in which the user may hold an @ itself."""
-    missing = [privilege for privilege in PRIVILEGES if privilege not in granted]
-    lacks = missing + ([] if passed_on else ["GRANT OPTION"])
-    if lacks:
+def _check_privileges(context: ProbeContext, account: str, privileges: set[str], *, has_grant_option: bool) -> None:
+    """Add a finding for missing privileges. `account` is user@host, and the user may contain an @."""
+    missing = [privilege for privilege in PRIVILEGES if privilege not in privileges]
+    names = missing + ([] if has_grant_option else ["GRANT OPTION"])
+    if names:
         user, _, host = account.rpartition("@")
-        yield Trouble(
-            f"the administrator lacks {', '.join(lacks)} ON *.*",
-            "As an administrator of the server (a role's privileges count where the role is active at the login: SET DEFAULT ROLE):\n"
-            f"  GRANT {', '.join(missing or ['USAGE'])} ON *.* TO {_literal(user)}@{_literal(host)} WITH GRANT OPTION;",
+        grantee = f"{_quote_literal(user)}@{_quote_literal(host)}"
+        context.add_finding(
+            Finding(
+                f"missing privileges of the administrator on *.*: {', '.join(names)}",
+                "Grant them as an administrator of the server. A role's privileges count only if the role is active "
+                f"at login (SET DEFAULT ROLE):\n  GRANT {', '.join(missing or ['USAGE'])} ON *.* TO {grantee} WITH "
+                "GRANT OPTION;",
+            )
         )
 
 
-def _replica(cursor: Any, granted: set[str]) -> Iterator[Trouble]:
-    """A server that takes no changes, from anybody or from this administrator."""
-    read_only, strictly = map(int, _rows(cursor, "SELECT @@global.read_only, @@global.super_read_only")[0])
-    if strictly or (read_only and not granted & {"SUPER", "CONNECTION_ADMIN"}):
-        yield Trouble(
-            f"the server takes no changes ({'super_read_only' if strictly else 'read_only'} is on): it is a replica",
-            "Name its source in the stack file. If it is no replica any more:\n  SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF;",
+def _check_read_only(context: ProbeContext, cursor: Any, privileges: set[str]) -> None:
+    """Add a finding if the server rejects changes by this administrator."""
+    query = "SELECT @@global.read_only, @@global.super_read_only"
+    read_only, super_read_only = (bool(int(value)) for value in _fetch_all(cursor, query)[0])
+    if super_read_only or (read_only and not privileges & {"SUPER", "CONNECTION_ADMIN"}):
+        variable = "super_read_only" if super_read_only else "read_only"
+        context.add_finding(
+            Finding(
+                f"the server rejects changes ({variable} is on): it is a replica",
+                "Set `host` to the source server. If the server is no longer a replica:\n"
+                "  SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF;",
+            )
         )
 
 
-def _present(attempt: Attempt, cursor: Any) -> Iterator[Trouble]:
-    """Databases and users that are wanted and there already."""
-    databases = {str(row[0]) for row in _rows(cursor, "SELECT schema_name FROM information_schema.schemata")}
-    users = _users(cursor)
-    for wanted in attempt.endpoint.wanted:
-        there = [f"database {wanted.database}"] if wanted.database in databases else []
-        there += [f"user {name}@{host}" for name, host in users if name == wanted.username]
-        if there:
-            yield there_already(wanted, there)
+def _list_accounts(cursor: Any) -> list[tuple[str, str]]:
+    """Return user and host of every account.
 
-
-def _users(cursor: Any) -> list[tuple[str, str]]:
-    """Every account. Where mysql.user may not be read, by the view for which CREATE USER is enough."""
+    The view user_attributes needs CREATE USER only, so it is used if mysql.user cannot be read.
+    """
     try:
-        rows = _rows(cursor, "SELECT user, host FROM mysql.user")
+        rows = _fetch_all(cursor, "SELECT user, host FROM mysql.user")
     except pymysql.MySQLError:
-        rows = _rows(cursor, "SELECT user, host FROM information_schema.user_attributes")
+        rows = _fetch_all(cursor, "SELECT user, host FROM information_schema.user_attributes")
     return [(str(user), str(host)) for user, host in rows]

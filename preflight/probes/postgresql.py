@@ -1,299 +1,286 @@
-"""PostgreSQL."""
+"""The probe of PostgreSQL."""
 
 import ipaddress
 import logging
 import re
 import ssl
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 
-from preflight.answers import TLS_REQUEST, tls_answer
-from preflight.attempt import Attempt, Stranger, Trouble, there_already
-from preflight.certificates import verified
-from preflight.tls import machine_authorities, verifying
+from preflight.certificates import verify_certificate
+from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupportedError, UnexpectedProtocolError
+from preflight.models import Finding
+from preflight.probe_context import ProbeContext
+from preflight.probes.provisioning import check_existing_objects
+from preflight.service_detection import POSTGRESQL_SSL_REQUEST, request_postgresql_tls
+from preflight.tls import create_verified_context, find_system_ca_file
 
-__all__ = ["troubles"]
+__all__ = ["probe"]
 
-MAINTENANCE = "postgres"
-NOBODY = "database-groups"
-"""The user of those who have no account and only want to be answered."""
-OLDEST = 90100
-"""The provider locks roles and databases with pg_advisory_xact_lock and makes extensions with CREATE EXTENSION: both came with 9.1."""
-PLAIN_MAJOR = 100000
-"""From here on the first number alone is the major version."""
-WITH_TRUST = 130000
-"""From here on extensions say whether one who is no superuser may make them."""
-MANAGERS = ("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin")
-"""Roles by which managed servers allow extensions of their own list to those who are no superusers."""
-NO_FILE = "/nonexistent/pgpass"
-"""The account of the stack file is tried, and no password that this machine happens to know."""
-UNADMITTED = re.compile(r'no pg_hba\.conf entry for host "([^"]+)"')
-CHANGED = "Then:\n  SELECT pg_reload_conf();"
+Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Each failed login would be a warning there.
+MAINTENANCE_DATABASE = "postgres"
+MIN_VERSION = 90100
+"""The provider uses pg_advisory_xact_lock and CREATE EXTENSION, which 9.1 introduced."""
+TRUSTED_EXTENSIONS_VERSION = 130000
+"""From this version on, some extensions need no superuser."""
+MANAGED_SERVICE_ROLES = ("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin")
+"""Roles of cloud services that may create the service's extensions without being superusers."""
+DISABLED_FILE = "/nonexistent/pgpass"
+"""Disables a default file of libpq, so that only values of the stack file are used."""
+NO_PG_HBA_ENTRY_RE = re.compile(r'no pg_hba\.conf entry for host "([^"]+)"')
+LOGIN_REJECTED = (
+    "the server rejected the login",
+    "Correct `username` and `password` in the stack file. Check that the role exists, and that the line of pg_hba.conf "
+    "for this machine's address allows password authentication. On the server:\n"
+    "  \\password {role}\n"
+    "  CREATE ROLE {role} LOGIN{rights} PASSWORD '...';\n"
+    "  SELECT * FROM pg_hba_file_rules;",
+)
+TOO_MANY_CONNECTIONS = (
+    "the server accepts no more connections",
+    "Close idle connections, or increase `max_connections` or the connection limit of the role or database:\n"
+    "  SELECT usename, datname, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3;",
+)
+NO_DATABASE_ACCESS = (
+    "login succeeded, but the user cannot access the database",
+    "Correct `database` in the stack file, or grant the role access:\n"
+    "  GRANT CONNECT ON DATABASE {database} TO {role};",
+)
+MAINTENANCE_DATABASE_FIX = (
+    "The program connects to the database {database} to create others. As an administrator of the server:\n"
+    "  CREATE DATABASE {database};\n"
+    "  GRANT CONNECT ON DATABASE {database} TO {role};"
+)
+RESULT_AND_FIX_BY_MESSAGE = (
+    ("password authentication failed|no password supplied", LOGIN_REJECTED),
+    ("too many|remaining connection slots", TOO_MANY_CONNECTIONS),
+    ("database .* does not exist|permission denied for database", NO_DATABASE_ACCESS),
+    (
+        "is not permitted to log in",
+        (
+            "the role cannot log in",
+            "Grant it LOGIN as an administrator of the server:\n  ALTER ROLE {role} LOGIN;",
+        ),
+    ),
+    (
+        "starting up|shutting down|in recovery mode|not yet accepting",
+        (
+            "the server does not accept logins yet",
+            "Wait until the server has started, then run the check again. Check the server's log.",
+        ),
+    ),
+)
+"""Result and fix by a pattern of the message. The fix may contain {role}, {rights} and {database}."""
+
+# The driver logs each failed login as a warning.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 
-def troubles(attempt: Attempt) -> Iterator[Trouble]:
-    """Logs in, and sees what an administrator needs."""
-    attempt.trying(
-        f"logging in as {attempt.username}" if attempt.username else "speaking to PostgreSQL",
-        "The server takes connections and does not answer a login: see what it is busy with, and what stands in its log.",
-    )
-    if attempt.endpoint.tls == "verify-full":
-        _verify(attempt)
+def probe(context: ProbeContext) -> None:
+    """Log in. For an administrator, check version, privileges, existing objects and extensions."""
+    if context.endpoint.tls == "verify-full":
+        _verify_certificate(context)
     try:
-        connection = _connected(attempt)
+        connection = _connect(context)
     except psycopg.Error as error:
-        refusal = _refusal(attempt, str(error))
-        if refusal:
-            raise refusal from None
-        return
+        raise _convert_error(context, str(error)) from None
     with connection:
-        if attempt.endpoint.administrator:
-            yield from _administration(attempt, connection)
+        if context.endpoint.is_administrator:
+            _check_administrator(context, connection)
 
 
-def _connected(attempt: Attempt) -> "psycopg.Connection[tuple[Any, ...]]":
-    endpoint = attempt.endpoint
-    verify = endpoint.tls == "verify-full"
+def _connect(context: ProbeContext) -> Connection:
+    endpoint = context.endpoint
+    ca_file = endpoint.ca_file or find_system_ca_file() or "system"
     return psycopg.connect(
         host=endpoint.host,
-        hostaddr=attempt.address,
+        hostaddr=context.address,
         port=endpoint.port,
-        user=attempt.username or NOBODY,
-        password=attempt.password,
-        dbname=MAINTENANCE if endpoint.administrator else attempt.database or MAINTENANCE,
+        user=context.login_name,
+        password=context.password,
+        dbname=_get_login_database(context),
         sslmode=endpoint.tls or "prefer",
-        # Without a file to verify by, `require` would verify by one in the home folder.
-        sslrootcert=(endpoint.ca or machine_authorities() or "system") if verify else NO_FILE,
+        # Without a value, `require` verifies with a CA file in the home directory if there is one.
+        sslrootcert=ca_file if endpoint.tls == "verify-full" else DISABLED_FILE,
         gssencmode="disable",
-        passfile=NO_FILE,
-        connect_timeout=max(int(attempt.patience), 2),
+        passfile=DISABLED_FILE,
+        connect_timeout=max(int(context.login_timeout), 2),
         autocommit=True,
     )
 
 
-def _verify(attempt: Attempt) -> None:
-    """Sees what is wrong with a certificate, of which libpq says little, and which the provider verifies more strictly. Raises Trouble or Stranger."""
-    verifying(attempt.endpoint.ca)
-    answer = tls_answer(attempt)
+def _get_login_database(context: ProbeContext) -> str:
+    database = None if context.endpoint.is_administrator else context.database
+    return database or MAINTENANCE_DATABASE
+
+
+def _verify_certificate(context: ProbeContext) -> None:
+    """Verify the certificate as the provider does, which is stricter than libpq and gives better reasons."""
+    create_verified_context(context.endpoint.ca_file)
+    answer = request_postgresql_tls(context)
     if answer == "N":
-        raise _no_tls()
+        raise _create_no_tls_error()
     if answer != "S":
-        raise Stranger("it does not answer the request for TLS")
-    verified(attempt, lambda context: _handshake(attempt, context))
+        raise UnexpectedProtocolError("no answer to the request for TLS")
+    verify_certificate(context, lambda ssl_context: _start_tls(context, ssl_context))
 
 
-def _handshake(attempt: Attempt, context: ssl.SSLContext) -> None:
-    """TLS as libpq begins it."""
-    with attempt.connect() as connection:
-        connection.sendall(TLS_REQUEST)
+def _start_tls(context: ProbeContext, ssl_context: ssl.SSLContext) -> None:
+    """Start TLS as libpq does, then close the connection."""
+    with context.connect() as connection:
+        connection.sendall(POSTGRESQL_SSL_REQUEST)
         connection.recv(1)
-        with context.wrap_socket(connection, server_hostname=attempt.endpoint.host):
+        with ssl_context.wrap_socket(connection, server_hostname=context.endpoint.host):
             pass
 
 
-def _no_tls() -> Trouble:
-    return Trouble(
-        "the server has no TLS",
-        "Give it a certificate (`ssl = on`, `ssl_cert_file` and `ssl_key_file` in postgresql.conf), or write `tls: disable` for this server "
-        "where the network in "
-        "between may be trusted.",
+def _create_no_tls_error() -> TlsNotSupportedError:
+    return TlsNotSupportedError("Set `ssl = on`, `ssl_cert_file` and `ssl_key_file` in postgresql.conf")
+
+
+def _convert_error(context: ProbeContext, text: str) -> Exception:
+    """Convert an error of the driver to one of this package."""
+    message = context.redact(_find_last_error(text))
+    if match := NO_PG_HBA_ENTRY_RE.search(text):
+        is_encrypted = "no encryption" not in text and "SSL off" not in text
+        return _explain_missing_pg_hba_entry(context, message, match[1], is_encrypted=is_encrypted)
+    if "does not support SSL" in text:
+        return _create_no_tls_error()
+    known = next((entry for pattern, entry in RESULT_AND_FIX_BY_MESSAGE if re.search(pattern, text)), None)
+    if not known and request_postgresql_tls(context) not in ("S", "N"):
+        return UnexpectedProtocolError(message)
+    if not known and "timeout expired" in text:
+        return ProbeError("the server does not answer the login in time", context.timeout_fix)
+    if not context.username:
+        return AuthenticationRequiredError(message)
+    result, fix = known or LOGIN_REJECTED
+    if known == NO_DATABASE_ACCESS and context.endpoint.is_administrator:
+        fix = MAINTENANCE_DATABASE_FIX
+    fix = fix.format(
+        role=_quote_identifier(context.login_name),
+        rights=" CREATEDB CREATEROLE" if context.endpoint.is_administrator else "",
+        database=_quote_identifier(_get_login_database(context)),
+    )
+    return ProbeError(f"{result}: {message}", fix)
+
+
+def _find_last_error(text: str) -> str:
+    """Return the error of the last connection attempt, without the address, which the finding contains anyway."""
+    lines = [line for line in text.splitlines() if line.strip()] or [text]
+    return re.sub(r"^.* failed: (?=.)", "", lines[-1])
+
+
+def _explain_missing_pg_hba_entry(
+    context: ProbeContext, message: str, address: str, *, is_encrypted: bool
+) -> ProbeError:
+    """Explain that pg_hba.conf has no line for this machine. `is_encrypted`: whether the connection used TLS."""
+    requires_tls = context.endpoint.tls in ("require", "verify-full")
+    line = _build_pg_hba_line(context, address, requires_tls=requires_tls)
+    hint = "\nIf it has a `hostssl` line for this machine, set `tls: verify-full` or `tls: require` in the stack file."
+    return ProbeError(
+        f"pg_hba.conf has no line for this machine, account and TLS mode: {message}",
+        f"Add this line to pg_hba.conf (SHOW hba_file), above other lines that match:\n  {line}\n"
+        f"Then:\n  SELECT pg_reload_conf();{'' if is_encrypted or requires_tls else hint}",
     )
 
 
-def _refusal(attempt: Attempt, message: str) -> Exception | None:
-    """Why there is no login: Trouble, or Stranger where it is no PostgreSQL that says so. None where an answer was all that was wanted."""
-    unadmitted = UNADMITTED.search(message)
-    said = attempt.quoted(_last(message))
-    rules: tuple[tuple[str, Callable[[Attempt, str], Trouble]], ...] = (
-        ("does not support SSL", lambda _attempt, _said: _no_tls()),
-        ("password authentication failed", _denied),
-        ("no password supplied", _denied),
-        ("too many", _full),
-        ("remaining connection slots", _full),
-        ("database .* does not exist", _no_database),
-        ("permission denied for database", _no_database),
-        ("is not permitted to log in", _no_login),
-        ("starting up|shutting down|in recovery mode|not yet accepting", _starting),
-    )
-    if unadmitted:
-        return _unadmitted(attempt, said, unadmitted[1], message)
-    for pattern, trouble in rules:
-        if re.search(pattern, message):
-            return trouble(attempt, said) if attempt.username or pattern == "does not support SSL" else None
-    if tls_answer(attempt) not in ("S", "N"):
-        return Stranger(said)
-    if "timeout expired" in message:
-        return Trouble("the server is there, and does not answer the login in time", attempt.advice)
-    return _denied(attempt, said) if attempt.username else None
-
-
-def _last(message: str) -> str:
-    """What came of the last of several tries, without the address, which is told anyway."""
-    line = [line for line in message.splitlines() if line.strip()][-1:] or [message]
-    return re.sub(r"^.* failed: (?=.)", "", line[0])
-
-
-def _unadmitted(attempt: Attempt, said: str, address: str, message: str) -> Trouble:
-    """The server's list of who may come from where has no line for this machine."""
-    clear = "no encryption" in message or "SSL off" in message
-    encrypted = attempt.endpoint.tls in ("require", "verify-full")
-    hint = "\nIf there is a `hostssl` line for it: write `tls: verify-full` or `tls: require` for this server." if clear and not encrypted else ""
-    return Trouble(
-        f"the server admits nobody from this machine's address like this: {said}",
-        f"Add a line to pg_hba.conf (SHOW hba_file), above those that fit it too:\n  {_line(attempt, address, encrypted=encrypted)}\n{CHANGED}{hint}",
-    )
-
-
-def _line(attempt: Attempt, address: str, *, encrypted: bool) -> str:
-    """The line of pg_hba.conf that admits an account from an address."""
-    database = "all" if attempt.endpoint.administrator else _word(attempt.database or "all")
-    return f"{'hostssl' if encrypted else 'host'}  {database}  {_word(attempt.username or NOBODY)}  {_network(address)}  scram-sha-256"
-
-
-def _network(address: str) -> str:
+def _build_pg_hba_line(context: ProbeContext, address: str, *, requires_tls: bool) -> str:
+    """Return the line of pg_hba.conf that allows the account from an address."""
+    database = "all" if context.endpoint.is_administrator else _quote_pg_hba(context.database or "all")
     try:
-        return str(ipaddress.ip_network(address.partition("%")[0]))
+        network = str(ipaddress.ip_network(address.partition("%")[0]))
     except ValueError:
-        return "samehost"
+        network = "samehost"
+    connection_type = "hostssl" if requires_tls else "host"
+    return f"{connection_type}  {database}  {_quote_pg_hba(context.login_name)}  {network}  scram-sha-256"
 
 
-def _word(name: str) -> str:
-    """A name as pg_hba.conf has it."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name != "all" else '"' + name.replace('"', '""') + '"'
+def _quote_pg_hba(name: str) -> str:
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name != "all" else _quote_identifier(name)
 
 
-def _name(name: str) -> str:
-    """A name as SQL has it."""
+def _quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _denied(attempt: Attempt, said: str) -> Trouble:
-    role = attempt.username or NOBODY
-    rights = " CREATEDB CREATEROLE" if attempt.endpoint.administrator else ""
-    return Trouble(
-        f"the login was refused: {said}",
-        "Either the password in the stack file is wrong, or there is no such role, or the line of pg_hba.conf for this machine's address "  # noqa: S608 - run by nobody here
-        "wants another way of logging in. "
-        f"On the server:\n  \\password {_name(role)}\n  CREATE ROLE {_name(role)} LOGIN{rights} PASSWORD '...';\n"
-        "  SELECT * FROM pg_hba_file_rules;",
+def _check_administrator(context: ProbeContext, connection: Connection) -> None:
+    """Check everything that prevents the creation of databases and roles."""
+    context.set_step("checking version and privileges")
+    version = connection.info.parameter_status("server_version") or ""
+    _require_supported_version(connection.info.server_version, context.redact(version))
+    query = (
+        "SELECT rolsuper, rolcreatedb, rolcreaterole, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user"
     )
-
-
-def _full(_attempt: Attempt, said: str) -> Trouble:
-    return Trouble(
-        f"the server takes no more connections: {said}",
-        "End those that nobody needs, or raise `max_connections` (or the role's or the database's own limit):\n  SELECT usename, datname, "
-        "state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3;",
-    )
-
-
-def _no_database(attempt: Attempt, said: str) -> Trouble:
-    database = MAINTENANCE if attempt.endpoint.administrator else attempt.database or MAINTENANCE
-    if attempt.endpoint.administrator:
-        return Trouble(
-            f"the login is good, but not for the database {database}, from which others are made: {said}",
-            f"As an administrator of the server:\n  CREATE DATABASE {_name(database)};\n  GRANT CONNECT ON DATABASE {_name(database)} TO "
-            f"{_name(attempt.username or NOBODY)};",
+    is_superuser, can_create_databases, can_create_roles, is_standby = _fetch_all(connection, query)[0]
+    if is_standby:
+        raise ProbeError(
+            "the server rejects changes: it is a standby",
+            "Set `host` to the primary server. To find it, on this server:\n"
+            "  SELECT sender_host, sender_port FROM pg_stat_wal_receiver;",
         )
-    return Trouble(
-        f"the login is good, but not for the database: {said}",
-        f"Correct the database in the stack file, or let the role in:\n  GRANT CONNECT ON DATABASE {_name(database)} TO {_name(attempt.username or NOBODY)};",
-    )
-
-
-def _no_login(attempt: Attempt, said: str) -> Trouble:
-    return Trouble(f"the role may not log in: {said}", f"As an administrator of the server:\n  ALTER ROLE {_name(attempt.username or NOBODY)} LOGIN;")
-
-
-def _starting(_attempt: Attempt, said: str) -> Trouble:
-    return Trouble(f"the server is there, and takes no logins yet: {said}", "Run it again when it has started; its log says what it is doing.")
-
-
-def _administration(attempt: Attempt, connection: "psycopg.Connection[tuple[Any, ...]]") -> Iterator[Trouble]:
-    """What is in the way of making databases and roles."""
-    attempt.trying("asking for version and rights", "See what the server is busy with (pg_stat_activity).")
-    version = connection.info.server_version
-    _suitable(version, attempt.quoted(connection.info.parameter_status("server_version") or ""))
-    superuser, creates_databases, creates_roles, standby = _rows(
-        connection, "SELECT rolsuper, rolcreatedb, rolcreaterole, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user"
-    )[0]
-    if standby:
-        raise Trouble(
-            "the server is a standby, which takes no changes",
-            "Name the primary in the stack file. To see who it is, on this server:\n  SELECT sender_host, sender_port FROM pg_stat_wal_receiver;",
+    # From 16 on, the creator of a role can grant itself the membership that the program needs. No right is missing.
+    missing = [] if can_create_databases or is_superuser else ["CREATEDB"]
+    missing += [] if can_create_roles or is_superuser else ["CREATEROLE"]
+    if missing:
+        role = _quote_identifier(context.login_name)
+        context.add_finding(
+            Finding(
+                f"missing privileges of the administrator: {', '.join(missing)}",
+                f"Grant them as a superuser of the server:\n  ALTER ROLE {role} CREATEDB CREATEROLE;",
+            )
         )
-    # From 16 on who creates a role is its administrator and so may become a member of it, which the program sees to; nothing more is needed.
-    lacks = [] if superuser else [right for right, has in (("CREATEDB", creates_databases), ("CREATEROLE", creates_roles)) if not has]
-    if lacks:
-        yield Trouble(
-            f"the administrator lacks {' and '.join(lacks)}",
-            f"As a superuser of the server:\n  ALTER ROLE {_name(attempt.username or NOBODY)} CREATEDB CREATEROLE;",
-        )
-    attempt.trying("seeing whether the databases and roles are there already", "See what the server is busy with (pg_stat_activity).")
-    yield from _present(attempt, connection)
-    attempt.trying("asking for extensions", "See what the server is busy with (pg_stat_activity).")
-    yield from _extensions(attempt, connection, superuser=superuser)
+    context.set_step("checking for existing databases and roles")
+    databases = {str(name) for (name,) in _fetch_all(connection, "SELECT datname FROM pg_database")}
+    roles = [(str(name), f"role {name}") for (name,) in _fetch_all(connection, "SELECT rolname FROM pg_roles")]
+    check_existing_objects(context, databases, roles)
+    context.set_step("checking extensions")
+    _check_extensions(context, connection, is_superuser=is_superuser)
 
 
-def _rows(connection: "psycopg.Connection[tuple[Any, ...]]", statement: str, *values: object) -> list[tuple[Any, ...]]:
+def _fetch_all(connection: Connection, statement: str, *values: object) -> list[tuple[Any, ...]]:
     return connection.execute(statement.encode(), values).fetchall()
 
 
-def _suitable(version: int, named: str) -> None:
-    """Raises Trouble for a server on which the provider does not work."""
-    if version < OLDEST:
-        raise Trouble(
-            f"the server is PostgreSQL {named}, and databases are made on 9.1 and later (15 and later is what is tried)",
-            "Pulumi's provider needs what came with 9.1. Use a newer server, or make database and role by hand and write `host:` with their "
-            "account in place of `on:`.",
+def _require_supported_version(version: int, name: str) -> None:
+    """Raise ProbeError for a server that the provider does not support."""
+    if version < MIN_VERSION:
+        raise ProbeError(
+            f"the server is PostgreSQL {name}; the program needs 9.1 or later (tested: 15 and later)",
+            "Use a newer server. Otherwise create database and role yourself and set `host`, `database`, `username` "
+            "and `password` instead of `provisionOn`.",
         )
 
 
-def _present(attempt: Attempt, connection: "psycopg.Connection[tuple[Any, ...]]") -> Iterator[Trouble]:
-    """Databases and roles that are wanted and there already."""
-    databases = {str(row[0]) for row in _rows(connection, "SELECT datname FROM pg_database")}
-    roles = {str(row[0]) for row in _rows(connection, "SELECT rolname FROM pg_roles")}
-    for wanted in attempt.endpoint.wanted:
-        there = [f"database {wanted.database}"] if wanted.database in databases else []
-        there += [f"role {wanted.username}"] if wanted.username in roles else []
-        if there:
-            yield there_already(wanted, there)
-
-
-def _extensions(attempt: Attempt, connection: "psycopg.Connection[tuple[Any, ...]]", *, superuser: bool) -> Iterator[Trouble]:
-    """Extensions that are wanted and that the server does not have, or does not let the administrator make."""
-    wanted = [(group, extension) for group in attempt.endpoint.wanted for extension in group.extensions]
-    if not wanted:
+def _check_extensions(context: ProbeContext, connection: Connection, *, is_superuser: bool) -> None:
+    """Add a finding for each planned extension that is not available or that the administrator cannot create."""
+    planned = [(database, name) for database in context.endpoint.planned_databases for name in database.extensions]
+    if not planned:
         return
-    trust = "v.trusted" if connection.info.server_version >= WITH_TRUST else "false"
-    available = {
-        str(name): bool(free)
-        for name, free in _rows(
-            connection,
-            f"SELECT e.name, NOT v.superuser OR {trust} FROM pg_available_extensions e "  # noqa: S608 - one of two words
-            "JOIN pg_available_extension_versions v ON v.name = e.name AND v.version = e.default_version",
-        )
-    }
-    managed = bool(_rows(connection, "SELECT 1 FROM pg_roles WHERE rolname = ANY(%s) AND pg_has_role(oid, 'member')", list(MANAGERS)))
-    for group, extension in wanted:
-        if extension not in available:
-            yield Trouble(
-                f"the server does not have the extension {extension}",
-                "Install its package on the server, for each major version its own (Debian: postgresql-contrib, "
-                "postgresql-<version>-<extension>), or correct its name. "
-                "What there is:\n  SELECT name FROM pg_available_extensions ORDER BY 1;",
-                path=group.path,
+    trusted = "v.trusted" if connection.info.server_version >= TRUSTED_EXTENSIONS_VERSION else "false"
+    query = (
+        f"SELECT e.name, NOT v.superuser OR {trusted} FROM pg_available_extensions e "  # noqa: S608 - one of two constants
+        "JOIN pg_available_extension_versions v ON v.name = e.name AND v.version = e.default_version"
+    )
+    needs_no_superuser = {str(name): bool(value) for name, value in _fetch_all(connection, query)}
+    query = "SELECT 1 FROM pg_roles WHERE rolname = ANY(%s) AND pg_has_role(oid, 'member')"
+    can_create_all = is_superuser or bool(_fetch_all(connection, query, list(MANAGED_SERVICE_ROLES)))
+    for database, name in planned:
+        if name not in needs_no_superuser:
+            result = f"the extension {name} is not available on the server"
+            fix = (
+                "Install its package for the server's major version (Debian: postgresql-contrib or "
+                "postgresql-<version>-<extension>), or correct its name in `extensions`. To list all:\n"
+                "  SELECT name FROM pg_available_extensions ORDER BY 1;"
             )
-        elif not (available[extension] or superuser or managed):
-            yield Trouble(
-                f"the extension {extension} is not trusted: only a superuser may put it into a database, and the administrator is none",
-                "Name a superuser as the administrator of this server; or leave the extension out, and have a superuser put it into the "
-                "database once that is made:\n"
-                f"  \\connect {_name(group.database)}\n  CREATE EXTENSION {_name(extension)};",
-                path=group.path,
+        elif not (can_create_all or needs_no_superuser[name]):
+            result = f"the extension {name} requires a superuser, and the administrator is not one"
+            fix = (
+                "Use a superuser as the administrator. Otherwise remove it from `extensions`, and create it as a "
+                f"superuser after the update:\n  \\connect {_quote_identifier(database.database)}\n"
+                f"  CREATE EXTENSION {_quote_identifier(name)};"
             )
+        else:
+            continue
+        context.add_finding(Finding(result, fix, path=database.path))

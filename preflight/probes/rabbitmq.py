@@ -1,92 +1,77 @@
-"""RabbitMQ."""
+"""The probe of RabbitMQ."""
 
 import logging
 import ssl
-from collections.abc import Iterator
 
 import pika
 import pika.exceptions
 
-from preflight.attempt import Attempt, Stranger, Trouble
-from preflight.probes.direct import spoken
+from preflight.errors import AuthenticationRequiredError, ProbeError, UnexpectedProtocolError
+from preflight.probe_context import ProbeContext
+from preflight.probes.implicit_tls import probe_with_tls_modes
 
-__all__ = ["troubles"]
+__all__ = ["probe"]
 
-NOBODY = "database-groups"
-"""The user of those who have no account and only want to be answered."""
-
-# It tells of each failure itself, with a traceback.
+# The driver logs each failure with a traceback.
 logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
 
 
-def troubles(attempt: Attempt) -> Iterator[Trouble]:
-    """Logs in and opens the virtual host."""
-    attempt.trying(
-        f"logging in as {attempt.username}" if attempt.username else "speaking to RabbitMQ",
-        "The server takes connections and does not answer: see whether it has started, and its alarms (`rabbitmq-diagnostics alarms`).",
-    )
-    yield from spoken(attempt, lambda context: _speak(attempt, context))
+def probe(context: ProbeContext) -> None:
+    """Log in and open the virtual host."""
+    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
 
 
-def _speak(attempt: Attempt, context: ssl.SSLContext | None) -> Iterator[Trouble]:
-    endpoint, patience = attempt.endpoint, attempt.patience
+def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
+    endpoint, timeout = context.endpoint, context.login_timeout
+    vhost = endpoint.account.get("vhost", "/")
     parameters = pika.ConnectionParameters(
-        host=endpoint.host if context else attempt.address,
+        host=endpoint.host if ssl_context else context.address,
         port=endpoint.port,
-        virtual_host=_vhost(attempt),
-        credentials=pika.PlainCredentials(attempt.username or NOBODY, attempt.password or ""),
-        socket_timeout=patience,
-        stack_timeout=patience,
-        blocked_connection_timeout=patience,
+        virtual_host=vhost,
+        credentials=pika.PlainCredentials(context.login_name, context.password or ""),
+        socket_timeout=timeout,
+        stack_timeout=timeout,
+        blocked_connection_timeout=timeout,
         connection_attempts=1,
     )
-    parameters.ssl_options = pika.SSLOptions(context, endpoint.host) if context else None
+    parameters.ssl_options = pika.SSLOptions(ssl_context, endpoint.host) if ssl_context else None
     try:
         pika.BlockingConnection(parameters).close()
     except (pika.exceptions.AMQPError, OSError) as error:
-        refusal = _refusal(attempt, _cause(error))
-        if refusal:
-            raise refusal from None
-    except Exception as error:  # an answer of another protocol ends in whatever comes of reading it
-        raise Stranger(type(error).__name__) from None
-    yield from ()
+        raise _convert_error(context, _find_root_cause(error), vhost) from None
+    except Exception as error:  # the driver may raise anything when it reads another protocol
+        raise UnexpectedProtocolError(type(error).__name__) from None
 
 
-def _vhost(attempt: Attempt) -> str:
-    return attempt.endpoint.account.get("vhost", "/")
+def _find_root_cause(error: BaseException) -> BaseException:
+    """Return the error that the driver wrapped in others."""
+    candidates = (*error.args, getattr(error, "exception", None))
+    inner = next((value for value in candidates if isinstance(value, BaseException)), None)
+    return _find_root_cause(inner) if inner else error
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The error that another one was wrapped around."""
-    inner = next((value for value in (*error.args, getattr(error, "exception", None)) if isinstance(value, BaseException)), None)
-    return _cause(inner) if inner else error
-
-
-def _refusal(attempt: Attempt, error: BaseException) -> Exception | None:
-    """Why there is no login. None where an answer was all that was wanted."""
-    said = attempt.quoted(repr(error) if isinstance(error, pika.exceptions.AMQPError) else error)
-    user, vhost = attempt.username or NOBODY, _vhost(attempt)
+def _convert_error(context: ProbeContext, error: BaseException, vhost: str) -> Exception:
+    """Convert an error of the driver to one of this package."""
+    message = context.redact(repr(error) if isinstance(error, pika.exceptions.AMQPError) else error)
     if isinstance(error, pika.exceptions.ProbableAuthenticationError | pika.exceptions.AuthenticationError):
-        return _denied(attempt, said)
-    if isinstance(error, pika.exceptions.ProbableAccessDeniedError | pika.exceptions.ConnectionClosedByBroker):
-        if "limit" in said:
-            return Trouble(
-                f"the server takes no more connections: {said}", "Raise the limit of the user or of the virtual host:\n  rabbitmqctl list_vhost_limits"
-            )
-        return Trouble(
-            f"the login is good, but not for the virtual host {vhost}: {said}",
-            f"Correct `vhost:` in the stack file, or make it and let the user in:\n  rabbitmqctl add_vhost {vhost}\n  rabbitmqctl "
-            f"set_permissions -p {vhost} {user} '.*' '.*' '.*'",
+        if context.username is None:
+            return AuthenticationRequiredError(message)
+        return ProbeError(
+            f"the server rejected the login: {message}",
+            "Correct `username` and `password` in the stack file. Check that the user exists and may log in from "
+            "this machine: `guest` may log in from the server itself only (loopback_users). On the server:\n"
+            f"  rabbitmqctl authenticate_user {context.username}\n  rabbitmqctl list_users",
         )
-    return Stranger(said)
-
-
-def _denied(attempt: Attempt, said: str) -> Trouble | None:
-    if attempt.username is None:
-        return None
-    return Trouble(
-        f"the login was refused: {said}",
-        "Either the password in the stack file is wrong, or the server admits this account from other addresses only (`guest` from its own "
-        "machine only: loopback_users), or there is no such user. On the server:\n"
-        f"  rabbitmqctl authenticate_user {attempt.username}\n  rabbitmqctl list_users",
+    if not isinstance(error, pika.exceptions.ProbableAccessDeniedError | pika.exceptions.ConnectionClosedByBroker):
+        return UnexpectedProtocolError(message)
+    if "limit" in message:
+        return ProbeError(
+            f"the server accepts no more connections: {message}",
+            "Increase the connection limit of the user or of the virtual host:\n  rabbitmqctl list_vhost_limits",
+        )
+    return ProbeError(
+        f"login succeeded, but the user cannot access the virtual host {vhost}: {message}",
+        "Correct `vhost` in the stack file, or create the virtual host and grant the user access:\n"
+        f"  rabbitmqctl add_vhost {vhost}\n"
+        f"  rabbitmqctl set_permissions -p {vhost} {context.login_name} '.*' '.*' '.*'",
     )

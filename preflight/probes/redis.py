@@ -1,7 +1,6 @@
-"""Redis and Valkey."""
+"""The probe of Redis and Valkey."""
 
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import redis
@@ -9,57 +8,70 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
-from preflight.answers import unasked
-from preflight.attempt import Attempt, Stranger, Trouble
-from preflight.probes.direct import spoken
-from preflight.tls import machine_authorities
+from preflight.errors import ProbeError, UnexpectedProtocolError
+from preflight.probe_context import ProbeContext
+from preflight.probes.implicit_tls import probe_with_tls_modes
+from preflight.service_detection import read_greeting
+from preflight.tls import find_system_ca_file
 
-__all__ = ["troubles"]
+__all__ = ["probe"]
 
-NEEDED = ("NOAUTH", "Authentication required")
-WRONG = ("WRONGPASS", "invalid username-password", "invalid password", "AUTH", "without any password configured")
-
-
-def troubles(attempt: Attempt) -> Iterator[Trouble]:
-    """Logs in, chooses the database, and asks for a sign of life."""
-    attempt.trying(
-        "logging in" if attempt.password else "asking for a sign of life (PING)",
-        "The server takes connections and does not answer: see whether a script keeps it.",
-    )
-    yield from spoken(attempt, lambda context: _speak(attempt, context))
+AUTHENTICATION_REQUIRED_MESSAGES = ("NOAUTH", "Authentication required")
+LOGIN_REJECTED_MESSAGES = (
+    "WRONGPASS",
+    "invalid username-password",
+    "invalid password",
+    "AUTH",
+    "without any password configured",
+)
 
 
-def _speak(attempt: Attempt, context: ssl.SSLContext | None) -> Iterator[Trouble]:
-    client = _client(attempt, context)
+def probe(context: ProbeContext) -> None:
+    """Log in, select the database and send PING."""
+    if not context.password:
+        context.set_step("sending PING")
+    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
+
+
+def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
+    client = _create_client(context, ssl_context)
     try:
         with client:
             client.ping()
     except NoPermissionError:
-        return  # the login is good; what the account may do is the application's matter
+        return  # the login succeeded; the application needs no right to send PING
+    except redis.BusyLoadingError as error:
+        raise ProbeError(
+            f"the server is not ready: {context.redact(error)}",
+            "Wait until the server has loaded its data, then run the check again.",
+        ) from None
     except (redis.AuthenticationError, redis.ResponseError) as error:
-        raise _shut(str(error)) or _refusal(attempt, error) from None
+        _require_connection(str(error))
+        raise _convert_error(context, error) from None
     except (redis.RedisError, OSError) as error:
-        raise _shut(str(error)) or _shut(unasked(attempt)) or Stranger(attempt.quoted(error)) from None
-    except Exception as error:  # an answer of another protocol ends in whatever comes of reading it
-        raise Stranger(type(error).__name__) from None
-    yield from ()
+        _require_connection(str(error))
+        _require_connection(read_greeting(context))
+        raise UnexpectedProtocolError(context.redact(error)) from None
+    except Exception as error:  # the driver may raise anything when it reads another protocol
+        raise UnexpectedProtocolError(type(error).__name__) from None
 
 
-def _client(attempt: Attempt, context: ssl.SSLContext | None) -> "redis.Redis":
-    endpoint = attempt.endpoint
-    verify = context is not None and context.verify_mode == ssl.CERT_REQUIRED
+def _create_client(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> "redis.Redis":
+    endpoint = context.endpoint
+    is_verified = ssl_context is not None and ssl_context.verify_mode == ssl.CERT_REQUIRED
     options: dict[str, Any] = {}
-    if context is not None:
-        options = {"ssl": True, "ssl_cert_reqs": "required" if verify else "none", "ssl_check_hostname": verify}
-        options |= {"ssl_ca_certs": endpoint.ca or machine_authorities()} if verify else {}
+    if ssl_context is not None:
+        options = {"ssl": True, "ssl_cert_reqs": "required" if is_verified else "none"}
+        options |= {"ssl_check_hostname": is_verified}
+        options |= {"ssl_ca_certs": endpoint.ca_file or find_system_ca_file()} if is_verified else {}
     return redis.Redis(
-        host=endpoint.host if verify else attempt.address,
+        host=endpoint.host if is_verified else context.address,
         port=endpoint.port,
-        username=attempt.username,
-        password=attempt.password,
-        db=_number(attempt),
-        socket_timeout=attempt.patience,
-        socket_connect_timeout=attempt.patience,
+        username=context.username,
+        password=context.password,
+        db=_parse_database_number(context),
+        socket_timeout=context.login_timeout,
+        socket_connect_timeout=context.login_timeout,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
         driver_info=None,
@@ -67,51 +79,48 @@ def _client(attempt: Attempt, context: ssl.SSLContext | None) -> "redis.Redis":
     )
 
 
-def _number(attempt: Attempt) -> int:
-    database = attempt.database or "0"
+def _parse_database_number(context: ProbeContext) -> int:
+    database = context.database or "0"
     if not database.isdecimal():
-        raise Trouble(
-            "a database of Redis is a number", "Correct `database:` in the stack file: 0 to 15 where the server's configuration says no other number."
+        raise ProbeError(
+            "a Redis database is a number", "Set `database` to a number from 0 to 15, or to the server's own limit."
         )
     return int(database)
 
 
-def _refusal(attempt: Attempt, error: redis.RedisError) -> Exception:
-    """What the server's own error means."""
-    text = str(error)
-    said = attempt.quoted(error)
-    if any(word in text for word in NEEDED) and not attempt.password:
-        return Trouble(
-            f"the server wants a password, and none is given: {said}",
-            "Write `password:` (and `username:` where its ACL has users) for it in the stack file, encrypted.",
+def _convert_error(context: ProbeContext, error: redis.RedisError) -> Exception:
+    """Convert an error that the server reports."""
+    text, message = str(error), context.redact(error)
+    if any(part in text for part in AUTHENTICATION_REQUIRED_MESSAGES) and not context.password:
+        return ProbeError(
+            f"the server requires authentication; no credentials are configured: {message}",
+            "Set an encrypted `password` in the stack file, and `username` if the server has ACL users.",
         )
     if "DB index" in text:
-        return Trouble(
-            f"the login is good, but there is no such database: {said}", "Correct `database:` in the stack file, or raise `databases` in redis.conf."
+        return ProbeError(
+            f"login succeeded, but the database does not exist: {message}",
+            "Correct `database` in the stack file, or increase `databases` in redis.conf.",
         )
-    if any(word in text for word in WRONG + NEEDED):
-        user = attempt.username or "default"
-        return Trouble(
-            f"the login was refused: {said}",
-            "Either the password in the stack file is wrong, or the user is (without `username:` it is `default`), or the server has no "
-            "password at all. On the server:\n"
-            f"  ACL GETUSER {user}",
+    if any(part in text for part in LOGIN_REJECTED_MESSAGES + AUTHENTICATION_REQUIRED_MESSAGES):
+        return ProbeError(
+            f"the server rejected the login: {message}",
+            "Correct `username` (default: `default`) and `password` in the stack file. If the server has no "
+            f"password, remove them. On the server:\n  ACL GETUSER {context.username or 'default'}",
         )
     if "unknown command" in text:
-        return Stranger(said)
-    return Trouble(f"the server answers with an error: {said}", "See what stands in the server's log.")
+        return UnexpectedProtocolError(message)
+    return ProbeError(f"the server reports an error: {message}", "Check the server's log.")
 
 
-def _shut(said: str) -> Trouble | None:
-    """What a server says to whoever comes."""
-    if "max number of clients" in said:
-        return Trouble(
-            "the server takes no more connections: max number of clients reached",
-            "End those that nobody needs, or raise `maxclients`:\n  CLIENT LIST\n  CONFIG GET maxclients",
-        )
-    if "protected mode" in said:
-        return Trouble(
-            "the server is in protected mode: it has no password and takes connections from its own machine only",
-            "Give it a password (`requirepass` or an ACL user) and write it in the stack file.",
-        )
-    return None
+def _require_connection(message: str) -> None:
+    """Raise ProbeError if the server rejected the connection before the login."""
+    if "max number of clients" in message:
+        raise ProbeError(
+            "the server accepts no more connections: max number of clients reached",
+            "Close idle connections, or increase `maxclients`:\n  CLIENT LIST\n  CONFIG GET maxclients",
+        ) from None
+    if "protected mode" in message:
+        raise ProbeError(
+            "the server is in protected mode: without a password it accepts connections from its own machine only",
+            "Set a password on the server (`requirepass` or an ACL user) and in the stack file.",
+        ) from None

@@ -1,9 +1,12 @@
-"""A group is its password, its Secret, its server and its Service, whatever its engine and kind."""
+"""Applications and their groups: resources, options, names, labels, Secrets, variables and outputs, for each kind."""
 
 import base64
 import copy
 import json
 import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pulumi
@@ -11,11 +14,12 @@ import pytest
 
 from components.database_group import DatabaseGroup
 from components.engines import ENGINES
-from components.passwords import IGNORED_PROPERTIES, PASSWORD_LENGTH
-from offline.recorder import PASSWORD as PASSWORD_STAND_IN
-from offline.recorder import Recorder, Registration, run_program
+from components.engines.definition import ServerRuntime, Variant
+from components.servers import SERVER_KINDS
+from components.servers.kind import ServerAccess, ServerArgs
+from offline.recorder import PLACEHOLDER, Recorder, Registration, run_program
 from stacks.config import parse_stack
-from tests.contract import KEYS, RELATIONAL, parts
+from tests.engine_contract import CONTRACTS, variable_parts
 from tests.support import (
     APPLICATION,
     CANARY,
@@ -32,70 +36,31 @@ from tests.support import (
     PROVIDERS,
     SECRET,
     SERVICE,
+    STACK,
+    STACK_CASES,
     STATEFUL_SET,
     ancestors,
+    decode_secret,
+    encoded_forms,
     existing_account,
     external_server,
+    get_pod_template,
     get_resource,
     groups,
     inputs_by_urn,
     managed_server,
     provisioned_on,
+    record_applications,
     record_stack,
     stack_with_group,
+    stack_with_provisioned_group,
     to_json_text,
 )
 
-PROVISIONED = [name for name, engine in ENGINES.items() if engine.provisioner]
 ADDRESSES = {"kind": "external", "host": ["10.0.0.1", "10.0.0.2"]}
-
-WAYS: list[Any] = [
-    *(pytest.param(stack_with_group(engine, managed_server(engine)), id=f"local {engine}") for engine in ENGINES),
-    *(
-        pytest.param(stack_with_group(engine, managed_server(engine, "dedicated")), id=f"dedicated {engine}")
-        for engine in ENGINES_WITH_SERVER
-    ),
-    *(
-        pytest.param(
-            {"externalServers": {"hq": external_server(engine)}, **groups(**{engine: {"main": provisioned_on("hq")}})},
-            id=f"provisioned {engine}",
-        )
-        for engine in PROVISIONED
-    ),
-    *(
-        pytest.param(
-            {
-                "externalServers": {"hq": external_server(engine, host=["10.0.0.1"])},
-                **groups(**{engine: {"main": provisioned_on("hq")}}),
-            },
-            id=f"provisioned {engine} by address",
-        )
-        for engine in PROVISIONED
-    ),
-    *(
-        pytest.param(stack_with_group(engine, existing_account(engine)), id=f"given {engine}")
-        for engine in NETWORK_ENGINES
-    ),
-    *(
-        pytest.param(
-            stack_with_group(engine, existing_account(engine, host=["10.0.0.1"])), id=f"given {engine} by address"
-        )
-        for engine in NETWORK_ENGINES
-    ),
-    *(
-        pytest.param(stack_with_group(engine, existing_account(engine, whole=False)), id=f"barely given {engine}")
-        for engine in NETWORK_ENGINES
-    ),
-    *(
-        pytest.param(
-            stack_with_group(engine, existing_account(engine, storageClass="shared", storage="1Gi")),
-            id=f"given {engine} with a volume",
-        )
-        for engine in NETWORK_ENGINES
-        if ENGINES[engine].supports_external_volume
-    ),
-]
-DURABLE = (
+ACCOUNT_TYPES = ("mysql:", "postgresql:")
+"""Prefixes of the types of provisioned databases, users and grants."""
+DATA_TYPES = (
     NAMESPACE,
     PERSISTENT_VOLUME_CLAIM,
     "mysql:index/user:User",
@@ -103,40 +68,47 @@ DURABLE = (
     "postgresql:index/role:Role",
     "postgresql:index/database:Database",
 )
-ways = pytest.mark.parametrize("raw", WAYS)
-FULL: dict[str, Any] = {
+"""Types of resources that hold data."""
+FULL_STACK: dict[str, Any] = {
     "externalServers": {"my": external_server("mysql"), "pg": external_server("postgresql")},
-    "applications": {
-        "shop": {
-            "databases": {
-                "mysql": {
-                    "a": {"primary": True},
-                    "b": {"server": {"kind": "dedicated"}},
-                    "c": provisioned_on("my"),
-                    "d": {"server": EXISTING_SERVER},
-                },
-                "postgresql": {"main": provisioned_on("pg")},
-                "redis": {"main": {"server": {**ADDRESSES, "password": CANARY}}},
-            }
-        }
-    },
+    **groups(
+        mysql={
+            "a": {"primary": True},
+            "b": {"server": {"kind": "dedicated"}},
+            "c": provisioned_on("my"),
+            "d": {"server": EXISTING_SERVER},
+        },
+        postgresql={"main": provisioned_on("pg")},
+        redis={"main": {"server": {**ADDRESSES, "password": CANARY}}},
+    ),
 }
 
+each_stack = pytest.mark.parametrize("raw", STACK_CASES)
 
-def group_of(recorder: Recorder) -> Registration:
+
+def get_engine(raw: dict[str, Any]) -> str:
+    """Return the only engine of a stack."""
+    (engine,) = raw["applications"]["shop"]["databases"]
+    return str(engine)
+
+
+def get_group(recorder: Recorder) -> Registration:
     (group,) = recorder.resources_of_type(GROUP)
     return group
 
 
-def decoded(registration: Registration) -> dict[str, str]:
-    return {key: base64.b64decode(value).decode() for key, value in registration.inputs["data"].items()}
+def list_kubernetes_objects(recorder: Recorder) -> list[Registration]:
+    return [found for found in recorder.registrations.values() if found.type.startswith("kubernetes:")]
 
 
-@ways
-def test_every_resource_is_a_child_of_its_component(raw: dict[str, Any]) -> None:
+# Resources
+
+
+@each_stack
+def test_component_is_the_parent_of_its_resources(raw: dict[str, Any]) -> None:
     recorder = record_stack(raw)
     (application,) = recorder.resources_of_type(APPLICATION)
-    group = group_of(recorder)
+    group = get_group(recorder)
     assert group.parent == application.urn
     for registration in recorder.registrations.values():
         if registration.type in (NAMESPACE, NETWORK_POLICY) or registration.name == "shop-environment":
@@ -145,341 +117,247 @@ def test_every_resource_is_a_child_of_its_component(raw: dict[str, Any]) -> None
             assert registration.parent == group.urn, registration.urn
 
 
-@ways
-def test_a_group_is_few_resources(raw: dict[str, Any]) -> None:
-    """Each costs time in every preview, so that ten is the most that a group may be of, the component among them; one is left for an extension."""
+@each_stack
+def test_group_registers_few_resources(raw: dict[str, Any]) -> None:
+    """Each resource costs time in every preview. A provisioned group may have one more."""
     recorder = record_stack(raw)
-    group = group_of(recorder)
-    found = [
-        registration for registration in recorder.registrations.values() if group in ancestors(recorder, registration)
-    ]
-    assert 1 < len(found) <= 9, [registration.urn for registration in found]
+    group = get_group(recorder)
+    members = [found.urn for found in recorder.registrations.values() if group in ancestors(recorder, found)]
+    assert 1 < len(members) <= (9 if "externalServers" in raw else 8), members
 
 
-@ways
-@pytest.mark.parametrize("protect", [True, False])
-@pytest.mark.parametrize("where", ["group", "application"])
-def test_the_word_of_a_group_or_its_application_stands_over_the_environment(
-    raw: dict[str, Any], protect: bool, where: str
-) -> None:
-    (engine,) = raw["applications"]["shop"]["databases"]
-    environment = "development" if protect or engine not in ENGINES_WITH_SERVER else "production"
-    said = copy.deepcopy({**raw, "environment": environment})
-    application = said["applications"]["shop"]
-    (application if where == "application" else application["databases"][engine]["main"])["protect"] = protect
-    recorder = record_stack(said)
-    group = group_of(recorder)
-    mine = [
-        found
-        for found in recorder.registrations.values()
-        if group in ancestors(recorder, found) and found.type in DURABLE
-    ]
-    assert {(found.protect, found.retain_on_delete) for found in mine} <= {(protect, protect)}
-    (namespace,) = recorder.resources_of_type(NAMESPACE)
-    assert namespace.protect == (protect if where == "application" else environment == "production")
+@each_stack
+def test_pulumi_names_begin_with_the_application(raw: dict[str, Any]) -> None:
+    for registration in record_stack(raw).registrations.values():
+        assert registration.type.startswith(PROVIDERS) or re.match(r"shop(-|$)", registration.name)
 
 
-@ways
-@pytest.mark.parametrize("environment", ["development", "production"])
-def test_what_holds_data_is_protected_and_retained_in_production_alone(raw: dict[str, Any], environment: str) -> None:
-    (engine,) = raw["applications"]["shop"]["databases"]
-    if environment == "production" and engine not in ENGINES_WITH_SERVER:
-        return  # a file is refused there
-    recorder = record_stack({**raw, "environment": environment})
-    production = environment == "production"
-    for registration in recorder.registrations.values():
-        assert registration.protect == (production and registration.type in DURABLE), registration.urn
-        # What is granted on a database goes on with it.
-        retained = registration.type in DURABLE or registration.type.startswith(("mysql:", "postgresql:"))
-        assert registration.retain_on_delete == (production and retained), registration.urn
-
-
-@ways
-def test_names_in_the_cluster_are_those_of_the_group_and_its_service(raw: dict[str, Any]) -> None:
-    recorder = record_stack(raw)
-    (engine,) = raw["applications"]["shop"]["databases"]
+@each_stack
+def test_names_of_objects_depend_on_the_group_and_the_service(raw: dict[str, Any]) -> None:
+    recorder, engine = record_stack(raw), get_engine(raw)
     for token in (SECRET, CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, STATEFUL_SET, ENDPOINT_SLICE):
         for registration in recorder.resources_of_type(token):
             expected = "shop-databases" if registration.name == "shop-environment" else f"{engine}-main"
             assert registration.inputs["metadata"]["name"] == expected
-    assert [service.inputs["metadata"]["name"] for service in recorder.resources_of_type(SERVICE)] == (
-        [engine] if engine in NETWORK_ENGINES else []
-    )
-    assert {
-        registration.inputs["metadata"]["namespace"]
-        for registration in recorder.registrations.values()
-        if _namespaced(registration)
-    } == {"shop"}
+    services = [service.inputs["metadata"]["name"] for service in recorder.resources_of_type(SERVICE)]
+    assert services == ([engine] if engine in NETWORK_ENGINES else [])
 
 
-def _namespaced(registration: Registration) -> bool:
-    return registration.type.startswith("kubernetes:") and registration.type != NAMESPACE
+@each_stack
+def test_every_object_has_labels_and_the_stack_annotation(raw: dict[str, Any]) -> None:
+    recorder, engine = record_stack(raw), get_engine(raw)
+    group = get_group(recorder)
+    for registration in list_kubernetes_objects(recorder):
+        metadata = registration.inputs["metadata"]
+        assert metadata["annotations"] == {"database-groups/stack": STACK}, registration.urn
+        labels = {"app.kubernetes.io/managed-by": "database-groups", "app.kubernetes.io/part-of": "shop"}
+        if registration.parent == group.urn:
+            labels |= {"app.kubernetes.io/name": engine, "app.kubernetes.io/instance": f"{engine}-main"}
+        assert labels.items() <= metadata["labels"].items(), registration.urn
 
 
-@ways
-def test_pulumi_names_begin_with_the_application(raw: dict[str, Any]) -> None:
-    for registration in record_stack(raw).registrations.values():
-        if not registration.type.startswith(PROVIDERS):
-            assert registration.name == "shop" or registration.name.startswith("shop-")
-
-
-@ways
-def test_objects_have_the_recommended_labels(raw: dict[str, Any]) -> None:
-    recorder = record_stack(raw)
-    (engine,) = raw["applications"]["shop"]["databases"]
-    group = group_of(recorder)
-    for registration in recorder.registrations.values():
-        if registration.type.startswith("kubernetes:"):
-            labels = registration.inputs["metadata"]["labels"]
-            assert labels["app.kubernetes.io/part-of"] == "shop"
-            assert labels["app.kubernetes.io/managed-by"] == "database-groups"
-            if registration.parent == group.urn:
-                assert labels["app.kubernetes.io/name"] == engine
-                assert labels["app.kubernetes.io/instance"] == f"{engine}-main"
-
-
-@ways
-def test_objects_wait_for_a_namespace_that_the_program_makes(raw: dict[str, Any]) -> None:
+@each_stack
+def test_objects_depend_on_the_created_namespace(raw: dict[str, Any]) -> None:
     recorder = record_stack(raw)
     (namespace,) = recorder.resources_of_type(NAMESPACE)
-    for registration in recorder.registrations.values():
-        if _namespaced(registration):
+    for registration in list_kubernetes_objects(recorder):
+        if registration != namespace:
+            assert registration.inputs["metadata"]["namespace"] == "shop"
             assert namespace.urn in registration.depends_on, registration.urn
 
 
-def test_a_namespace_that_is_there_already_is_not_made() -> None:
+def test_program_does_not_create_an_existing_namespace() -> None:
     raw = stack_with_group("mysql")
     raw["applications"]["shop"] |= {"namespace": "web", "createNamespace": False}
     recorder = record_stack(raw)
     assert recorder.resources_of_type(NAMESPACE) == []
-    assert {
-        found.inputs["metadata"]["namespace"] for found in recorder.registrations.values() if _namespaced(found)
-    } == {"web"}
+    assert {found.inputs["metadata"]["namespace"] for found in list_kubernetes_objects(recorder)} == {"web"}
 
 
-@ways
-def test_the_connection_secret_is_a_service_binding(raw: dict[str, Any]) -> None:
-    recorder = record_stack(raw)
-    (engine,) = raw["applications"]["shop"]["databases"]
-    secret = get_resource(recorder, SECRET, f"shop-{engine}-main-connection")
-    keys = decoded(secret)
-    assert secret.inputs["type"] == f"servicebinding.io/{engine}"
-    assert keys["type"] == engine
-    assert all(keys.values())
-    assert [keys[key] for key in ("host", "port") if key in keys] == [
-        value
-        for service in recorder.resources_of_type(SERVICE)
-        for value in (
-            service.inputs["metadata"]["name"],
-            *(str(int(port["port"])) for port in service.inputs["spec"]["ports"]),
-        )
-    ]
-    assert ("host" in keys) == (engine in NETWORK_ENGINES)
+@pytest.mark.parametrize("name", list(SERVER_KINDS))
+def test_registration_resolves_the_access_of_a_group_at_most_twice(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application resolves it, and the component resolves it with the namespace as an output."""
+    calls: Counter[str] = Counter()
+
+    def count_calls(resolve: Callable[[ServerArgs, Any], ServerAccess]) -> Callable[[ServerArgs, Any], ServerAccess]:
+        def resolve_access(args: ServerArgs, spec: Any) -> ServerAccess:
+            calls[args.object_name] += 1
+            return resolve(args, spec)
+
+        return resolve_access
+
+    server = {"local": "local", "dedicated": {"kind": "dedicated"}, "external": EXISTING_SERVER}[name]
+    stack = parse_stack(groups(mysql={"a": {"server": server, "primary": True}, "b": {"server": server}}))
+    kinds = {
+        kind: replace(functions, resolve_access=count_calls(functions.resolve_access))
+        for kind, functions in SERVER_KINDS.items()
+    }
+    monkeypatch.setattr("components.database_group.SERVER_KINDS", kinds)
+    record_applications(stack.applications)
+    assert set(calls) == {"mysql-a", "mysql-b"}
+    assert max(calls.values()) <= 2
 
 
-@ways
-def test_keys_and_variables_are_the_documented_ones_and_no_other(raw: dict[str, Any]) -> None:
-    recorder = record_stack(raw)
-    ((engine, found),) = raw["applications"]["shop"]["databases"].items()
-    keys = set(decoded(get_resource(recorder, SECRET, f"shop-{engine}-main-connection")))
-    expected = set(KEYS[engine])
-    spec = found["main"]["server"]
-    if "host" in spec:
-        said = {
-            *ENGINES[engine].existing_account_defaults,
-            *(key for key in ENGINES[engine].existing_account_keys if key in spec),
-        }
-        expected = (expected - set(ENGINES[engine].existing_account_keys)) | said
-    assert keys == expected
-    variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in parts(keys)}
-    url = {"DATABASE_URL"} if engine in RELATIONAL else set()
-    assert set(decoded(get_resource(recorder, SECRET, "shop-environment"))) == variables | url
+# Protection
 
 
-@ways
-def test_a_credential_is_in_secret_inputs_alone(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offline.recorder.PASSWORD", CANARY)
-    recorder = record_stack(raw)
-    texts = [CANARY, base64.b64encode(CANARY.encode()).decode().rstrip("=")[:-1]]
+def list_options(recorder: Recorder) -> dict[str, set[tuple[bool, bool]]]:
+    """Return the options `protect` and `retain_on_delete`: of the namespace, the data, the grants and the rest."""
+    options: dict[str, set[tuple[bool, bool]]] = {}
     for registration in recorder.registrations.values():
-        for key, value in registration.inputs.items():
-            assert key in registration.secret_inputs or not any(text in to_json_text(value) for text in texts), (
-                f"{key} of {registration.urn}"
-            )
-    assert not any(text in to_json_text(recorder.outputs) for text in texts)
+        sort = "data" if registration.type in DATA_TYPES else "other"
+        sort = "namespace" if registration.type == NAMESPACE else sort
+        sort = "grant" if sort == "other" and registration.type.startswith(ACCOUNT_TYPES) else sort
+        options.setdefault(sort, set()).add((registration.protect, registration.retain_on_delete))
+    return options
 
 
-@ways
-def test_secrets_of_kubernetes_are_given_whole_and_secret(raw: dict[str, Any]) -> None:
-    for secret in record_stack(raw).resources_of_type(SECRET):
-        assert secret.secret_inputs == {"data"}
-        assert "stringData" not in secret.inputs
+@each_stack
+@pytest.mark.parametrize(
+    ("environment", "key", "protect"),
+    [
+        ("development", None, None),
+        ("production", None, None),
+        *(("development", key, True) for key in ("application", "group")),
+        *(("production", key, False) for key in ("application", "group")),
+        *(
+            (environment, key, "retain")
+            for environment in ("development", "production")
+            for key in ("application", "group")
+        ),
+    ],
+)
+def test_protect_sets_the_options_of_data(raw: dict[str, Any], environment: str, key: str | None, protect: Any) -> None:
+    """`protect: true` rejects the removal, `retain` allows it and retains the data, `false` deletes the data."""
+    engine, raw = get_engine(raw), copy.deepcopy({**raw, "environment": environment})
+    if environment == "production" and engine not in ENGINES_WITH_SERVER:
+        raw["environment"] = environment = "development"  # production rejects these engines
+    of_application = of_group = environment == "production"
+    if key == "application":
+        raw["applications"]["shop"]["protect"] = of_application = of_group = protect
+    elif key == "group":
+        raw["applications"]["shop"]["databases"][engine]["main"]["protect"] = of_group = protect
+
+    options = list_options(record_stack(raw))
+    assert options.pop("other") == {(False, False)}
+    assert options.pop("namespace") == {
+        (of_application is True, of_application is not False or of_group is not False)
+    }, "the deletion of a namespace would delete the retained data in it"
+    assert options.pop("data", None) in (None, {(of_group is True, of_group is not False)})
+    assert options.pop("grant", None) in (None, {(False, of_group is not False)})
+    assert options == {}
 
 
-def test_the_environment_has_each_groups_variables_and_the_short_ones_of_the_primary() -> None:
-    recorder = record_stack(FULL)
+@pytest.mark.parametrize("server", ["local", "dedicated", "provisioned"])
+def test_provisioned_database_and_volume_hold_data(server: str) -> None:
+    raw = (
+        stack_with_provisioned_group("mysql")
+        if server == "provisioned"
+        else stack_with_group("mysql", {"kind": server})
+    )
+    types = {found.type for found in record_stack(raw).registrations.values() if found.type in DATA_TYPES}
+    expected = (
+        {PERSISTENT_VOLUME_CLAIM} if server != "provisioned" else {name for name in DATA_TYPES if "mysql" in name}
+    )
+    assert types == {NAMESPACE, *expected}
+
+
+def test_retained_group_of_an_unprotected_application_retains_the_namespace() -> None:
+    raw = groups(mysql={"a": {"primary": True, "protect": "retain"}, "b": None})
+    raw["applications"]["shop"]["protect"] = False
+    recorder = record_stack(raw)
+    retained = {found.name for found in recorder.registrations.values() if found.retain_on_delete}
+    assert retained == {"shop-namespace", "shop-mysql-a-volume"}
+    assert not [found for found in recorder.registrations.values() if found.protect]
+
+
+# Secrets and variables
+
+
+@each_stack
+def test_connection_secret_is_a_service_binding(raw: dict[str, Any]) -> None:
+    recorder, engine = record_stack(raw), get_engine(raw)
+    data = decode_secret(recorder, f"shop-{engine}-main-connection")
+    secret_type = get_resource(recorder, SECRET, f"shop-{engine}-main-connection").inputs["type"]
+    assert (secret_type, data["type"]) == (f"servicebinding.io/{engine}", engine)
+    assert all(data.values())
+    addresses = [
+        {"host": service.inputs["metadata"]["name"], "port": str(int(service.inputs["spec"]["ports"][0]["port"]))}
+        for service in recorder.resources_of_type(SERVICE)
+    ]
+    assert [{key: data[key] for key in ("host", "port") if key in data}] == (addresses or [{}])
+    assert bool(addresses) == (engine in NETWORK_ENGINES)
+
+
+@each_stack
+def test_secrets_contain_exactly_the_documented_keys_and_variables(raw: dict[str, Any]) -> None:
+    recorder, engine = record_stack(raw), get_engine(raw)
+    keys = set(decode_secret(recorder, f"shop-{engine}-main-connection"))
+    definition, server = ENGINES[engine], raw["applications"]["shop"]["databases"][engine]["main"]["server"]
+    expected = set(CONTRACTS[engine].secret_keys)
+    if "host" in server:
+        account_keys = set(definition.existing_account.keys)
+        expected = (expected - account_keys) | {*definition.existing_account.defaults, *(account_keys & set(server))}
+    assert keys == expected
+    variables = {f"{engine.upper()}{group}_{part}" for group in ("", "_MAIN") for part in variable_parts(keys)}
+    database_url = {"DATABASE_URL"} if definition.supports_database_url else set()
+    assert set(decode_secret(recorder, "shop-environment")) == variables | database_url
+
+
+@each_stack
+def test_variable_names_do_not_depend_on_values(raw: dict[str, Any]) -> None:
+    (application,) = parse_stack(raw).applications
+    environment = decode_secret(record_applications([application]), "shop-environment")
+    assert sorted(application.variable_names) == sorted(environment)
+
+
+def test_environment_has_the_variables_of_every_group_and_short_ones_of_primary_groups() -> None:
+    recorder = record_stack(FULL_STACK)
     environment = get_resource(recorder, SECRET, "shop-environment")
-    variables = decoded(environment)
-    words = ("ADDRESS", "PORT", "USERNAME", "PASSWORD", "DATABASE", "URL")
-    expected = {f"MYSQL_{group}_{part}" for group in "ABCD" for part in words} | {f"MYSQL_{part}" for part in words}
-    expected |= {f"POSTGRESQL{group}_{part}" for group in ("", "_MAIN") for part in words}
-    expected |= {f"REDIS{group}_{part}" for group in ("", "_MAIN") for part in words if part != "USERNAME"}
+    assert (environment.inputs["metadata"]["name"], environment.inputs["type"]) == ("shop-databases", "Opaque")
+    variables = decode_secret(recorder, "shop-environment")
+    names = ("ADDRESS", "PORT", "USERNAME", "PASSWORD", "DATABASE", "URL")
+    expected = {f"MYSQL_{group}_{part}" for group in "ABCD" for part in names} | {f"MYSQL_{part}" for part in names}
+    expected |= {f"POSTGRESQL{group}_{part}" for group in ("", "_MAIN") for part in names}
+    expected |= {f"REDIS{group}_{part}" for group in ("", "_MAIN") for part in names if part != "USERNAME"}
     assert set(variables) == expected
-    assert environment.inputs["metadata"]["name"] == "shop-databases"
-    assert environment.inputs["type"] == "Opaque"
     assert variables["MYSQL_ADDRESS"] == variables["MYSQL_A_ADDRESS"] == "mysql"
     assert variables["MYSQL_B_ADDRESS"] == "mysql-b"
     for group in ("a", "b", "c", "d"):
-        keys = decoded(get_resource(recorder, SECRET, f"shop-mysql-{group}-connection"))
-        assert variables[f"MYSQL_{group.upper()}_URL"] == keys["uri"]
-        assert variables[f"MYSQL_{group.upper()}_PASSWORD"] == keys["password"]
-
-
-def test_no_credential_is_anywhere_but_in_secret_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a given, nor a generated one, nor an administrator's; plain or in base64."""
-    monkeypatch.setattr("offline.recorder.PASSWORD", CANARY)
-    recorder = record_stack({**FULL, "environment": "development"})
-    texts = [CANARY, base64.b64encode(CANARY.encode()).decode().rstrip("=")[:-1]]
-    held = 0
-    for registration in recorder.registrations.values():
-        for key, value in registration.inputs.items():
-            if any(text in to_json_text(value) for text in texts):
-                held += 1
-                assert key in registration.secret_inputs, f"{key} of {registration.urn}"
-    assert held >= 2 + 6 + 1 + 2, "providers, connection Secrets, environment, user and role"
-    for urn, outputs in recorder.outputs.items():
-        assert not any(text in to_json_text(outputs) for text in texts), urn
-    assert len(recorder.outputs) == 1 + 1 + 6, "the stack's, the application's and the groups'"
-
-
-def test_an_administrator_never_reaches_the_cluster() -> None:
-    raw = {
-        "externalServers": {"hq": external_server("mysql", administrator={"username": "the-boss", "password": CANARY})},
-        **groups(mysql={"main": provisioned_on("hq")}),
-    }
-    for registration in record_stack(raw).registrations.values():
-        if registration.type.startswith("kubernetes:"):
-            texts = [
-                to_json_text(registration.inputs),
-                *(decoded(registration).values() if registration.type == SECRET else ()),
-            ]
-            assert not any("the-boss" in text or CANARY in text for text in texts), registration.urn
-
-
-@ways
-def test_the_outputs_of_components_are_names(raw: dict[str, Any]) -> None:
-    recorder = record_stack(raw)
-    (engine,) = raw["applications"]["shop"]["databases"]
-    group = recorder.outputs[group_of(recorder).urn]
-    told = parse_stack(raw).outputs()["shop"]["databases"][engine]["main"]
-    assert group == {
-        "application": "shop",
-        "group": "main",
-        **{key: value for key, value in told.items() if value is not None},
-    }
-    assert group.get("service") == (engine if engine in NETWORK_ENGINES else None)
-    assert CANARY not in to_json_text(group)
-    assert PASSWORD_STAND_IN not in group.values()
-    (application,) = recorder.resources_of_type(APPLICATION)
-    assert recorder.outputs[application.urn] == {
-        "name": "shop",
-        "namespace": "shop",
-        "secret": "shop-databases",
-        "protected": False,
-        "workloads": {},
-    }
-
-
-def test_a_password_is_long_safe_and_changes_by_rotation_alone() -> None:
-    (password,) = record_stack(stack_with_group("mysql", passwordVersion=3)).resources_of_type(PASSWORD)
-    assert PASSWORD_LENGTH >= 32
-    assert password.inputs == {"length": PASSWORD_LENGTH, "special": False, "keepers": {"passwordVersion": "3"}}
-    assert set(password.ignore_changes) == set(IGNORED_PROPERTIES)
-    assert "keepers" not in password.ignore_changes
-    assert {"length", "special", "upper", "lower", "numeric", "overrideSpecial"} <= set(password.ignore_changes)
+        data = decode_secret(recorder, f"shop-mysql-{group}-connection")
+        assert variables[f"MYSQL_{group.upper()}_URL"] == data["uri"]
+        assert variables[f"MYSQL_{group.upper()}_PASSWORD"] == data["password"]
 
 
 @pytest.mark.parametrize(
-    "raw", [stack_with_group("mysql", EXISTING_SERVER), stack_with_group("redis", ADDRESSES)], ids=["given", "none"]
+    ("databases", "expected"),
+    [
+        ({"mysql": {"main": None}}, "mysql-main"),
+        ({"mysql": {"a": {"primary": True}, "b": None}}, "mysql-a"),
+        ({"mysql": {"a": None, "b": None}}, None),
+        ({"mysql": {"main": None}, "postgresql": {"main": None}}, None),
+        ({"mysql": {"main": None}, "postgresql": {"a": None, "b": None}}, "mysql-main"),
+        ({"mysql": {"main": None}, "redis": {"main": None}}, "mysql-main"),
+        ({"redis": {"main": None}}, None),
+        ({"sqlite": {"main": None}}, "sqlite-main"),
+        ({"mysql": {"main": None}, "sqlite": {"main": None}}, "mysql-main"),
+        ({"mysql": {"a": None, "b": None}, "sqlite": {"main": None}}, None),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else str(value),
 )
-def test_no_password_is_made_for_a_server_that_has_its_own(raw: dict[str, Any]) -> None:
-    assert record_stack(raw).resources_of_type(PASSWORD) == []
+def test_database_url_points_to_the_only_primary_relational_group(databases: Any, expected: str | None) -> None:
+    (application,) = parse_stack(groups(**databases)).applications
+    recorder = record_applications([application])
+    environment = decode_secret(recorder, "shop-environment")
+    assert sorted(application.variable_names) == sorted(environment)
+    uri = expected and decode_secret(recorder, f"shop-{expected}-connection")["uri"]
+    assert environment.get("DATABASE_URL") == uri
 
 
-def test_a_given_account_is_told_as_it_was_given() -> None:
-    password = "p%@:/ü'\"\\ &"
-    keys = decoded(
-        get_resource(
-            record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "password": password, "port": 3307})),
-            SECRET,
-            "shop-mysql-main-connection",
-        )
-    )
-    assert keys["password"] == password
-    assert (keys["username"], keys["database"], keys["port"]) == ("shop", "shop", "3307")
-    assert keys["uri"] == "mysql://shop:p%25%40%3A%2F%C3%BC%27%22%5C%20%26@mysql:3307/shop"
-
-
-@pytest.mark.parametrize("engine", NETWORK_ENGINES)
-def test_whatever_is_given_of_an_account_is_told_as_it_was_given(engine: str) -> None:
-    hostile = "p%@:/ü'\"\\ &?#"
-    said: dict[str, Any] = {key: f"{hostile}{key}" for key in ENGINES[engine].existing_account_keys}
-    keys = decoded(
-        get_resource(
-            record_stack(stack_with_group(engine, existing_account(engine, port=1234, **said))),
-            SECRET,
-            f"shop-{engine}-main-connection",
-        )
-    )
-    assert said.items() <= keys.items()
-    assert keys["port"] == "1234"
-    assert re.fullmatch(r"[-A-Za-z0-9:/?@%=&._~]+", keys["uri"])
-    assert keys["uri"].count("@") <= 1
-
-
-@pytest.mark.parametrize("engine", [name for name in NETWORK_ENGINES if ENGINES[name].supports_external_volume])
-def test_a_volume_on_an_external_server_is_claimed_of_its_class_for_many_pods(engine: str) -> None:
-    recorder = record_stack(stack_with_group(engine, existing_account(engine, storageClass="shared", storage="5Gi")))
-    claim = get_resource(recorder, PERSISTENT_VOLUME_CLAIM, f"shop-{engine}-main-volume")
-    assert claim.inputs["spec"] == {
-        "accessModes": ["ReadWriteMany"],
-        "storageClassName": "shared",
-        "resources": {"requests": {"storage": "5Gi"}},
-    }
-    assert (
-        record_stack(stack_with_group(engine, existing_account(engine))).resources_of_type(PERSISTENT_VOLUME_CLAIM)
-        == []
-    )
-
-
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name not in ENGINES_WITH_SERVER])
-def test_a_file_is_a_claim_and_what_tells_where_it_is(engine: str) -> None:
-    recorder = record_stack(stack_with_group(engine, {"kind": "local", "storage": "2Gi", "storageClass": "fast"}))
-    (group,) = recorder.resources_of_type(GROUP)
-    assert sorted(found.type for found in recorder.registrations.values() if found.parent == group.urn) == [
-        PERSISTENT_VOLUME_CLAIM,
-        SECRET,
-    ]
-    claim = get_resource(recorder, PERSISTENT_VOLUME_CLAIM, f"shop-{engine}-main-volume")
-    assert claim.inputs["spec"] == {
-        "accessModes": ["ReadWriteOnce"],
-        "storageClassName": "fast",
-        "resources": {"requests": {"storage": "2Gi"}},
-    }
+def test_connection_secret_of_a_server_without_an_account_has_no_credentials() -> None:
+    recorder = record_stack(stack_with_group("redis", ADDRESSES))
     assert recorder.resources_of_type(PASSWORD) == []
-
-
-def test_groups_of_files_have_a_path_each() -> None:
-    recorder = record_stack(groups(sqlite={"a": None, "b": None}))
-    paths = [decoded(get_resource(recorder, SECRET, f"shop-sqlite-{group}-connection"))["path"] for group in ("a", "b")]
-    assert paths == ["/var/lib/sqlite/a/shop_a.db", "/var/lib/sqlite/b/shop_b.db"]
-
-
-def test_a_server_without_an_account_has_neither_user_nor_password() -> None:
-    keys = decoded(
-        get_resource(record_stack(stack_with_group("redis", ADDRESSES)), SECRET, "shop-redis-main-connection")
-    )
-    assert keys == {
+    assert decode_secret(recorder, "shop-redis-main-connection") == {
         "type": "redis",
         "provider": "redis",
         "host": "redis",
@@ -489,97 +367,238 @@ def test_a_server_without_an_account_has_neither_user_nor_password() -> None:
     }
 
 
+def test_connection_secret_has_the_existing_account_unchanged() -> None:
+    server = {**EXISTING_SERVER, "password": "p%@:/ü'\"\\ &", "port": 3307}
+    recorder = record_stack(stack_with_group("mysql", server))
+    data = decode_secret(recorder, "shop-mysql-main-connection")
+    assert recorder.resources_of_type(PASSWORD) == []
+    assert {key: data[key] for key in ("username", "password", "database")} == {
+        key: server[key] for key in ("username", "password", "database")
+    }
+    assert (data["port"], data["uri"]) == ("3307", "mysql://shop:p%25%40%3A%2F%C3%BC%27%22%5C%20%26@mysql:3307/shop")
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_connection_secret_has_every_key_of_the_existing_account_unchanged(engine: str) -> None:
+    account: dict[str, Any] = {key: f"p%@:/ü'\"\\ &?#{key}" for key in ENGINES[engine].existing_account.keys}
+    recorder = record_stack(stack_with_group(engine, existing_account(engine, port=1234, **account)))
+    data = decode_secret(recorder, f"shop-{engine}-main-connection")
+    assert {**account, "port": "1234"}.items() <= data.items()
+    assert re.fullmatch(r"[-A-Za-z0-9:/?@%=&._~]+", data["uri"])
+    assert data["uri"].count("@") <= 1
+
+
+# Credentials
+
+
+@each_stack
+def test_only_secret_inputs_contain_credentials(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_credentials_are_secret(raw, monkeypatch)
+
+
+def test_only_secret_inputs_of_a_full_stack_contain_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Existing and generated passwords and those of administrators are in secret inputs, as text or in base64."""
+    recorder, secret_inputs = assert_credentials_are_secret(FULL_STACK, monkeypatch)
+    assert secret_inputs == 2 + 6 + 1 + 2, "providers, connection Secrets, environment, user and role"
+    assert len(recorder.outputs) == 1 + 1 + 6, "the stack, the application and the groups"
+
+
+def assert_credentials_are_secret(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, int]:
+    """Assert that only secret inputs contain a credential. Return the registrations and the number of such inputs."""
+    monkeypatch.setattr("offline.recorder.PLACEHOLDER", CANARY)
+    recorder, count = record_stack(raw), 0
+    for registration in recorder.registrations.values():
+        for key, value in registration.inputs.items():
+            if any(text in to_json_text(value) for text in encoded_forms(CANARY)):
+                count += 1
+                assert key in registration.secret_inputs, f"{key} of {registration.urn}"
+    assert not any(text in to_json_text(recorder.outputs) for text in encoded_forms(CANARY))
+    return recorder, count
+
+
+@each_stack
+def test_data_of_a_secret_is_a_secret_input(raw: dict[str, Any]) -> None:
+    for secret in record_stack(raw).resources_of_type(SECRET):
+        assert secret.secret_inputs == {"data"}
+
+
+def test_administrator_account_never_reaches_the_cluster() -> None:
+    administrator = {"username": "the-boss", "password": CANARY}
+    recorder = record_stack(stack_with_provisioned_group("mysql", {"administrator": administrator}))
+    for registration in list_kubernetes_objects(recorder):
+        data = registration.inputs.get("data", {}) if registration.type == SECRET else {}
+        texts = [to_json_text(registration.inputs), *(base64.b64decode(value).decode() for value in data.values())]
+        assert not any("the-boss" in text or CANARY in text for text in texts), registration.urn
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [stack_with_group("mysql", EXISTING_SERVER), stack_with_group("redis", ADDRESSES), stack_with_group("mysql")],
+    ids=["existing account", "no account", "generated password"],
+)
+def test_connection_of_a_group_is_a_secret_output(raw: dict[str, Any]) -> None:
+    """A program that exports it by mistake does not export it in plain text."""
+    (args,) = (group for application in parse_stack(raw).applications for group in application.database_groups)
+    results: list[bool] = []
+
+    async def await_connection(connection: pulumi.Output[Any]) -> None:
+        results.append(await connection.is_secret())
+
+    run_program(lambda: pulumi.export("connection", await_connection(DatabaseGroup(args).connection)))
+    assert results == [True]
+
+
+# Outputs
+
+
+@each_stack
+def test_outputs_of_components_contain_only_names(raw: dict[str, Any]) -> None:
+    recorder, engine = record_stack(raw), get_engine(raw)
+    summary = recorder.stack_outputs()["applications"]["shop"]["databases"][engine]["main"]
+    group = recorder.outputs[get_group(recorder).urn]
+    assert group == {"application": "shop", "engine": engine, "group": "main", **summary}
+    assert group.get("service") == (engine if engine in NETWORK_ENGINES else None)
+    assert group.get("externalServer") == ("hq" if "externalServers" in raw else None)
+    assert CANARY not in to_json_text(group)
+    assert PLACEHOLDER not in group.values()
+    (application,) = recorder.resources_of_type(APPLICATION)
+    assert recorder.outputs[application.urn] == {
+        "name": "shop",
+        "namespace": "shop",
+        "secret": "shop-databases",
+        "protect": False,
+        "workloads": {},
+    }
+
+
+# Volumes
+
+
+@pytest.mark.parametrize("engine", [name for name in NETWORK_ENGINES if ENGINES[name].supports_external_volume])
+def test_external_volume_is_a_claim_of_its_storage_class_for_many_pods(engine: str) -> None:
+    account = existing_account(engine, storageClass="shared", storage="5Gi")
+    recorder = record_stack(stack_with_group(engine, account))
+    claim = get_resource(recorder, PERSISTENT_VOLUME_CLAIM, f"shop-{engine}-main-volume")
+    assert claim.inputs["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "shared",
+        "resources": {"requests": {"storage": "5Gi"}},
+    }
+    without_volume = record_stack(stack_with_group(engine, existing_account(engine)))
+    assert without_volume.resources_of_type(PERSISTENT_VOLUME_CLAIM) == []
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name not in ENGINES_WITH_SERVER])
+def test_engine_without_a_server_has_a_volume_claim_and_a_connection_secret_only(engine: str) -> None:
+    recorder = record_stack(stack_with_group(engine, {"kind": "local", "storage": "2Gi", "storageClass": "fast"}))
+    group = get_group(recorder)
+    types = sorted(found.type for found in recorder.registrations.values() if found.parent == group.urn)
+    assert types == [PERSISTENT_VOLUME_CLAIM, SECRET]
+    claim = get_resource(recorder, PERSISTENT_VOLUME_CLAIM, f"shop-{engine}-main-volume")
+    assert claim.inputs["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "2Gi"}},
+    }
+
+
+def test_each_sqlite_group_has_its_own_path() -> None:
+    recorder = record_stack(groups(sqlite={"a": None, "b": None}))
+    paths = [decode_secret(recorder, f"shop-sqlite-{group}-connection")["path"] for group in ("a", "b")]
+    assert paths == ["/var/lib/sqlite/a/shop_a.db", "/var/lib/sqlite/b/shop_b.db"]
+
+
+def test_server_whose_engine_has_no_data_path_has_no_volume_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = ENGINES["redis"]
+
+    def build_runtime(variant: Variant, version: str) -> ServerRuntime:
+        assert redis.build_runtime
+        without_data: Any = {"data_path": None}
+        return replace(redis.build_runtime(variant, version), **without_data)
+
+    monkeypatch.setattr("components.application.ENGINES", {"redis": replace(redis, build_runtime=build_runtime)})
+    recorder = record_stack(stack_with_group("redis"))
+    assert recorder.resources_of_type(PERSISTENT_VOLUME_CLAIM) == []
+    pod = get_pod_template(recorder, "redis")["spec"]
+    assert "data" not in [volume["name"] for volume in pod["volumes"]]
+    assert "data" not in [mount["name"] for mount in pod["containers"][0]["volumeMounts"]]
+
+
+# Changes
+
+
 @pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if ENGINES[name].credential_key])
-def test_a_rotation_changes_the_passwords_keepers_and_the_pods_annotation_and_nothing_else(engine: str) -> None:
+def test_password_version_changes_only_the_password_and_an_annotation_of_the_pods(engine: str) -> None:
     before, after = (
-        record_stack(stack_with_group(engine, managed_server(engine), passwordVersion=rotation)) for rotation in (0, 1)
+        record_stack(stack_with_group(engine, managed_server(engine), passwordVersion=version)) for version in (0, 1)
     )
-    password, stateful_set = (
-        get_resource(before, token, name).urn
-        for token, name in ((PASSWORD, f"shop-{engine}-main-password"), (STATEFUL_SET, f"shop-{engine}-main-server"))
-    )
+    password = get_resource(before, PASSWORD, f"shop-{engine}-main-password").urn
+    server = get_resource(before, STATEFUL_SET, f"shop-{engine}-main-server").urn
     old, new = inputs_by_urn(before), inputs_by_urn(after)
     assert set(old) == set(new)
-    assert {urn for urn in old if old[urn] != new[urn]} == {password, stateful_set}
+    assert {urn for urn in old if old[urn] != new[urn]} == {password, server}
     assert new[password] == {**old[password], "keepers": {"passwordVersion": "1"}}
-    changed = json.loads(json.dumps(old[stateful_set]))
-    changed["spec"]["template"]["metadata"]["annotations"]["database-groups/rotation"] = "1"
-    assert new[stateful_set] == changed
+    expected = copy.deepcopy(dict(old[server]))
+    expected["spec"]["template"]["metadata"]["annotations"]["database-groups/password-version"] = "1"
+    assert new[server] == expected
 
 
-def test_another_primary_changes_services_and_what_tells_their_names_and_nothing_else() -> None:
-    def stack(primary: str) -> Recorder:
-        names = ("local", "dedicated", "provisioned", "names", "addresses")
-        spec: dict[str, dict[str, Any]] = {
+def test_change_of_the_primary_group_changes_only_services_and_names_of_services() -> None:
+    def record(primary: str) -> Recorder:
+        servers: dict[str, dict[str, Any]] = {
             "local": {"server": "local"},
             "dedicated": {"server": {"kind": "dedicated"}},
             "provisioned": provisioned_on("hq"),
             "names": {"server": EXISTING_SERVER},
             "addresses": {"server": {**EXISTING_SERVER, "host": ["10.0.0.1"]}},
         }
-        return record_stack(
-            {
-                "externalServers": {"hq": external_server("mysql")},
-                **groups(mysql={name: {**spec[name], "primary": name == primary} for name in names}),
-            }
-        )
+        mysql = {name: {**spec, "primary": name == primary} for name, spec in servers.items()}
+        return record_stack({"externalServers": {"hq": external_server("mysql")}, **groups(mysql=mysql)})
 
-    before, after = stack("local"), stack("addresses")
+    before, after = record("local"), record("addresses")
     old, new = inputs_by_urn(before, {SERVICE}), inputs_by_urn(after, {SERVICE})
     assert set(old) == set(new)
-    changed = {before.registrations[urn].name for urn in old if old[urn] != new[urn]}
-    assert changed == {
+    assert {before.registrations[urn].name for urn in old if old[urn] != new[urn]} == {
         "shop-environment",
         "shop-mysql-local-connection",
         "shop-mysql-addresses-connection",
         "shop-mysql-addresses-endpoints",
     }
     for group, service in (("local", "mysql-local"), ("addresses", "mysql")):
-        one, other = (
-            decoded(get_resource(recorder, SECRET, f"shop-mysql-{group}-connection")) for recorder in (before, after)
-        )
+        one, other = (decode_secret(recorder, f"shop-mysql-{group}-connection") for recorder in (before, after))
         assert {key for key in one if one[key] != other[key]} == {"host", "uri"}
         assert other["host"] == service
     slices = [
         json.loads(json.dumps(get_resource(recorder, ENDPOINT_SLICE, "shop-mysql-addresses-endpoints").inputs))
         for recorder in (before, after)
     ]
-    assert [found["metadata"]["labels"].pop("kubernetes.io/service-name") for found in slices] == [
-        "mysql-addresses",
-        "mysql",
-    ]
+    services = [endpoints["metadata"]["labels"].pop("kubernetes.io/service-name") for endpoints in slices]
+    assert services == ["mysql-addresses", "mysql"]
     assert slices[0] == slices[1]
-    # Service names stay taken by one resource each, so that none is deleted while another is created in its place.
-    names = [
-        {found.name: found.inputs["metadata"]["name"] for found in recorder.resources_of_type(SERVICE)}
-        for recorder in (before, after)
-    ]
-    assert all(name == f"shop-{service}" for services in names for name, service in services.items())
-    assert (
-        get_resource(before, SERVICE, "shop-mysql").inputs["spec"]["selector"]["app.kubernetes.io/instance"]
-        == "mysql-local"
-    )
+    # The Pulumi name follows the Service, so Pulumi updates the Service and does not delete it.
+    for recorder in (before, after):
+        for registration in recorder.resources_of_type(SERVICE):
+            assert registration.name == f"shop-{registration.inputs['metadata']['name']}"
+    selector = get_resource(before, SERVICE, "shop-mysql").inputs["spec"]["selector"]
+    assert selector["app.kubernetes.io/instance"] == "mysql-local"
 
 
-def test_a_service_of_pods_selects_the_pods_of_its_server_alone() -> None:
+# Services
+
+
+def test_service_selects_the_pods_of_its_server_only() -> None:
     recorder = record_stack(groups(mysql={"a": None, "b": None}))
-    for group in ("a", "b"):
+    labels = {group: get_pod_template(recorder, group=group)["metadata"]["labels"] for group in ("a", "b")}
+    for group in labels:
         spec = get_resource(recorder, SERVICE, f"shop-mysql-{group}").inputs["spec"]
-        labels = {
-            name: get_resource(recorder, STATEFUL_SET, f"shop-mysql-{name}-server").inputs["spec"]["template"][
-                "metadata"
-            ]["labels"]
-            for name in ("a", "b")
-        }
         assert spec["type"] == "ClusterIP"
         assert [name for name, found in labels.items() if spec["selector"].items() <= found.items()] == [group]
     assert recorder.resources_of_type(ENDPOINT_SLICE) == []
 
 
-def test_a_host_name_is_an_external_name() -> None:
+def test_service_of_a_host_name_is_an_external_name() -> None:
     recorder = record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "port": 3307}))
-    spec = get_resource(recorder, SERVICE, "shop-mysql").inputs["spec"]
-    assert spec == {
+    assert get_resource(recorder, SERVICE, "shop-mysql").inputs["spec"] == {
         "type": "ExternalName",
         "externalName": "db.example.org",
         "ports": [{"name": "mysql", "port": 3307, "protocol": "TCP"}],
@@ -597,7 +616,7 @@ def test_a_host_name_is_an_external_name() -> None:
     ],
     ids=["IPv4", "list of IPv4", "IPv6", "list of IPv6"],
 )
-def test_addresses_are_a_service_without_a_selector_and_an_endpoint_slice(
+def test_service_of_addresses_has_no_selector_and_an_endpoint_slice(
     host: Any, family: str, addresses: list[str]
 ) -> None:
     recorder = record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "host": host}))
@@ -605,27 +624,11 @@ def test_addresses_are_a_service_without_a_selector_and_an_endpoint_slice(
     endpoints = get_resource(recorder, ENDPOINT_SLICE, "shop-mysql-main-endpoints")
     ports = [{"name": "mysql", "port": 3306, "protocol": "TCP"}]
     assert service.inputs["spec"] == {"type": "ClusterIP", "ports": ports}
-    assert endpoints.inputs["addressType"] == family
-    assert [address for endpoint in endpoints.inputs["endpoints"] for address in endpoint["addresses"]] == addresses
-    assert all(endpoint["conditions"] == {"ready": True} for endpoint in endpoints.inputs["endpoints"])
-    assert endpoints.inputs["ports"] == ports
-    assert endpoints.inputs["metadata"]["labels"]["kubernetes.io/service-name"] == service.inputs["metadata"]["name"]
-    assert endpoints.inputs["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == "database-groups"
+    assert (endpoints.inputs["addressType"], endpoints.inputs["ports"]) == (family, ports)
+    assert endpoints.inputs["endpoints"] == [
+        {"addresses": [address], "conditions": {"ready": True}} for address in addresses
+    ]
+    labels = endpoints.inputs["metadata"]["labels"]
+    assert labels["kubernetes.io/service-name"] == service.inputs["metadata"]["name"]
+    assert labels["endpointslice.kubernetes.io/managed-by"] == "database-groups"
     assert service.urn in endpoints.depends_on
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [stack_with_group("mysql", EXISTING_SERVER), stack_with_group("redis", ADDRESSES), stack_with_group("mysql")],
-    ids=["given", "none", "generated"],
-)
-def test_the_connection_of_a_group_is_a_secret_output(raw: dict[str, Any]) -> None:
-    """Whoever takes it from the component cannot export it in plain text by mistake."""
-    (args,) = (group for application in parse_stack(raw).applications for group in application.database_groups)
-    secret: list[bool] = []
-
-    async def look(connection: pulumi.Output[Any]) -> None:
-        secret.append(await connection.is_secret())
-
-    run_program(lambda: pulumi.export("seen", look(DatabaseGroup(args).connection)))
-    assert secret == [True]

@@ -1,70 +1,41 @@
-"""Names are those of the design's table, and depend on nothing but what the user wrote."""
+"""Rules for names. `tests/persisted/` holds the table of all names."""
+
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.persisted import names
+from components.spec import DNS_LABEL_PATTERN
+
+DNS_LABELS = st.from_regex(DNS_LABEL_PATTERN, fullmatch=True)
+
+
+@given(engine=st.sampled_from(["mysql", "postgresql"]), group=DNS_LABELS)
+def test_only_the_service_name_depends_on_the_primary_group(engine: str, group: str) -> None:
+    assert names.service_name(engine, group, is_primary=True) == engine
+    assert names.service_name(engine, group, is_primary=False) == names.object_name(engine, group)
+
+
+@given(application=DNS_LABELS, group=DNS_LABELS)
+def test_database_account_name_needs_no_quotes(application: str, group: str) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", names.database_account_name(application, group))
+
+
+@given(group=DNS_LABELS)
+def test_variable_name_is_a_shell_identifier(group: str) -> None:
+    assert re.fullmatch(r"[A-Z][A-Z0-9_]*", names.variable_name("mysql", group, "ca_crt"))
 
 
 @pytest.mark.parametrize(
-    ("engine", "group", "server", "service"),
+    ("length", "limit"),
     [
-        ("mysql", "main", "mysql-main", "mysql"),
-        ("postgresql", "read-only", "postgresql-read-only", "postgresql"),
-        ("redis", "x", "redis-x", "redis"),
+        (names.MAX_DNS_LABEL_LENGTH, 63),
+        # A label of the Pods holds the name of the StatefulSet, a hyphen and a revision of ten characters.
+        (names.MAX_STATEFUL_SET_NAME_LENGTH + len("-") + len("1234567890"), 63),
     ],
-    ids=["plain", "with a hyphen", "one letter"],
+    ids=["DNS label", "StatefulSet"],
 )
-def test_only_the_service_of_a_group_depends_on_who_is_primary(
-    engine: str, group: str, server: str, service: str
-) -> None:
-    assert names.object_name(engine, group) == server
-    assert names.service_name(engine, group, is_primary=True) == service
-    assert names.service_name(engine, group, is_primary=False) == server
-
-
-def test_the_environment_secret_is_named_after_its_application() -> None:
-    assert names.environment_secret_name("shop") == "shop-databases"
-
-
-@pytest.mark.parametrize(
-    ("application", "group", "account"),
-    [("shop", "main", "shop_main"), ("web-shop", "read-only", "web_shop_read_only"), ("a1", "b2", "a1_b2")],
-    ids=["plain", "hyphens", "digits"],
-)
-def test_an_account_needs_no_quotes_on_any_server(application: str, group: str, account: str) -> None:
-    assert names.database_account_name(application, group) == account
-
-
-@pytest.mark.parametrize(
-    ("part", "name"),
-    [(None, "shop-mysql-main"), ("password", "shop-mysql-main-password")],
-    ids=["the group itself", "a part of the group"],
-)
-def test_pulumi_names_begin_with_the_group(part: str | None, name: str) -> None:
-    assert names.resource_name("shop", "mysql", "main", part) == name
-
-
-def test_the_pulumi_name_of_a_service_follows_the_service_and_not_the_group() -> None:
-    assert names.service_resource_name("shop", "mysql") == "shop-mysql"
-    assert names.service_resource_name("shop", "mysql-spare") == "shop-mysql-spare"
-
-
-@pytest.mark.parametrize(
-    ("engine", "group", "part", "variable"),
-    [
-        ("mysql", "main", "password", "MYSQL_MAIN_PASSWORD"),
-        ("mysql", None, "address", "MYSQL_ADDRESS"),
-        ("postgresql", "read-only", "url", "POSTGRESQL_READ_ONLY_URL"),
-        ("redis", "cache2", "ca.crt".replace(".", "-"), "REDIS_CACHE2_CA_CRT"),
-    ],
-    ids=["of a group", "of the group with the default names", "hyphen in the group", "hyphen in the part"],
-)
-def test_variables_are_upper_case_words_joined_by_underscores(
-    engine: str, group: str | None, part: str, variable: str
-) -> None:
-    assert names.variable_name(engine, group, part) == variable
-
-
-def test_limits_are_those_of_a_label_and_of_the_revision_label_of_a_stateful_sets_pods() -> None:
-    assert names.MAX_DNS_LABEL_LENGTH == 63
-    assert names.MAX_STATEFUL_SET_NAME_LENGTH + len("-") + len("1234567890") == names.MAX_DNS_LABEL_LENGTH
+def test_limits_fit_into_a_label(length: int, limit: int) -> None:
+    assert length == limit

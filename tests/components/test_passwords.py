@@ -1,47 +1,56 @@
-"""A password is secret from where it enters, whoever made it."""
+"""Passwords are secret outputs, whether Pulumi generates them or the user sets them."""
 
 import pulumi
 import pytest
 from pydantic import SecretStr
 
-from components.passwords import GeneratedPassword, create_password
-from offline.recorder import run_program
+from components.passwords import IGNORED_PROPERTIES, PASSWORD_LENGTH, GeneratedPassword, create_password
+from offline.recorder import PLACEHOLDER, Recorder, run_program
 from tests.support import CANARY, PASSWORD
 
 
 class Parent(pulumi.ComponentResource):
-    """A parent."""
+    """A component that contains the password."""
 
     def __init__(self) -> None:
         super().__init__("test:index:Component", "parent")
 
 
+def record_password(source: GeneratedPassword | SecretStr | None) -> tuple[Recorder, pulumi.Output[str] | None]:
+    passwords: list[pulumi.Output[str] | None] = []
+    recorder = run_program(lambda: passwords.append(create_password("p", source, parent=Parent())))
+    return recorder, passwords[0]
+
+
 @pytest.mark.parametrize(
-    ("wanted", "value"),
-    [(SecretStr(CANARY), CANARY), (GeneratedPassword(version=0), "hidden")],
-    ids=["given", "generated"],
+    ("source", "expected"),
+    [(SecretStr(CANARY), CANARY), (GeneratedPassword(version=0), PLACEHOLDER)],
+    ids=["existing", "generated"],
 )
-def test_a_password_is_a_secret_output(wanted: GeneratedPassword | SecretStr, value: str) -> None:
-    seen: list[object] = []
+def test_password_is_a_secret_output(source: GeneratedPassword | SecretStr, expected: str) -> None:
+    results: list[object] = []
 
-    async def look(password: pulumi.Output[str] | None) -> None:
+    async def await_password(password: pulumi.Output[str] | None) -> None:
         assert password is not None
-        seen.extend([await password.is_secret(), await password.future()])
+        results.extend([await password.is_secret(), await password.future()])
 
-    run_program(lambda: pulumi.export("seen", look(create_password("p", wanted, parent=Parent()))))
-    assert seen == [True, value]
-
-
-def test_where_none_is_wanted_none_is_made() -> None:
-    seen: list[object] = []
-    recorder = run_program(lambda: seen.append(create_password("p", None, parent=Parent())))
-    assert seen == [None]
-    assert recorder.resources_of_type(PASSWORD) == []
+    run_program(lambda: pulumi.export("password", await_password(create_password("p", source, parent=Parent()))))
+    assert results == [True, expected]
 
 
-def test_a_generated_password_is_a_child_of_its_group() -> None:
-    recorder = run_program(
-        lambda: pulumi.export("seen", create_password("p", GeneratedPassword(version=0), parent=Parent()))
-    )
+def test_generated_password_is_long_has_safe_characters_and_changes_with_its_version_only() -> None:
+    recorder, _ = record_password(GeneratedPassword(version=3))
     (password,) = recorder.resources_of_type(PASSWORD)
     assert password.parent.endswith("test:index:Component::parent")
+    assert PASSWORD_LENGTH >= 32
+    assert password.inputs == {"length": PASSWORD_LENGTH, "special": False, "keepers": {"passwordVersion": "3"}}
+    assert set(password.ignore_changes) == set(IGNORED_PROPERTIES)
+    assert "keepers" not in IGNORED_PROPERTIES
+    assert {"length", "special", "upper", "lower", "numeric", "overrideSpecial"} <= set(IGNORED_PROPERTIES)
+
+
+@pytest.mark.parametrize("source", [SecretStr(CANARY), None], ids=["existing", "none"])
+def test_program_generates_no_password_for_another_source(source: SecretStr | None) -> None:
+    recorder, password = record_password(source)
+    assert recorder.resources_of_type(PASSWORD) == []
+    assert (password is None) == (source is None)

@@ -1,4 +1,4 @@
-"""Servers of ours run under all that Pod Security `restricted` asks for, where and with what their kind says."""
+"""Servers in the cluster: images, Pod Security, scheduling, resources, volumes and scripts of each kind."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,8 +8,9 @@ import pytest
 
 from components.engines import ENGINES
 from components.engines.definition import ServerRuntime, Variant
+from components.platform import TolerationSpec
+from components.servers.local import LocalKindSpec
 from offline.recorder import Recorder
-from tests.contract import ROOT
 from tests.support import (
     CONFIG_MAP,
     ENGINES_WITH_SERVER,
@@ -17,11 +18,15 @@ from tests.support import (
     PERSISTENT_VOLUME_CLAIM,
     SECRET,
     STATEFUL_SET,
+    config_issues,
+    decode_secret,
+    get_pod_template,
     get_resource,
     managed_server,
     pod_security_violations,
     record_stack,
     release,
+    spec_errors,
     stack_with_group,
     urns,
 )
@@ -32,235 +37,235 @@ RELEASES = [
     for variant in engine.variants
     for series in variant.supported_series
 ]
-engines = pytest.mark.parametrize("engine", ENGINES_WITH_SERVER)
-kinds = pytest.mark.parametrize("kind", ["local", "dedicated"])
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+each_engine = pytest.mark.parametrize("engine", ENGINES_WITH_SERVER)
+each_kind = pytest.mark.parametrize("kind", ["local", "dedicated"])
 
 
-def software_of(engine: str) -> ServerRuntime:
-    """What the default version of an engine needs to run."""
-    software, variant = ENGINES[engine].build_runtime, ENGINES[engine].variants[0]
-    assert software
-    return software(variant, variant.default_version)
+def get_runtime(engine: str) -> ServerRuntime:
+    """Return the runtime of an engine's default version."""
+    build_runtime, variant = ENGINES[engine].build_runtime, ENGINES[engine].variants[0]
+    assert build_runtime
+    return build_runtime(variant, variant.default_version)
 
 
-def image_of(variant: Variant, version: str) -> str:
+def get_image(variant: Variant, version: str) -> str:
     return f"{variant.image}:{version}" if variant.image else IMAGE
 
 
-def pod_of(recorder: Recorder, engine: str = "mysql") -> dict[str, Any]:
-    spec: dict[str, Any] = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"][
-        "template"
-    ]["spec"]
+def record_pod(engine: str, server: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
+    """Return the specification of a server's Pod. `keys` are keys of the stack."""
+    recorder = record_stack({**stack_with_group(engine, dict(server)), **keys})
+    pod: dict[str, Any] = get_pod_template(recorder, engine)["spec"]
+    return pod
+
+
+def get_server_spec(recorder: Recorder, engine: str) -> dict[str, Any]:
+    spec: dict[str, Any] = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]
     return spec
 
 
-def pod(engine: str, server: Mapping[str, Any], **stack: Any) -> dict[str, Any]:
-    """The Pod's specification of a server."""
-    return pod_of(record_stack({**stack_with_group(engine, dict(server)), **stack}), engine)
-
-
-@kinds
+@each_kind
 @pytest.mark.parametrize(("engine", "variant", "version"), RELEASES)
-def test_an_image_is_the_variants_official_one_of_the_version(
-    kind: str, engine: str, variant: str, version: str
-) -> None:
-    recorder = record_stack(
-        stack_with_group(engine, managed_server(engine, kind, variant=variant, version=version), variant=variant)
-    )
-    (container,) = pod_of(recorder, engine)["containers"]
-    assert container["image"] == image_of(ENGINES[engine].get_variant(variant), version)
-    labels = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]["template"]["metadata"][
-        "labels"
-    ]
-    assert labels["app.kubernetes.io/version"] == version
+def test_server_runs_the_official_image_of_its_version(kind: str, engine: str, variant: str, version: str) -> None:
+    server = managed_server(engine, kind, variant=variant, version=version)
+    template = get_pod_template(record_stack(stack_with_group(engine, server, variant=variant)), engine)
+    (container,) = template["spec"]["containers"]
+    assert container["image"] == get_image(ENGINES[engine].get_variant(variant), version)
+    assert template["metadata"]["labels"]["app.kubernetes.io/version"] == version
 
 
-@engines
-@kinds
-def test_the_default_version_and_variant_are_the_engines_first_ones(engine: str, kind: str) -> None:
+@each_engine
+@each_kind
+def test_server_runs_the_default_version_of_the_first_variant(engine: str, kind: str) -> None:
     variant = ENGINES[engine].variants[0]
-    assert pod(engine, managed_server(engine, kind))["containers"][0]["image"] == image_of(
-        variant, variant.default_version
-    )
+    (container,) = record_pod(engine, managed_server(engine, kind))["containers"]
+    assert container["image"] == get_image(variant, variant.default_version)
 
 
-@engines
-@kinds
-def test_an_image_of_the_users_takes_the_official_ones_place(engine: str, kind: str) -> None:
-    assert (
-        pod(engine, managed_server(engine, kind, image="mirror.example.org/server:1"))["containers"][0]["image"]
-        == "mirror.example.org/server:1"
-    )
+@each_engine
+@each_kind
+def test_image_replaces_the_official_image(engine: str, kind: str) -> None:
+    image = "mirror.example.org/server:1"
+    (container,) = record_pod(engine, managed_server(engine, kind, image=image))["containers"]
+    assert container["image"] == image
 
 
-@engines
-@kinds
-def test_a_server_keeps_pod_security_restricted_unless_it_must_run_as_root(engine: str, kind: str) -> None:
-    found = pod(engine, managed_server(engine, kind))
-    assert (list(pod_security_violations(found)) == []) == (engine not in ROOT)
-    assert found["automountServiceAccountToken"] is False
-    (container,) = found["containers"]
-    context = container["securityContext"]
-    assert context["readOnlyRootFilesystem"] is True
-    assert context["allowPrivilegeEscalation"] is False
-    assert context["capabilities"] == {
-        "drop": ["ALL"],
-        **({"add": list(software_of(engine).capabilities)} if engine in ROOT else {}),
+@each_engine
+@each_kind
+def test_pod_security_restricted_accepts_every_server_without_capabilities(engine: str, kind: str) -> None:
+    pod, capabilities = record_pod(engine, managed_server(engine, kind)), list(get_runtime(engine).capabilities)
+    assert bool(list(pod_security_violations(pod))) == bool(capabilities)
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "readOnlyRootFilesystem": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"], **({"add": capabilities} if capabilities else {})},
     }
 
 
-@engines
-@kinds
-def test_a_server_waits_for_its_secret_scripts_and_volume(engine: str, kind: str) -> None:
-    recorder = record_stack(stack_with_group(engine, managed_server(engine, kind)))
-    name = f"shop-{engine}-main"
-    needed = [
+@each_engine
+@each_kind
+def test_server_depends_on_its_secret_scripts_and_volume(engine: str, kind: str) -> None:
+    recorder, name = record_stack(stack_with_group(engine, managed_server(engine, kind))), f"shop-{engine}-main"
+    dependencies = urns(
         get_resource(recorder, SECRET, f"{name}-connection"),
         get_resource(recorder, CONFIG_MAP, f"{name}-scripts"),
         get_resource(recorder, PERSISTENT_VOLUME_CLAIM, f"{name}-volume"),
-    ]
-    assert get_resource(recorder, STATEFUL_SET, f"{name}-server").depends_on >= urns(*needed)
+    )
+    assert get_resource(recorder, STATEFUL_SET, f"{name}-server").depends_on >= dependencies
 
 
-@engines
-@kinds
-def test_a_server_is_one_pod_on_a_claim_of_its_own(engine: str, kind: str) -> None:
-    recorder = record_stack(stack_with_group(engine, managed_server(engine, kind)))
-    spec = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]
+@each_engine
+@each_kind
+def test_server_is_one_pod_with_a_separate_volume_claim(engine: str, kind: str) -> None:
+    spec = get_server_spec(record_stack(stack_with_group(engine, managed_server(engine, kind))), engine)
+    runtime = get_runtime(engine)
     assert spec["replicas"] == 1
     assert "volumeClaimTemplates" not in spec
-    volumes = {volume["name"]: volume for volume in spec["template"]["spec"]["volumes"]}
-    assert volumes["data"] == {"name": "data", "persistentVolumeClaim": {"claimName": f"{engine}-main"}}
-    assert volumes["scripts"] == {"name": "scripts", "configMap": {"name": f"{engine}-main"}}
+    volumes = {volume.pop("name"): volume for volume in spec["template"]["spec"]["volumes"]}
+    scratch = {f"scratch-{number}": path for number, path in enumerate(runtime.empty_dirs)}
+    assert volumes == {
+        "data": {"persistentVolumeClaim": {"claimName": f"{engine}-main"}},
+        "scripts": {"configMap": {"name": f"{engine}-main"}},
+        **{name: {"emptyDir": {}} for name in scratch},
+    }
     mounts = {mount["name"]: mount for mount in spec["template"]["spec"]["containers"][0]["volumeMounts"]}
-    assert set(mounts) == set(volumes)
-    software = software_of(engine)
-    assert mounts["data"]["mountPath"] == software.data_path
-    assert {mount["mountPath"] for name, mount in mounts.items() if name.startswith("scratch")} == set(
-        software.empty_dirs
-    )
-    assert all(volumes[name] == {"name": name, "emptyDir": {}} for name in volumes if name.startswith("scratch"))
+    paths = {"data": runtime.data_path, "scripts": "/etc/database-groups", **scratch}
+    assert {name: mount["mountPath"] for name, mount in mounts.items()} == paths
+    assert mounts["data"].get("subPath") == runtime.data_sub_path
 
 
-@engines
-def test_the_selector_has_no_label_that_another_version_or_variant_would_change(engine: str) -> None:
-    """It cannot be changed, nor can the Service's name; both would replace the server."""
+@each_engine
+def test_immutable_fields_do_not_depend_on_kind_version_or_variant(engine: str) -> None:
     variant = ENGINES[engine].variants[-1]
-    one, other = (
-        get_resource(record_stack(raw), STATEFUL_SET, f"shop-{engine}-main-server").inputs["spec"]
-        for raw in (
-            stack_with_group(engine, managed_server(engine)),
-            stack_with_group(
-                engine,
-                managed_server(
-                    engine, "dedicated", variant=variant.name, version=release(variant, variant.supported_series[0])
-                ),
-                variant=variant.name,
-            ),
-        )
-    )
-    assert one["selector"] == other["selector"]
-    assert one["serviceName"] == other["serviceName"] == f"{engine}-main"
-    assert one["selector"]["matchLabels"].items() <= one["template"]["metadata"]["labels"].items()
+    version = release(variant, variant.supported_series[0])
+    servers = [
+        (managed_server(engine), None),
+        (managed_server(engine, "dedicated", variant=variant.name, version=version), variant.name),
+    ]
+    specs = [
+        get_server_spec(record_stack(stack_with_group(engine, server, variant=name)), engine)
+        for server, name in servers
+    ]
+    for spec in specs:
+        assert spec["serviceName"] == f"{engine}-main"
+        assert spec["selector"] == specs[0]["selector"]
+        assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
 
 
-@engines
-@kinds
-def test_the_readiness_probe_runs_the_script_that_logs_in(engine: str, kind: str) -> None:
+@each_engine
+@each_kind
+def test_container_runs_the_scripts_of_the_engine(engine: str, kind: str) -> None:
     recorder = record_stack(stack_with_group(engine, managed_server(engine, kind)))
-    (container,) = pod_of(recorder, engine)["containers"]
-    scripts = get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
-    software = software_of(engine)
+    (container,) = get_pod_template(recorder, engine)["spec"]["containers"]
+    files = get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
+    runtime = get_runtime(engine)
+    scripts = {"start": runtime.start_script, "ready": runtime.readiness_script, "started": runtime.post_start_script}
+    assert {name: files.get(name) for name in scripts} == scripts
     assert container["command"] == ["/bin/sh", "/etc/database-groups/start"]
     assert container["readinessProbe"]["exec"]["command"] == ["/bin/sh", "/etc/database-groups/ready"]
-    assert scripts["start"] == software.start_script
-    assert scripts["ready"] == software.readiness_script
-    assert scripts.get("started") == software.post_start_script
-    hook = container.get("lifecycle", {}).get("postStart", {}).get("exec", {}).get("command")
-    assert hook == (["/bin/sh", "/etc/database-groups/started"] if software.post_start_script else None)
+    post_start = {"postStart": {"exec": {"command": ["/bin/sh", "/etc/database-groups/started"]}}}
+    assert container.get("lifecycle") == (post_start if runtime.post_start_script else None)
 
 
-@engines
-@kinds
-def test_credentials_reach_the_server_by_its_secret_alone(engine: str, kind: str) -> None:
+@each_engine
+@each_kind
+def test_container_reads_credentials_from_the_connection_secret_only(engine: str, kind: str) -> None:
     recorder = record_stack(stack_with_group(engine, managed_server(engine, kind)))
-    (container,) = pod_of(recorder, engine)["containers"]
+    (container,) = get_pod_template(recorder, engine)["spec"]["containers"]
     account = {
         entry["name"]: entry["valueFrom"]["secretKeyRef"]
         for entry in container["env"]
         if entry["name"].startswith("APPLICATION_")
     }
-    keys = get_resource(recorder, SECRET, f"shop-{engine}-main-connection").inputs["data"]
-    expected = set(keys) - {"type", "provider", "host", "port", "uri"}
-    assert account == {f"APPLICATION_{key.upper()}": {"name": f"{engine}-main", "key": key} for key in expected}
-
-
-def test_a_local_server_is_near_the_web_server_where_possible() -> None:
-    affinity = pod("mysql", {"kind": "local"})["affinity"]
-    assert set(affinity) == {"podAffinity"}
-    ((preferred,),) = affinity["podAffinity"].values()
-    assert "preferredDuringSchedulingIgnoredDuringExecution" in affinity["podAffinity"]
-    assert preferred["podAffinityTerm"] == {
-        "topologyKey": "kubernetes.io/hostname",
-        "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "shop"}},
-    }
-
-
-def test_what_a_local_server_is_near_can_be_said() -> None:
-    affinity = pod("mysql", {"kind": "local", "near": {"app": "web"}})["affinity"]
-    term = affinity["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"]
-    assert term["labelSelector"] == {"matchLabels": {"app": "web"}}
-
-
-@engines
-def test_a_local_server_asks_for_little_and_is_limited_in_memory_alone(engine: str) -> None:
-    memory = software_of(engine).min_memory
-    resources = pod(engine, managed_server(engine))["containers"][0]["resources"]
-    assert resources == {"requests": {"cpu": "50m", "memory": memory}, "limits": {"memory": memory}}
-
-
-@engines
-def test_a_dedicated_server_gets_what_it_asks_for_and_no_more(engine: str) -> None:
-    resources = pod(engine, managed_server(engine, "dedicated", resources={"cpu": 2}))["containers"][0]["resources"]
-    assert resources == {"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
+    keys = set(decode_secret(recorder, f"shop-{engine}-main-connection")) - {"type", "provider", "host", "port", "uri"}
+    assert account == {f"APPLICATION_{key.upper()}": {"name": f"{engine}-main", "key": key} for key in keys}
 
 
 @pytest.mark.parametrize(
-    ("exclusive", "rule"),
-    [
-        (False, "preferredDuringSchedulingIgnoredDuringExecution"),
-        (True, "requiredDuringSchedulingIgnoredDuringExecution"),
-    ],
-    ids=["where possible", "exclusive"],
+    ("pod_selector", "labels"),
+    [({}, {"app.kubernetes.io/name": "shop"}), ({"app": "web"}, {"app": "web"})],
+    ids=["default", "podSelector"],
 )
-def test_dedicated_servers_keep_away_from_each_other_in_all_namespaces(exclusive: bool, rule: str) -> None:
-    affinity = pod("mysql", {"kind": "dedicated", "exclusiveNode": exclusive})["affinity"]
-    assert list(affinity) == ["podAntiAffinity"]
-    assert list(affinity["podAntiAffinity"]) == [rule]
-    (entry,) = affinity["podAntiAffinity"][rule]
+def test_local_server_prefers_the_node_of_the_application(pod_selector: dict[str, str], labels: dict[str, str]) -> None:
+    raw = stack_with_group("mysql", {"kind": "local"})
+    raw["applications"]["shop"]["podSelector"] = pod_selector
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}}
+    assert get_pod_template(record_stack(raw))["spec"]["affinity"] == {
+        "podAffinity": {PREFERRED: [{"weight": 100, "podAffinityTerm": term}]}
+    }
+
+
+@pytest.mark.parametrize("exclusive", [False, True], ids=["preferred", "exclusiveNode"])
+def test_dedicated_server_avoids_the_nodes_of_other_database_servers(exclusive: bool) -> None:
+    affinity = record_pod("mysql", {"kind": "dedicated", "exclusiveNode": exclusive})["affinity"]
+    rule = REQUIRED if exclusive else PREFERRED
+    (entry,) = affinity["podAntiAffinity"].pop(rule)
+    assert affinity == {"podAntiAffinity": {}}
     term = entry if exclusive else entry["podAffinityTerm"]
-    assert term["namespaceSelector"] == {}
+    assert term["namespaceSelector"] == {}, "all namespaces"
     assert term["topologyKey"] == "kubernetes.io/hostname"
-    labels = get_resource(record_stack(stack_with_group("redis")), STATEFUL_SET, "shop-redis-main-server").inputs[
-        "spec"
-    ]["template"]["metadata"]["labels"]
+    labels = get_pod_template(record_stack(stack_with_group("redis")), "redis")["metadata"]["labels"]
     assert term["labelSelector"]["matchLabels"].items() <= labels.items()
 
 
-NODES = {
-    "nodeSelector": {"node-role": "database"},
-    "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}],
-}
+@each_engine
+@pytest.mark.parametrize(
+    ("server", "requests", "limits"),
+    [
+        ({"kind": "local"}, {"cpu": "50m"}, {}),
+        (
+            {"kind": "local", "resources": {"cpu": "1", "memory": "3Gi"}},
+            {"cpu": "1", "memory": "3Gi"},
+            {"memory": "3Gi"},
+        ),
+        ({"kind": "dedicated"}, {"cpu": "1", "memory": "2Gi"}, {"cpu": "1", "memory": "2Gi"}),
+        ({"kind": "dedicated", "resources": {"cpu": 2}}, {"cpu": "2", "memory": "2Gi"}, {"cpu": "2", "memory": "2Gi"}),
+    ],
+    ids=["local", "local with resources", "dedicated", "dedicated with resources"],
+)
+def test_resources_of_a_server(
+    engine: str, server: dict[str, Any], requests: dict[str, str], limits: dict[str, str]
+) -> None:
+    """A local server limits memory only. Its default memory is the minimum of the engine."""
+    default = {"memory": get_runtime(engine).min_memory}
+    (container,) = record_pod(engine, managed_server(engine, **server))["containers"]
+    assert container["resources"] == {"requests": {**default, **requests}, "limits": {**default, **limits}}
 
 
-def test_dedicated_servers_alone_are_on_the_nodes_for_databases() -> None:
-    dedicated = pod("mysql", {"kind": "dedicated"}, databaseNodes=NODES)
+def test_database_nodes_apply_to_dedicated_servers_only() -> None:
+    toleration = {"key": "node-role", "value": "database", "effect": "NoExecute", "tolerationSeconds": 60}
+    nodes = {"nodeSelector": {"node-role": "database"}, "tolerations": [toleration]}
+    dedicated = record_pod("mysql", {"kind": "dedicated"}, databaseNodes=nodes)
     assert dedicated["nodeSelector"] == {"node-role": "database"}
-    assert dedicated["tolerations"] == [
-        {"key": "node-role", "operator": "Equal", "value": "database", "effect": "NoSchedule"}
-    ]
-    assert not {"nodeSelector", "tolerations"} & set(pod("mysql", {"kind": "local"}, databaseNodes=NODES))
-    assert not {"nodeSelector", "tolerations"} & set(pod("mysql", {"kind": "dedicated"}))
+    assert dedicated["tolerations"] == [{**toleration, "operator": "Equal"}]
+    for pod in (
+        record_pod("mysql", {"kind": "local"}, databaseNodes=nodes),
+        record_pod("mysql", {"kind": "dedicated"}),
+    ):
+        assert not {"nodeSelector", "tolerations"} & set(pod)
+
+
+@pytest.mark.parametrize(
+    ("toleration", "errors"),
+    [
+        ({"key": "a", "value": "b", "effect": "NoSchedule"}, []),
+        ({"operator": "Exists"}, []),
+        ({"key": "a", "effect": "NoExecute", "tolerationSeconds": 0}, []),
+        ({}, ["toleration"]),
+        ({"key": "a", "operator": "Exists", "value": "b"}, ["toleration"]),
+        ({"key": "a", "effect": "NoSchedule", "tolerationSeconds": 5}, ["toleration"]),
+        ({"key": "a", "tolerationSeconds": 5}, ["toleration"]),
+    ],
+    ids=["value", "every taint", "seconds", "no key", "Exists with a value", "seconds with NoSchedule", "no effect"],
+)
+def test_toleration_follows_the_rules_of_kubernetes(toleration: dict[str, Any], errors: list[str]) -> None:
+    assert [code for _, code in spec_errors(TolerationSpec, toleration)] == errors
 
 
 @pytest.mark.parametrize(
@@ -271,39 +276,101 @@ def test_dedicated_servers_alone_are_on_the_nodes_for_databases() -> None:
         ({"kind": "local", "storage": "2Gi"}, "2Gi", None),
         ({"kind": "dedicated", "storage": "50Gi", "storageClass": "fast"}, "50Gi", "fast"),
     ],
-    ids=["local", "dedicated", "size", "class"],
+    ids=["local", "dedicated", "storage", "storageClass"],
 )
-def test_a_volume_is_as_large_as_was_said(server: dict[str, str], size: str, storage_class: str | None) -> None:
-    spec = get_resource(
-        record_stack(stack_with_group("mysql", server)), PERSISTENT_VOLUME_CLAIM, "shop-mysql-main-volume"
-    ).inputs["spec"]
-    assert spec["resources"] == {"requests": {"storage": size}}
-    assert spec.get("storageClassName") == storage_class
-    assert spec["accessModes"] == ["ReadWriteOnce"]
+def test_size_and_class_of_a_volume(server: dict[str, str], size: str, storage_class: str | None) -> None:
+    recorder = record_stack(stack_with_group("mysql", server))
+    assert get_resource(recorder, PERSISTENT_VOLUME_CLAIM, "shop-mysql-main-volume").inputs["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": size}},
+        **({"storageClassName": storage_class} if storage_class else {}),
+    }
 
 
-def test_other_scripts_make_a_new_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ConfigMap's change alone would reach no running server."""
+def test_changed_script_restarts_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change of a ConfigMap alone would not restart the Pod."""
     redis = ENGINES["redis"]
     before = record_stack(stack_with_group("redis"))
 
-    def software(variant: Variant, version: str) -> ServerRuntime:
+    def build_runtime(variant: Variant, version: str) -> ServerRuntime:
         assert redis.build_runtime
-        found = redis.build_runtime(variant, version)
-        return replace(found, readiness_script=f"{found.readiness_script}true\n")
+        runtime = redis.build_runtime(variant, version)
+        return replace(runtime, readiness_script=f"{runtime.readiness_script}true\n")
 
-    monkeypatch.setattr("components.application.ENGINES", {"redis": replace(redis, build_runtime=software)})
+    monkeypatch.setattr("components.application.ENGINES", {"redis": replace(redis, build_runtime=build_runtime)})
     after = record_stack(stack_with_group("redis"))
-    templates = [
-        get_resource(recorder, STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"]
-        for recorder in (before, after)
+    old, new = (get_pod_template(recorder, "redis") for recorder in (before, after))
+    assert old["spec"] == new["spec"]
+    changed = {
+        key for key, value in old["metadata"]["annotations"].items() if value != new["metadata"]["annotations"][key]
+    }
+    assert changed == {"database-groups/scripts"}
+
+
+MYSQL_SERIES = "8.0, 8.4 or 9.7"
+
+
+@pytest.mark.parametrize(
+    ("engine", "server", "expected"),
+    [
+        ("mysql", {"version": "5.7"}, f".version: unsupported mysql version '5.7'; use a release of {MYSQL_SERIES}"),
+        (
+            "mysql",
+            {"version": "8.4.x"},
+            f".version: unsupported mysql version '8.4.x'; use a release of {MYSQL_SERIES}",
+        ),
+        (
+            "elasticsearch",
+            {"version": "9"},
+            ".version: '9' has no image tag; use a full release, for example \"9.2.0\"",
+        ),
+        ("redis", {"initScript": "x"}, ".initScript: not supported for redis; remove it"),
+        ("sqlite", {"version": "3"}, ".version: not supported for sqlite, which has no server; remove it"),
+        ("sqlite", {"resources": {"cpu": 1}}, ".resources: not supported for sqlite, which has no server; remove it"),
+        ("glusterfs", {}, ".image: required for glusterfs, which has no official image; set your own image"),
+    ],
+    ids=[
+        "series",
+        "not a release",
+        "no tag",
+        "initScript",
+        "version of a file",
+        "resources of a file",
+        "no official image",
+    ],
+)
+def test_errors_of_a_server_in_the_cluster(engine: str, server: dict[str, Any], expected: str) -> None:
+    assert config_issues(stack_with_group(engine, {"kind": "local", **server})) == [
+        f"applications.shop.databases.{engine}.main.server{expected}"
     ]
-    assert templates[0]["spec"] == templates[1]["spec"]
-    assert templates[0]["metadata"]["annotations"] != templates[1]["metadata"]["annotations"]
 
 
-@engines
-def test_a_software_that_needs_a_folder_of_its_volume_gets_that_alone(engine: str) -> None:
-    (container,) = pod(engine, managed_server(engine))["containers"]
-    (data,) = [mount for mount in container["volumeMounts"] if mount["name"] == "data"]
-    assert data.get("subPath") == software_of(engine).data_sub_path
+def test_engine_without_a_server_supports_only_the_kind_local_in_development() -> None:
+    path = "applications.shop.databases.sqlite.main.server"
+    message = "not supported for sqlite, which has no server; use `kind: local`"
+    for server in ({"kind": "dedicated"}, {"kind": "external", "host": "db.example.org"}):
+        assert config_issues(stack_with_group("sqlite", server)) == [f"{path}.kind: {message}"]
+    assert config_issues({"environment": "production", **stack_with_group("sqlite")}) == [
+        f"{path}: sqlite is for development only; use an engine with a server in production"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("storage", "10", "quantity"),
+        ("storage", 10, "quantity"),
+        ("storage", "0Gi", "quantity"),
+        ("resources", {"cpu": "1k"}, "cpu"),
+        ("resources", {"memory": "1gi"}, "quantity"),
+        ("settings", {"a b": 1}, "setting_name"),
+        ("settings", {"a": {"b": 1}}, "setting_map"),
+        ("settings", {"a": [1]}, "setting_list"),
+        ("settings", {"a": "b\nc"}, "control_character"),
+        ("initScript", "", "string_too_short"),
+        ("unknown", 1, "extra_forbidden"),
+    ],
+)
+def test_codes_of_invalid_values(key: str, value: Any, code: str) -> None:
+    ((location, found),) = spec_errors(LocalKindSpec, {"kind": "local", key: value})
+    assert (location.split(".")[0], found) == (key, code)

@@ -1,17 +1,14 @@
-"""An engine that nobody has heard of, made here, works on every kind without another line: neither kinds nor groups know engines."""
+"""A made-up tenth engine works with every server kind: neither groups nor server kinds know an engine."""
 
 import base64
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from components.connection import build_uri
 from components.engines import ENGINES
-from components.engines.definition import Account, Engine, ServerRuntime, Variant
-from components.engines.settings_file import SettingsFile, render_assignments
-from components.persisted.names import database_account_name
+from offline.recorder import Recorder
 from offline.render import render_diagram, render_manifests, render_summary
+from tests.engine_contract import variable_parts
 from tests.support import (
     CANARY,
     CONFIG_MAP,
@@ -27,85 +24,40 @@ from tests.support import (
     record_stack,
     stack_with_group,
 )
+from tests.tenth_engine import BARE, BARE_CONTRACT, TENTH, TENTH_CONTRACT
 
-
-def _software(variant: Variant, _version: str) -> ServerRuntime:
-    return ServerRuntime(
-        start_script=f'#!/bin/sh\nset -eu\nexec {variant.server_command} --user="$APPLICATION_USERNAME" --area="$APPLICATION_AREA"\n',
-        readiness_script='#!/bin/sh\nset -eu\nexec tenthctl --host="$POD_IP" ping\n',
-        data_path="/data",
-        empty_dirs=("/tmp",),
-        min_memory="64Mi",
-        init_file_path="/init.d/init.tenth",
-    )
-
-
-TENTH = Engine(
-    name="tenth",
-    port=7010,
-    variants=(
-        Variant(
-            name="tenth",
-            image="docker.io/library/tenth",
-            supported_series=("1", "2"),
-            default_version="2",
-            run_as_user=70,
-            server_command="tenthd",
-        ),
-    ),
-    build_uri=lambda connection: build_uri(
-        "tenth", connection, connection.engine_keys.get("area", connection.database or "")
-    ),
-    build_account=lambda application, group: Account(
-        username=database_account_name(application, group),
-        engine_keys={"area": database_account_name(application, group)},
-    ),
-    build_runtime=_software,
-    settings_file=SettingsFile(
-        render=lambda values: render_assignments(values, sign=":", true="1", false="0"),
-        reserved_names=frozenset({"listen"}),
-    ),
-    max_username_length=12,
-    existing_account_keys={"username": True, "password": True, "database": False},
-)
+PATH = "applications.shop.databases.tenth.main"
+IMAGE = "registry.example.org/tenth:9"
 
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a line in components/engines/__init__.py does."""
+    """Do what a line in components/engines/__init__.py does."""
     monkeypatch.setattr("components.application.ENGINES", {**ENGINES, "tenth": TENTH})
 
 
-def decoded(recorder: Any, name: str) -> dict[str, str]:
-    return {
-        key: base64.b64decode(value).decode()
-        for key, value in get_resource(recorder, SECRET, name).inputs["data"].items()
-    }
+def decode_secret(recorder: Recorder, name: str) -> dict[str, str]:
+    data = get_resource(recorder, SECRET, name).inputs["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+def count(recorder: Recorder, *tokens: str) -> list[int]:
+    return [len(recorder.resources_of_type(token)) for token in tokens]
 
 
 @pytest.mark.parametrize("kind", ["local", "dedicated"])
-def test_a_server_of_it_runs(kind: str) -> None:
-    recorder = record_stack(
-        stack_with_group("tenth", {"kind": kind, "version": "1", "settings": {"a": True}, "initScript": "x"})
-    )
-    keys = decoded(recorder, "shop-tenth-main-connection")
-    assert set(keys) == {"type", "provider", "host", "port", "username", "password", "area", "uri"}
-    assert keys["uri"] == "tenth://shop_main:hidden@tenth:7010/shop_main"
-    parts = ("ADDRESS", "PORT", "USERNAME", "PASSWORD", "AREA", "URL")
-    assert set(decoded(recorder, "shop-environment")) == {
-        f"TENTH{group}_{part}" for group in ("", "_MAIN") for part in parts
+def test_server_in_the_cluster_keeps_the_contract(kind: str) -> None:
+    server = {"kind": kind, "version": "1", "settings": {"a": True}, "initScript": "x"}
+    recorder = record_stack(stack_with_group("tenth", server))
+    assert set(decode_secret(recorder, "shop-tenth-main-connection")) == TENTH_CONTRACT.secret_keys
+    assert set(decode_secret(recorder, "shop-environment")) == {
+        f"TENTH{group}_{part}" for group in ("", "_MAIN") for part in variable_parts(TENTH_CONTRACT.secret_keys)
     }
     pod = get_resource(recorder, STATEFUL_SET, "shop-tenth-main-server").inputs["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["image"] == "docker.io/library/tenth:1"
-    assert {entry["name"] for entry in container["env"]} == {
-        "APPLICATION_USERNAME",
-        "APPLICATION_PASSWORD",
-        "APPLICATION_AREA",
-        "POD_IP",
-    }
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {
-        "/data",
+        TENTH_CONTRACT.data_path,
         "/tmp",
         "/etc/database-groups",
         "/init.d/init.tenth",
@@ -113,80 +65,60 @@ def test_a_server_of_it_runs(kind: str) -> None:
     assert list(pod_security_violations(pod)) == []
     files = get_resource(recorder, CONFIG_MAP, "shop-tenth-main-scripts").inputs["data"]
     assert (files["settings"], files["init"]) == ("a:1\n", "x")
-    assert [len(recorder.resources_of_type(token)) for token in (PERSISTENT_VOLUME_CLAIM, PASSWORD, SERVICE)] == [
-        1,
-        1,
-        1,
-    ]
+    assert count(recorder, PERSISTENT_VOLUME_CLAIM, PASSWORD, SERVICE) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["local", "dedicated"])
+def test_engine_without_volume_password_and_settings_keeps_its_contract(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("components.application.ENGINES", {"tenth": BARE})
+    recorder = record_stack(stack_with_group("tenth", {"kind": kind, "image": IMAGE}))
+    data = decode_secret(recorder, "shop-tenth-main-connection")
+    assert set(data) == BARE_CONTRACT.secret_keys
+    assert data["uri"] == "tenth://tenth:7010"
+    pod = get_resource(recorder, STATEFUL_SET, "shop-tenth-main-server").inputs["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["scripts", "scratch-0"]
+    assert count(recorder, PERSISTENT_VOLUME_CLAIM, PASSWORD, SERVICE) == [0, 0, 1]
 
 
 @pytest.mark.parametrize("host", ["tenth.example.org", ["10.0.0.1", "10.0.0.2"]], ids=["name", "addresses"])
-def test_a_server_of_it_is_reached(host: Any) -> None:
-    recorder = record_stack(
-        stack_with_group(
-            "tenth", {"kind": "external", "host": host, "username": "u", "password": CANARY, "database": "d"}
-        )
-    )
-    assert decoded(recorder, "shop-tenth-main-connection")["uri"] == f"tenth://u:{CANARY}@tenth:7010/d"
-    assert len(recorder.resources_of_type(ENDPOINT_SLICE)) == isinstance(host, list)
-    assert recorder.resources_of_type(STATEFUL_SET) == []
+def test_external_server_has_a_service(host: Any) -> None:
+    account = {"username": "u", "password": CANARY, "vhost": "d"}
+    recorder = record_stack(stack_with_group("tenth", {"kind": "external", "host": host, **account}))
+    assert decode_secret(recorder, "shop-tenth-main-connection")["uri"] == f"tenth://u:{CANARY}@tenth:7010/d"
+    assert count(recorder, ENDPOINT_SLICE, STATEFUL_SET) == [isinstance(host, list), 0]
 
 
-def test_mistakes_with_it_are_told_in_its_own_words() -> None:
-    path = "applications.shop.databases.tenth.main"
-    assert config_issues(stack_with_group("tenth", {"kind": "local", "settings": {"LISTEN": 1}})) == [
-        f"{path}.server.settings.LISTEN: is given by the program and cannot be set"
+@pytest.mark.parametrize(
+    ("server", "path", "message"),
+    [
+        ({"settings": {"LISTEN": 1}}, ".settings.LISTEN", "reserved: the program manages this setting; remove it"),
+        ({"version": "3"}, ".version", "unsupported tenth version '3'; use a release of 1 or 2"),
+        ({"kind": "external", "host": "db"}, "", "missing keys for an existing database: password, username"),
+        (
+            {"kind": "external", "host": "db", "username": "u", "password": CANARY, "bucket": "b"},
+            ".bucket",
+            "not supported for tenth; supported: password, username, vhost",
+        ),
+    ],
+    ids=["reserved setting", "version", "missing keys", "key of another engine"],
+)
+def test_message_names_the_engine(server: dict[str, Any], path: str, message: str) -> None:
+    assert config_issues(stack_with_group("tenth", {"kind": "local", **server})) == [f"{PATH}.server{path}: {message}"]
+
+
+def test_unsupported_keys_of_the_smallest_engine_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.application.ENGINES", {"tenth": BARE})
+    keys = {"settings": {"a": 1}, "initScript": "x", "storage": "1Gi"}
+    issues = config_issues(stack_with_group("tenth", {"kind": "local", **keys}))
+    assert [issue.split(": ")[0] for issue in issues] == [
+        f"{PATH}.server.{key}" for key in ("image", "initScript", "settings", "storage")
     ]
-    assert config_issues(stack_with_group("tenth", {"kind": "local", "version": "3"})) == [
-        f"{path}.server.version: '3' is of none of the series of tenth: 1, 2"
-    ]
-    assert config_issues(stack_with_group("tenth", {"kind": "external", "host": "db"})) == [
-        f"{path}.server: lacks 'password', 'username', without which tenth cannot be used"
-    ]
-    assert config_issues(
-        stack_with_group("tenth", {"kind": "external", "host": "db", "username": "u", "password": CANARY, "vhost": "v"})
-    ) == [f"{path}.server.vhost: has no meaning for tenth; it takes database, password, username"]
-    assert config_issues(stack_with_group("tenth", group="too-long")) == [
-        "applications.shop.databases.tenth.too-long: is too long a name by 1: its user would be named 'shop_too_long', and tenth allows 12 characters"
-    ]
-    (line,) = config_issues(stack_with_group("eleventh"))
-    assert line.endswith(f"'eleventh' is none of {', '.join(sorted([*ENGINES, 'tenth']))}")
 
 
-def test_an_engine_may_have_no_settings_no_init_no_image_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    def software(variant: Variant, version: str) -> ServerRuntime:
-        return replace(_software(variant, version), init_file_path=None)
-
-    variant = replace(TENTH.variants[0], image=None)
-    bare = replace(
-        TENTH,
-        settings_file=None,
-        build_runtime=software,
-        variants=(variant,),
-        credential_key=None,
-        build_account=lambda _application, _group: Account(),
-    )
-    monkeypatch.setattr("components.application.ENGINES", {"tenth": bare})
-    path = "applications.shop.databases.tenth.main.server"
-    assert config_issues(stack_with_group("tenth", {"kind": "local", "settings": {"a": 1}, "initScript": "x"})) == [
-        f"{path}.image: is missing: there is no maintained image of tenth; name one of yours",
-        f"{path}.init: has no effect: the image of tenth has no way to run anything once",
-        f"{path}.settings: has no effect: the program gives tenth all its settings",
-    ]
-    recorder = record_stack(stack_with_group("tenth", {"kind": "local", "image": "registry.example.org/tenth:9"}))
-    assert decoded(recorder, "shop-tenth-main-connection") == {
-        "type": "tenth",
-        "provider": "tenth",
-        "host": "tenth",
-        "port": "7010",
-        "uri": "tenth://tenth:7010",
-    }
-    assert recorder.resources_of_type(PASSWORD) == []
-    assert "settings" not in get_resource(recorder, CONFIG_MAP, "shop-tenth-main-scripts").inputs["data"]
-
-
-def test_it_is_rendered_as_the_others_are() -> None:
+def test_summary_diagram_and_manifests_show_the_engine() -> None:
     recorder = record_stack(stack_with_group("tenth"))
     assert "tenth.main  tenth    2        local  tenth    tenth-main" in render_summary(recorder)
-    assert "{{tenth}}" in render_diagram(recorder)
+    assert '{{"tenth"}}' in render_diagram(recorder)
     assert "tenth-main" in render_manifests(recorder)["shop"]

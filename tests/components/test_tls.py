@@ -1,230 +1,177 @@
-"""What an application is told of TLS: nothing unless asked, each engine's own words in its URI, and the server's own name where it is to be checked."""
+"""TLS of applications: the mode in each engine's URI, the verified host name, and the CA certificates."""
 
-from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.engines import ENGINES
+from components.external_servers import ExternalServerSpec
+from components.servers.external import ExternalKindSpec
+from components.spec import SpecModel
+from components.tls import ENCRYPTED_TLS_MODES, VERIFY_FULL
 from tests.support import (
     PROVIDERS,
-    SECRET,
+    PROVISIONABLE_ENGINES,
     config_issues,
+    decode_secret,
     existing_account,
     external_server,
-    get_resource,
-    groups,
-    provisioned_on,
     record_stack,
+    spec_messages,
     stack_with_group,
+    stack_with_provisioned_group,
 )
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQmFzZTY0\n-----END CERTIFICATE-----\n"
+TLS_MODES = ("disable", *ENCRYPTED_TLS_MODES)
 
-SAID: dict[str, dict[str, tuple[str, str]]] = {
-    "mysql": {
-        "disable": ("mysql://{service}", "?ssl-mode=DISABLED"),
-        "require": ("mysql://{service}", "?ssl-mode=REQUIRED"),
-        "verify-full": ("mysql://{server}", "?ssl-mode=VERIFY_IDENTITY"),
-    },
-    "postgresql": {
-        "disable": ("postgresql://{service}", "?sslmode=disable"),
-        "require": ("postgresql://{service}", "?sslmode=require"),
-        "verify-full": ("postgresql://{server}", "?sslmode=verify-full"),
-    },
-    "mongodb": {
-        "disable": ("mongodb://{service}", "&tls=false"),
-        "require": ("mongodb://{service}", "&tls=true&tlsInsecure=true"),
-        "verify-full": ("mongodb://{server}", "&tls=true"),
-    },
-    "redis": {
-        "disable": ("redis://{service}", ""),
-        "require": ("rediss://{service}", ""),
-        "verify-full": ("rediss://{server}", ""),
-    },
-    "elasticsearch": {
-        "disable": ("http://{service}", ""),
-        "require": ("https://{service}", ""),
-        "verify-full": ("https://{server}", ""),
-    },
-    "rabbitmq": {
-        "disable": ("amqp://{service}", ""),
-        "require": ("amqps://{service}", ""),
-        "verify-full": ("amqps://{server}", ""),
-    },
-    "influxdb": {
-        "disable": ("http://{service}", ""),
-        "require": ("https://{service}", ""),
-        "verify-full": ("https://{server}", ""),
-    },
+URIS: dict[str, tuple[tuple[str, str], ...]] = {
+    "mysql": (("mysql", "?ssl-mode=DISABLED"), ("mysql", "?ssl-mode=REQUIRED"), ("mysql", "?ssl-mode=VERIFY_IDENTITY")),
+    "postgresql": tuple(("postgresql", f"?sslmode={tls}") for tls in TLS_MODES),
+    "mongodb": (("mongodb", "&tls=false"), ("mongodb", "&tls=true&tlsInsecure=true"), ("mongodb", "&tls=true")),
+    "redis": (("redis", ""), ("rediss", ""), ("rediss", "")),
+    "elasticsearch": (("http", ""), ("https", ""), ("https", "")),
+    "rabbitmq": (("amqp", ""), ("amqps", ""), ("amqps", "")),
+    "influxdb": (("http", ""), ("https", ""), ("https", "")),
 }
-"""Scheme and host, and the end, of each engine's URI."""
-TOLD = [pytest.param(engine, tls, id=f"{engine} {tls}") for engine, modes in SAID.items() for tls in modes]
-UNTOLD = [name for name, engine in ENGINES.items() if not engine.supports_tls_in_uri and engine.port]
+"""Scheme and end of each engine's URI, for each mode of TLS_MODES."""
+MODES = [
+    pytest.param(engine, tls, *uri, id=f"{engine} {tls}")
+    for engine, uris in URIS.items()
+    for tls, uri in zip(TLS_MODES, uris, strict=True)
+]
+ENGINES_WITHOUT_TLS = [name for name, engine in ENGINES.items() if engine.port and not engine.supports_tls_in_uri]
+
+each_engine_with_tls = pytest.mark.parametrize("engine", list(URIS))
+each_provisionable_engine = pytest.mark.parametrize("engine", PROVISIONABLE_ENGINES)
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> str:
+def ca_file(tmp_path: Path) -> str:
     path = tmp_path / "ca.crt"
     path.write_text(CERTIFICATE)
     return str(path)
 
 
-def keys(raw: dict[str, Any], engine: str) -> dict[str, str]:
-    """The connection Secret, decoded."""
-    data = get_resource(record_stack(raw), SECRET, f"shop-{engine}-main-connection").inputs["data"]
-    return {key: b64decode(value).decode() for key, value in data.items()}
+def decode_connection(raw: dict[str, Any], engine: str) -> dict[str, str]:
+    return decode_secret(record_stack(raw), f"shop-{engine}-main-connection")
 
 
-def without_account(uri: str) -> str:
+def remove_account(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def test_every_engine_is_in_the_table_or_knows_no_tls() -> None:
-    assert set(SAID) == {name for name, engine in ENGINES.items() if engine.supports_tls_in_uri}
+def test_table_of_uris_covers_every_engine_with_tls() -> None:
+    assert set(URIS) == {name for name, engine in ENGINES.items() if engine.supports_tls_in_uri}
 
 
-@pytest.mark.parametrize(("engine", "tls"), TOLD)
-def test_a_uri_says_it_in_its_engines_words(engine: str, tls: str) -> None:
-    found = keys(stack_with_group(engine, existing_account(engine, tls=tls)), engine)
-    begin, end = SAID[engine][tls]
-    uri = without_account(found["uri"])
-    assert uri.startswith(begin.format(service=f"{engine}:", external_server=f"{engine}.example.org:"))
+@pytest.mark.parametrize(("engine", "tls", "scheme", "end"), MODES)
+def test_uri_requests_the_tls_mode_in_the_terms_of_its_engine(engine: str, tls: str, scheme: str, end: str) -> None:
+    data = decode_connection(stack_with_group(engine, existing_account(engine, tls=tls)), engine)
+    uri = remove_account(data["uri"])
+    # The Service's name is not in the server's certificate.
+    host = f"{engine}.example.org" if tls == VERIFY_FULL else engine
+    assert uri.startswith(f"{scheme}://{host}:{data['port']}")
     assert uri.endswith(end)
-    assert ("?" in uri) == bool(end) or engine == "mongodb"
-    # The Service stays the address of whoever builds the connection from parts.
-    assert found["host"] == engine
+    assert bool(end) or "?" not in uri
+    assert data["host"] == engine, "clients that do not use the URI connect to the Service"
 
 
-@pytest.mark.parametrize("engine", list(SAID))
-def test_nothing_is_said_unless_it_is_asked_for(engine: str) -> None:
-    """Clients refuse parameters that they do not know, and a Service's name is in no certificate."""
-    quiet = keys(stack_with_group(engine, existing_account(engine)), engine)["uri"]
-    plain = keys(stack_with_group(engine, existing_account(engine, tls="disable")), engine)["uri"]
-    assert without_account(quiet).startswith(SAID[engine]["disable"][0].format(service=f"{engine}:"))
-    assert not SAID[engine]["disable"][1] or not quiet.endswith(SAID[engine]["disable"][1])
-    assert plain.startswith(quiet)
+@each_engine_with_tls
+def test_uri_requests_no_tls_mode_by_default(engine: str) -> None:
+    """Some clients reject parameters that they do not know."""
+    uri = decode_connection(stack_with_group(engine, existing_account(engine)), engine)["uri"]
+    disabled = decode_connection(stack_with_group(engine, existing_account(engine, tls="disable")), engine)["uri"]
+    assert disabled.removesuffix(URIS[engine][0][1]) == uri
 
 
-@pytest.mark.parametrize("engine", ["mysql", "postgresql"])
-def test_the_administrators_tls_is_not_the_applications(engine: str) -> None:
-    for tls in ("disable", "require", "verify-full"):
-        found = keys(
-            {
-                "externalServers": {"hq": external_server(engine, tls=tls)},
-                **groups(**{engine: {"main": provisioned_on("hq")}}),
-            },
-            engine,
-        )
-        assert found["uri"] == f"{engine}://shop_main:hidden@{engine}:{found['port']}/shop_main"
+@each_provisionable_engine
+@pytest.mark.parametrize("tls", TLS_MODES)
+def test_tls_mode_of_the_administrator_does_not_change_the_uri(engine: str, tls: str) -> None:
+    data = decode_connection(stack_with_provisioned_group(engine, {"tls": tls}), engine)
+    assert data["uri"] == f"{engine}://shop_main:{data['password']}@{engine}:{data['port']}/shop_main"
 
 
-@pytest.mark.parametrize("engine", ["mysql", "postgresql"])
-def test_a_database_that_is_made_is_told_of_tls_by_its_group(engine: str) -> None:
-    group = {"server": {"kind": "external", "provisionOn": "hq", "tls": "verify-full"}}
-    found = keys(
-        {
-            "externalServers": {"hq": external_server(engine, host="DB.example.org".lower())},
-            **groups(**{engine: {"main": group}}),
-        },
-        engine,
-    )
-    assert (
-        found["uri"]
-        == f"{engine}://shop_main:hidden@db.example.org:{found['port']}/shop_main{SAID[engine]['verify-full'][1]}"
-    )
+@each_provisionable_engine
+def test_group_sets_the_tls_mode_of_a_provisioned_database(engine: str) -> None:
+    data = decode_connection(stack_with_provisioned_group(engine, tls=VERIFY_FULL), engine)
+    address = f"{engine}.example.org:{data['port']}"
+    assert data["uri"] == f"{engine}://shop_main:{data['password']}@{address}/shop_main{URIS[engine][-1][1]}"
 
 
-def test_an_ipv6_address_to_be_checked_is_in_brackets() -> None:
-    assert without_account(
-        keys(stack_with_group("redis", existing_account("redis", host="fd00::1", tls="verify-full")), "redis")["uri"]
-    ).startswith("rediss://[fd00::1]:6379/")
+def test_verified_ipv6_address_is_in_brackets() -> None:
+    server = existing_account("redis", host="fd00::1", tls=VERIFY_FULL)
+    uri = decode_connection(stack_with_group("redis", server), "redis")["uri"]
+    assert remove_account(uri).startswith("rediss://[fd00::1]:6379/")
 
 
-@pytest.mark.parametrize("engine", list(SAID))
-def test_the_authorities_are_in_the_secret_where_they_are_given(engine: str, certificate: str) -> None:
-    assert keys(stack_with_group(engine, existing_account(engine, ca=certificate)), engine)["ca.crt"] == CERTIFICATE
-    assert "ca.crt" not in keys(stack_with_group(engine, existing_account(engine)), engine)
+@each_engine_with_tls
+def test_connection_secret_contains_the_ca_certificates(engine: str, ca_file: str) -> None:
+    data = decode_connection(stack_with_group(engine, existing_account(engine, caFile=ca_file)), engine)
+    assert data["ca.crt"] == CERTIFICATE
+    assert "ca.crt" not in decode_connection(stack_with_group(engine, existing_account(engine)), engine)
 
 
-def test_those_of_a_server_of_the_stack_reach_its_groups_and_the_variables(certificate: str) -> None:
-    recorder = record_stack(
-        {
-            "externalServers": {"hq": external_server("postgresql", ca=certificate)},
-            **groups(postgresql={"main": provisioned_on("hq")}),
-        }
-    )
-    assert "ca.crt" in get_resource(recorder, SECRET, "shop-postgresql-main-connection").inputs["data"]
-    assert {"POSTGRESQL_CA_CRT", "POSTGRESQL_MAIN_CA_CRT"} <= set(
-        get_resource(recorder, SECRET, "shop-environment").inputs["data"]
-    )
-
-
-def test_the_provider_of_postgresql_checks_by_the_file(certificate: str) -> None:
-    recorder = record_stack(
-        {
-            "externalServers": {"hq": external_server("postgresql", ca=certificate)},
-            **groups(postgresql={"main": provisioned_on("hq")}),
-        }
-    )
+def test_ca_certificates_of_an_external_server_reach_its_groups_variables_and_provider(ca_file: str) -> None:
+    recorder = record_stack(stack_with_provisioned_group("postgresql", {"caFile": ca_file}))
+    assert decode_secret(recorder, "shop-postgresql-main-connection")["ca.crt"] == CERTIFICATE
+    environment = decode_secret(recorder, "shop-environment")
+    assert environment["POSTGRESQL_CA_CRT"] == environment["POSTGRESQL_MAIN_CA_CRT"] == CERTIFICATE
     (provider,) = recorder.resources_of_type(f"{PROVIDERS}postgresql")
-    assert provider.inputs["sslrootcert"] == certificate
+    assert provider.inputs["sslrootcert"] == ca_file
 
 
-MAIN = "applications.shop.databases.{engine}.main.server"
-
-
-@pytest.mark.parametrize("engine", UNTOLD)
-def test_an_engine_without_tls_takes_none(engine: str, certificate: str) -> None:
-    found = config_issues(stack_with_group(engine, existing_account(engine, tls="require", ca=certificate)))
-    assert found == [
-        f"{MAIN.format(engine=engine)}.{key}: has no meaning for {engine}, whose clients are told of no TLS"
-        for key in ("ca", "tls")
+@pytest.mark.parametrize("engine", ENGINES_WITHOUT_TLS)
+def test_tls_settings_are_errors_for_an_engine_without_tls(engine: str, ca_file: str) -> None:
+    raw = stack_with_group(engine, existing_account(engine, tls="require", caFile=ca_file))
+    assert config_issues(raw) == [
+        f"applications.shop.databases.{engine}.main.server.{key}: not supported for {engine}, whose URI has no TLS"
+        " parameter; remove it"
+        for key in ("caFile", "tls")
     ]
 
 
-@pytest.mark.parametrize("way", ["given", "made"])
-def test_a_name_to_be_checked_is_one(way: str) -> None:
-    hosts = ["10.1.2.3", "10.1.2.4"]
-    raw = (
-        stack_with_group("mysql", existing_account("mysql", host=hosts, tls="verify-full"))
-        if way == "given"
-        else {
-            "externalServers": {"hq": external_server("mysql", host=hosts)},
-            **stack_with_group("mysql", {"kind": "external", "provisionOn": "hq", "tls": "verify-full"}),
-        }
-    )
+HOSTS = ["10.1.2.3", "10.1.2.4"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        stack_with_group("mysql", existing_account("mysql", host=HOSTS, tls=VERIFY_FULL)),
+        stack_with_provisioned_group("mysql", {"host": HOSTS}, tls=VERIFY_FULL),
+    ],
+    ids=["existing account", "provisioned"],
+)
+def test_verify_full_of_several_hosts_is_an_error(raw: dict[str, Any]) -> None:
     assert config_issues(raw) == [
-        f"{MAIN.format(engine='mysql')}.tls: 'verify-full' needs one host, whose name is in the certificate, and there are 2"
+        "applications.shop.databases.mysql.main.server.tls: verify-full needs one host name, and the server has 2"
+        " hosts; use require"
     ]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "is no file that can be read; its path begins in the folder of the project"),
-        ("", "holds no certificate (-----BEGIN CERTIFICATE-----)"),
-        ("-----BEGIN CERTIFICATE-----", "holds no certificate (-----BEGIN CERTIFICATE-----)"),
-        (
-            CERTIFICATE + "-----BEGIN PRIVATE KEY-----\nc4narY\n",
-            "holds a private key, which applications would be given; name a file with certificates alone",
-        ),
-    ],
-    ids=["no file", "empty", "cut", "private key"],
+    ("model", "raw"),
+    [(ExternalKindSpec, existing_account("mysql")), (ExternalServerSpec, external_server("mysql"))],
+    ids=["group", "externalServers"],
 )
-def test_a_file_that_is_none_of_authorities_is_told(content: str | None, said: str, tmp_path: Path) -> None:
-    path = tmp_path / "ca.crt"
-    if content is not None:
-        path.write_text(content)
-    assert [
-        line.partition(": ")[2]
-        for line in config_issues(stack_with_group("mysql", existing_account("mysql", ca=str(path))))
-    ] == [said]
-    assert [
-        line.partition(": ")[2]
-        for line in config_issues(
-            {"externalServers": {"hq": external_server("mysql", ca=str(path))}, **stack_with_group("mysql")}
-        )
-    ] == [said]
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (CERTIFICATE, []),
+        (
+            FileNotFoundError(2, "No such file or directory"),
+            ["cannot read the file{value} (no such file or directory)"],
+        ),
+        ("", ["the file contains no certificate"]),
+        ("-----BEGIN CERTIFICATE-----", ["the file contains no certificate"]),
+        (f"{CERTIFICATE}-----BEGIN PRIVATE KEY-----\n", ["the file contains a private key"]),
+    ],
+    ids=["certificate", "no file", "empty", "incomplete", "private key"],
+)
+def test_ca_file_contains_only_certificates(
+    model: type[SpecModel], raw: dict[str, Any], content: str | OSError, expected: list[str]
+) -> None:
+    messages = spec_messages(model, {**raw, "caFile": "stacks/ca.pem"}, content)
+    assert [message.partition(";")[0] for message in messages] == expected

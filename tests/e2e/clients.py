@@ -1,4 +1,7 @@
-"""The libraries by which applications use each engine, given the URI of a Secret and the address that its host stands for."""
+"""How applications use each engine with its client library.
+
+A client gets the URI of a Secret and the IP address of the Service, because only Pods can resolve the Service's name.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,16 +17,16 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
-from tests.e2e.cluster import until
+from tests.e2e.cluster import wait_for
 
-KEPT = 42
+VALUE = 42
 
 Keys = Mapping[str, str]
-"""The connection Secret."""
+"""Keys and values of the connection Secret."""
 
 
-def at(keys: Keys, address: str) -> str:
-    """The URI with an address in the place of the Service's name."""
+def replace_host(keys: Keys, address: str) -> str:
+    """Return the URI with an IP address instead of the Service's name."""
     parts = urlsplit(keys["uri"])
     return parts._replace(
         netloc=parts.netloc.replace(f"{keys['host']}:{keys['port']}", f"{address}:{keys['port']}")
@@ -32,33 +35,33 @@ def at(keys: Keys, address: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Library:
-    """How an application keeps a value in its database and gets it back."""
+    """How an application writes a value to its database and reads it."""
 
-    save: Callable[[Keys, str], None]
+    write: Callable[[Keys, str], None]
     read: Callable[[Keys, str], Any]
-    refused: type[BaseException] | tuple[type[BaseException], ...]
-    """What a login with a wrong password ends in."""
+    login_error: type[BaseException] | tuple[type[BaseException], ...]
+    """Error of a login with a wrong password."""
 
 
-def postgresql(uri: str, address: str) -> "psycopg.Connection[Any]":
-    """A connection by a URI to the address that its host stands for."""
+def connect_postgresql(uri: str, address: str) -> "psycopg.Connection[Any]":
+    """Connect with a URI to the address of its host."""
     return psycopg.connect(uri, hostaddr=address, connect_timeout=5, autocommit=True)
 
 
-def _postgresql_save(keys: Keys, address: str) -> None:
-    with postgresql(keys["uri"], address) as connection:
+def _write_postgresql(keys: Keys, address: str) -> None:
+    with connect_postgresql(keys["uri"], address) as connection:
         connection.execute("CREATE TABLE library_values (value int)")
-        connection.execute("INSERT INTO library_values VALUES (%s)", (KEPT,))
+        connection.execute("INSERT INTO library_values VALUES (%s)", (VALUE,))
 
 
-def _postgresql_read(keys: Keys, address: str) -> Any:
-    with postgresql(keys["uri"], address) as connection:
+def _read_postgresql(keys: Keys, address: str) -> Any:
+    with connect_postgresql(keys["uri"], address) as connection:
         row = connection.execute("SELECT value FROM library_values").fetchone()
         return row[0] if row else None
 
 
-def mysql(uri: str, address: str) -> Any:
-    """A connection by a URI to the address that its host stands for."""
+def connect_mysql(uri: str, address: str) -> Any:
+    """Connect with a URI to the address of its host."""
     parts = urlsplit(uri)
     user, password, database = (unquote(part or "") for part in (parts.username, parts.password, parts.path[1:]))
     return pymysql.connect(
@@ -66,79 +69,83 @@ def mysql(uri: str, address: str) -> Any:
     )
 
 
-def _mysql_save(keys: Keys, address: str) -> None:
-    with mysql(keys["uri"], address) as connection:
+def _write_mysql(keys: Keys, address: str) -> None:
+    with connect_mysql(keys["uri"], address) as connection:
         connection.cursor().execute("CREATE TABLE library_values (value int)")
-        connection.cursor().execute("INSERT INTO library_values VALUES (%s)", (KEPT,))
+        connection.cursor().execute("INSERT INTO library_values VALUES (%s)", (VALUE,))
 
 
-def _mysql_read(keys: Keys, address: str) -> Any:
-    with mysql(keys["uri"], address) as connection, connection.cursor() as cursor:
+def _read_mysql(keys: Keys, address: str) -> Any:
+    with connect_mysql(keys["uri"], address) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT value FROM library_values")
         return cursor.fetchone()[0]
 
 
-def _redis_save(keys: Keys, address: str) -> None:
-    with redis.Redis.from_url(at(keys, address)) as connection:
-        connection.set("library", KEPT)
+def _write_redis(keys: Keys, address: str) -> None:
+    with redis.Redis.from_url(replace_host(keys, address)) as connection:
+        connection.set("library", VALUE)
 
 
-def _redis_read(keys: Keys, address: str) -> Any:
-    with redis.Redis.from_url(at(keys, address)) as connection:
+def _read_redis(keys: Keys, address: str) -> Any:
+    with redis.Redis.from_url(replace_host(keys, address)) as connection:
         value: Any = connection.get("library")
         return int(value)
 
 
-def _rabbitmq_save(keys: Keys, address: str) -> None:
-    with pika.BlockingConnection(pika.URLParameters(at(keys, address))) as connection:
+def _write_rabbitmq(keys: Keys, address: str) -> None:
+    with pika.BlockingConnection(pika.URLParameters(replace_host(keys, address))) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         channel.queue_declare("library", durable=True, arguments={"x-queue-type": "quorum"})
-        channel.basic_publish("", "library", str(KEPT).encode(), pika.BasicProperties(delivery_mode=2))
+        channel.basic_publish("", "library", str(VALUE).encode(), pika.BasicProperties(delivery_mode=2))
 
 
-def _rabbitmq_read(keys: Keys, address: str) -> Any:
-    with pika.BlockingConnection(pika.URLParameters(at(keys, address))) as connection:
-        method, _, body = connection.channel().basic_get("library")  # the message is not acknowledged, and so stays
+def _read_rabbitmq(keys: Keys, address: str) -> Any:
+    with pika.BlockingConnection(pika.URLParameters(replace_host(keys, address))) as connection:
+        method, _, body = connection.channel().basic_get(
+            "library"
+        )  # without an acknowledgement, the message stays in the queue
         return int(body) if method and body else None
 
 
-def _influxdb(keys: Keys, address: str) -> InfluxDBClient:
-    return InfluxDBClient(at(keys, address), keys["token"], org=keys["org"])
+def _connect_influxdb(keys: Keys, address: str) -> InfluxDBClient:
+    return InfluxDBClient(replace_host(keys, address), keys["token"], org=keys["org"])
 
 
-def _influxdb_save(keys: Keys, address: str) -> None:
-    with _influxdb(keys, address) as client, client.write_api(write_options=SYNCHRONOUS) as writer:
-        writer.write(keys["bucket"], record=f"library value={KEPT}")
+def _write_influxdb(keys: Keys, address: str) -> None:
+    with _connect_influxdb(keys, address) as client, client.write_api(write_options=SYNCHRONOUS) as writer:
+        writer.write(keys["bucket"], record=f"library value={VALUE}")
 
 
-def _influxdb_read(keys: Keys, address: str) -> Any:
-    with _influxdb(keys, address) as client:
+def _read_influxdb(keys: Keys, address: str) -> Any:
+    with _connect_influxdb(keys, address) as client:
         tables = client.query_api().query(f'from(bucket: "{keys["bucket"]}") |> range(start: -1h) |> last()')
         return tables[0].records[0].get_value() if tables else None
 
 
 LIBRARIES: Mapping[str, Library] = {
-    "influxdb": Library(save=_influxdb_save, read=_influxdb_read, refused=ApiException),
-    "mysql": Library(save=_mysql_save, read=_mysql_read, refused=pymysql.OperationalError),
-    "postgresql": Library(save=_postgresql_save, read=_postgresql_read, refused=psycopg.OperationalError),
-    "rabbitmq": Library(save=_rabbitmq_save, read=_rabbitmq_read, refused=pika.exceptions.ProbableAuthenticationError),
-    "redis": Library(save=_redis_save, read=_redis_read, refused=redis.AuthenticationError),
+    "influxdb": Library(write=_write_influxdb, read=_read_influxdb, login_error=ApiException),
+    "mysql": Library(write=_write_mysql, read=_read_mysql, login_error=pymysql.OperationalError),
+    "postgresql": Library(write=_write_postgresql, read=_read_postgresql, login_error=psycopg.OperationalError),
+    "rabbitmq": Library(
+        write=_write_rabbitmq, read=_read_rabbitmq, login_error=pika.exceptions.ProbableAuthenticationError
+    ),
+    "redis": Library(write=_write_redis, read=_read_redis, login_error=redis.AuthenticationError),
 }
 
 
-def in_time(read: Callable[[], Any]) -> None:
-    """A value is read that was kept; the Service may take a moment to lead to a new Pod."""
-    found: list[Any] = []
+def wait_for_value(read: Callable[[], Any]) -> None:
+    """Wait until `read` returns the written value. A Service needs a moment to route to a new Pod."""
+    results: list[Any] = []
 
     def attempt() -> bool | None:
         try:
-            found.append(read())
-        except Exception as error:  # each library has errors of its own for a server that is not there yet
-            found.append(error)
-        return found[-1] == KEPT or None
+            results.append(read())
+        except Exception as error:  # each library has its own errors for a server that is not ready
+            results.append(error)
+        return results[-1] == VALUE or None
 
     try:
-        until(30, "what was kept is read", attempt)
+        wait_for(30, "the server returns the value", attempt)
     except AssertionError as error:
-        raise AssertionError(f"{error}; the last answer was {found[-1]!r}") from None
+        raise AssertionError(f"{error}; the last result was {results[-1]!r}") from None

@@ -1,4 +1,4 @@
-"""The Kubernetes cluster of the end-to-end tests: what is in it, and what runs in its Pods."""
+"""The Kubernetes cluster of the end-to-end tests: its nodes, its objects and its Pods."""
 
 import base64
 import datetime
@@ -21,114 +21,125 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.stream import stream
 
 T = TypeVar("T")
-PRETEND = {"type": "kwok"}
+SIMULATED_NODE_LABELS = {"type": "kwok"}
+"""Labels of nodes on which no container runs. This module simulates their kubelet."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NOT_FOUND = 404
 CONFLICT = 409
 INVALID = 422
-"""What a Pod says to a second address, when another has told of it in the same moment."""
-KUBELET_SECONDS = 1
-TURNS = Path(tempfile.gettempdir()) / f"database-groups-tests-{os.getuid()}"
-MANY_ADDRESSES = 60_000
-FIRST_ADDRESS = "10.200.0.1"
-"""The first address of Pods that do not run."""
+"""Status of a second IP address for a Pod, if another process set the first one at the same moment."""
+KUBELET_INTERVAL_SECONDS = 1
+LOCK_FOLDER = Path(tempfile.gettempdir()) / f"database-groups-tests-{os.getuid()}"
+FIRST_POD_ADDRESS = "10.200.0.1"
+"""First IP address of simulated Pods."""
+MAX_POD_ADDRESSES = 60_000
 
 
-def until(seconds: float, what: str, attempt: Callable[[], T | None]) -> T:
-    """The first result of an attempt that is not None. Fails after a number of seconds."""
+def wait_for(seconds: float, condition: str, attempt: Callable[[], T | None]) -> T:
+    """Return the first result of `attempt` that is not None. Fail after a number of seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         result = attempt()
         if result is not None:
             return result
         time.sleep(0.5)
-    raise AssertionError(f"{what}: not in {seconds:.0f} s")
+    raise AssertionError(f"after {seconds:.0f} s it is not true that {condition}")
+
+
+def is_ready(pod: Any) -> bool:
+    """Return whether a Pod has the condition Ready."""
+    return any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
 
 
 class Cluster:
-    """A cluster, by the configuration that KUBECONFIG names."""
+    """The cluster of the configuration in KUBECONFIG."""
 
     def __init__(self) -> None:
         load: Any = kubernetes.config.load_kube_config
         load()
         self.core: Any = kubernetes.client.CoreV1Api()
-        self._addresses = itertools.count(os.getpid() % MANY_ADDRESSES)
+        self._addresses = itertools.count(os.getpid() % MAX_POD_ADDRESSES)
         client: Any = DynamicClient
         self.dynamic = client(kubernetes.client.ApiClient())
 
     # Nodes
 
     def has_real_node(self) -> bool:
-        """Whether containers run on some node."""
-        return any(not self._pretends(node) for node in self.core.list_node().items)
+        """Return whether containers run on some node."""
+        return any(not self._is_simulated(node) for node in self.core.list_node().items)
 
     @contextmanager
-    def pods_on(self, *, pretend: bool) -> Iterator[None]:
-        """New Pods go to the nodes of one sort, for a time. Processes that want pretend nodes share them; one that wants real ones has its turn alone."""
-        with self._turn(alone=not pretend):
+    def use_nodes(self, *, simulated: bool) -> Iterator[None]:
+        """Schedule new Pods on simulated nodes or on real ones.
+
+        Several processes use simulated nodes at the same time. A process that uses real nodes runs alone.
+        """
+        with self._lock_nodes(exclusively=not simulated):
             nodes = self.core.list_node().items
             for node in nodes:
-                self._cordon(node.metadata.name, cordoned=self._pretends(node) != pretend)
-            with self._alive([node.metadata.name for node in nodes if self._pretends(node)] if pretend else []):
+                self._cordon(node.metadata.name, cordoned=self._is_simulated(node) != simulated)
+            names = [node.metadata.name for node in nodes if self._is_simulated(node)]
+            with self._simulate_kubelets(names if simulated else []):
                 yield
 
     @contextmanager
-    def _turn(self, *, alone: bool) -> Iterator[None]:
-        """Waits for the nodes, not overtaken by who comes later. The first one notes which were cordoned, and the last one puts that back."""
-        TURNS.mkdir(exist_ok=True)
-        with (TURNS / "gate").open("w") as gate, (TURNS / "nodes").open("a+") as noted:
+    def _lock_nodes(self, *, exclusively: bool) -> Iterator[None]:
+        """Lock the nodes in the order of arrival.
+
+        The first process records which nodes are cordoned. The last process restores that.
+        """
+        LOCK_FOLDER.mkdir(exist_ok=True)
+        with (LOCK_FOLDER / "gate").open("w") as gate, (LOCK_FOLDER / "nodes").open("a+") as record:
             flock(gate, LOCK_EX)
-            flock(noted, LOCK_EX if alone else LOCK_SH)
-            if not os.fstat(noted.fileno()).st_size:
-                json.dump(
-                    {node.metadata.name: bool(node.spec.unschedulable) for node in self.core.list_node().items}, noted
-                )
-                noted.flush()
+            flock(record, LOCK_EX if exclusively else LOCK_SH)
+            if not os.fstat(record.fileno()).st_size:
+                nodes = {node.metadata.name: bool(node.spec.unschedulable) for node in self.core.list_node().items}
+                json.dump(nodes, record)
+                record.flush()
             flock(gate, LOCK_UN)
             try:
                 yield
             finally:
-                with suppress(BlockingIOError):  # others are still at it
-                    flock(noted, LOCK_EX | LOCK_NB)
-                    noted.seek(0)
-                    for name, cordoned in json.load(noted).items():
+                with suppress(BlockingIOError):  # other processes still use the nodes
+                    flock(record, LOCK_EX | LOCK_NB)
+                    record.seek(0)
+                    for name, cordoned in json.load(record).items():
                         self._cordon(name, cordoned=cordoned)
-                    noted.truncate(0)
+                    record.truncate(0)
 
     @contextmanager
-    def _alive(self, nodes: Sequence[str]) -> Iterator[None]:
-        """Does what a kubelet does for nodes on which nothing runs, for a time: renews their leases, and tells of their Pods.
+    def _simulate_kubelets(self, nodes: Sequence[str]) -> Iterator[None]:
+        """Renew the leases of nodes and report the status of their Pods.
 
-        Whatever else pretends them may be late, and on a busy machine so late that the node counts as lost in the middle of a test.
+        On a busy machine, the simulator of the nodes can be so late that Kubernetes reports a node as lost.
         """
         stop = threading.Event()
         leases: Any = kubernetes.client.CoordinationV1Api()
 
-        def kubelet() -> None:
-            while not stop.wait(KUBELET_SECONDS):
+        def run() -> None:
+            while not stop.wait(KUBELET_INTERVAL_SECONDS):
                 for node in nodes:
                     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
                     leases.patch_namespaced_lease(node, "kube-node-lease", {"spec": {"renewTime": now}})
                     for pod in self.core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={node}").items:
-                        self._pretend(pod)
+                        self._simulate_pod(pod)
 
-        thread = threading.Thread(target=kubelet, daemon=True)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        yield
-        stop.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
-    def _pretend(self, pod: Any) -> None:
-        """A Pod is gone as soon as it is deleted, and ready as soon as it is there."""
+    def _simulate_pod(self, pod: Any) -> None:
+        """Delete a Pod that is marked for deletion, and report another one as ready."""
         name, namespace = pod.metadata.name, pod.metadata.namespace
-        ready = any(
-            condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or []
-        )
         try:
             if pod.metadata.deletion_timestamp:
                 self.core.delete_namespaced_pod(name, namespace, grace_period_seconds=0)
-            elif not ready:
-                address = str(ipaddress.ip_address(FIRST_ADDRESS) + next(self._addresses))
+            elif not is_ready(pod):
+                address = str(ipaddress.ip_address(FIRST_POD_ADDRESS) + next(self._addresses))
                 conditions = [{"type": kind, "status": "True"} for kind in ("Initialized", "ContainersReady", "Ready")]
                 status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
                 self.core.patch_namespaced_pod_status(name, namespace, {"status": status})
@@ -140,27 +151,32 @@ class Cluster:
         self.core.patch_node(name, {"spec": {"unschedulable": cordoned}})
 
     @staticmethod
-    def _pretends(node: Any) -> bool:
-        return bool(PRETEND.items() <= node.metadata.labels.items())
+    def _is_simulated(node: Any) -> bool:
+        return bool(SIMULATED_NODE_LABELS.items() <= node.metadata.labels.items())
 
     # Objects
 
     @contextmanager
-    def namespace(self, name: str) -> Iterator[str]:
-        """A namespace that holds its Pods to Pod Security `restricted`, for a time."""
+    def create_namespace(self, name: str) -> Iterator[str]:
+        """Create a namespace that enforces Pod Security `restricted`, and delete it at the end."""
         self.core.create_namespace({"metadata": {"name": name, "labels": RESTRICTED}})
         try:
             yield name
         finally:
-            self.core.delete_namespace(name)
-            self.gone(name)
+            self.delete_namespace(name)
 
-    def gone(self, namespace: str) -> None:
-        """Waits until a namespace is gone."""
-        until(90, f"the namespace {namespace} is gone", lambda: None if self.has_namespace(namespace) else True)
+    def delete_namespace(self, name: str) -> None:
+        """Delete a namespace, if it exists, and wait until it is deleted."""
+        if self.has_namespace(name):
+            self.core.delete_namespace(name)
+            self.wait_until_deleted(name)
+
+    def wait_until_deleted(self, namespace: str) -> None:
+        """Wait until a namespace does not exist."""
+        wait_for(90, f"the namespace {namespace} is deleted", lambda: None if self.has_namespace(namespace) else True)
 
     def has_namespace(self, name: str) -> bool:
-        """Whether there is a namespace."""
+        """Return whether a namespace exists."""
         try:
             self.core.read_namespace(name)
         except ApiException as error:
@@ -169,17 +185,21 @@ class Cluster:
             return False
         return True
 
-    def secret(self, namespace: str, name: str) -> dict[str, str]:
-        """The values of a Secret."""
+    def read_secret(self, namespace: str, name: str) -> dict[str, str]:
+        """Return the keys and values of a Secret."""
         data: Mapping[str, str] = self.core.read_namespaced_secret(name, namespace).data
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
-    def service_address(self, namespace: str, name: str) -> str:
-        """The address of a Service, whose name a process that is in no Pod cannot look up."""
-        return str(self.core.read_namespaced_service(name, namespace).spec.cluster_ip)
+    def read_service(self, namespace: str, name: str) -> Any:
+        """Return a Service."""
+        return self.core.read_namespaced_service(name, namespace)
+
+    def read_service_address(self, namespace: str, name: str) -> str:
+        """Return the IP address of a Service. Only Pods can resolve its name."""
+        return str(self.read_service(namespace, name).spec.cluster_ip)
 
     def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Any:
-        """Applies an object by server-side apply. Raises ApiException where the API server refuses it."""
+        """Apply an object with server-side apply. Raise ApiException if the API server rejects it."""
         resource = self.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
         options = {"dry_run": "All"} if dry_run else {}
         return self.dynamic.server_side_apply(
@@ -194,8 +214,8 @@ class Cluster:
 
     # Pods
 
-    def ready_pod(self, namespace: str, name: str, *, but: str | None = None, seconds: float = 120) -> str:
-        """Waits until a Pod is ready, and is not the one with the uid `but`. Returns its uid."""
+    def wait_for_pod(self, namespace: str, name: str, *, other_than: str | None = None, seconds: float = 120) -> str:
+        """Wait until a Pod is ready whose uid is not `other_than`. Return its uid."""
 
         def attempt() -> str | None:
             try:
@@ -204,29 +224,23 @@ class Cluster:
                 if error.status != NOT_FOUND:
                     raise
                 return None
-            ready = any(
-                condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or []
-            )
-            return (
-                str(pod.metadata.uid)
-                if ready and pod.metadata.uid != but and not pod.metadata.deletion_timestamp
-                else None
-            )
+            is_new = pod.metadata.uid != other_than and not pod.metadata.deletion_timestamp
+            return str(pod.metadata.uid) if is_new and is_ready(pod) else None
 
-        return until(seconds, f"the Pod {name} is ready", attempt)
+        return wait_for(seconds, f"the Pod {name} is ready", attempt)
 
-    def image(self, namespace: str, pod: str) -> str:
-        """The image that a Pod names."""
+    def read_image(self, namespace: str, pod: str) -> str:
+        """Return the image of a Pod's first container."""
         return str(self.core.read_namespaced_pod(pod, namespace).spec.containers[0].image)
 
-    def restart(self, namespace: str, name: str) -> None:
-        """Deletes a Pod and waits until another one of its name is ready."""
-        uid = self.ready_pod(namespace, name)
+    def restart_pod(self, namespace: str, name: str) -> None:
+        """Delete a Pod and wait until a new Pod of its name is ready."""
+        uid = self.wait_for_pod(namespace, name)
         self.core.delete_namespaced_pod(name, namespace)
-        self.ready_pod(namespace, name, but=uid)
+        self.wait_for_pod(namespace, name, other_than=uid)
 
     def run(self, namespace: str, pod: str, script: str) -> tuple[bool, str]:
-        """Runs a shell script in a Pod. Returns whether it succeeded and what it printed."""
+        """Run a shell script in a Pod. Return whether it succeeded, and its output."""
         client: Any = stream(
             self.core.connect_get_namespaced_pod_exec,
             pod,

@@ -1,4 +1,4 @@
-"""A copy of the project, driven by the command line as a user drives it."""
+"""A copy of the project that tests deploy with the Pulumi command line, as a user does."""
 
 import json
 import os
@@ -14,28 +14,30 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("components", "stacks", "preflight", "__main__.py", "Pulumi.yaml", "requirements.txt")
-SECONDS = 400
+TIMEOUT_SECONDS = 400
 
 
 class Result:
-    """How a command ended: its exit code and everything that it printed."""
+    """The exit code and the whole output of a command."""
 
     def __init__(self, process: "subprocess.CompletedProcess[str]") -> None:
         self.code = process.returncode
         self.output = process.stdout
 
     def succeeded(self) -> "Result":
+        """Assert that the command succeeded."""
         assert self.code == 0, self.output[-6000:]
         return self
 
     def failed(self) -> "Result":
+        """Assert that the command failed without a traceback."""
         assert self.code != 0, self.output[-6000:]
         assert "Traceback" not in self.output, self.output[-6000:]
         return self
 
 
 class Project:
-    """The project in a folder, with a file backend in the same folder."""
+    """A copy of the project in a folder, with a file backend next to it."""
 
     def __init__(self, command_line: str, folder: Path) -> None:
         self.folder = folder / "project"
@@ -50,7 +52,7 @@ class Project:
                 )
             elif source.exists():
                 shutil.copy(source, self.folder / part)
-        # The Python that runs the tests has the packages of the program.
+        # The interpreter of the tests has the packages of the program.
         (self.folder / ".venv").symlink_to(Path(sys.prefix))
         self.command_line = command_line
         self.environment = {
@@ -61,16 +63,16 @@ class Project:
             "PULUMI_HOME": str(folder / "home"),
         }
         self.stacks: list[str] = []
-        self.seconds = SECONDS
-        """How long a command may take."""
+        self.timeout_seconds = TIMEOUT_SECONDS
+        """Time limit of a command."""
 
     def pulumi(self, *arguments: str, stack: str | None = None, typed: str = "") -> Result:
-        """Runs a command of Pulumi's, with `typed` as its standard input."""
-        chosen = ["--stack", stack] if stack else []
-        return self._run([self.command_line, *arguments, *chosen, "--non-interactive"], typed)
+        """Run a Pulumi command. `typed` is its standard input."""
+        options = ["--stack", stack] if stack else []
+        return self._run([self.command_line, *arguments, *options, "--non-interactive"], typed)
 
     def python(self, *arguments: str) -> Result:
-        """Runs a module of the project's."""
+        """Run Python with arguments in the project's folder."""
         return self._run([sys.executable, *arguments])
 
     def _run(self, command: Sequence[str], typed: str = "") -> Result:
@@ -82,13 +84,13 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=self.seconds,
+            timeout=self.timeout_seconds,
             check=False,
         )
         return Result(process)
 
     def write(self, stack: str, config: dict[str, Any]) -> None:
-        """Writes a stack file, keeping the salt of a stack that is there."""
+        """Write a stack file. It retains the encryption salt of an existing stack."""
         path = self.path(stack)
         salt = (
             {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "config"}
@@ -102,11 +104,11 @@ class Project:
         )
 
     def path(self, stack: str) -> Path:
-        """The stack file."""
+        """Return the path of a stack file."""
         return self.folder / "stacks" / f"Pulumi.{stack}.yaml"
 
     def new(self, stack: str, config: dict[str, Any] | None = None) -> None:
-        """Makes a stack, of a given configuration or of the example of its name."""
+        """Create a stack from a configuration, or from the example with its name."""
         if config is None:
             shutil.copy(ROOT / "stacks" / f"Pulumi.{stack}.yaml", self.path(stack))
         else:
@@ -115,11 +117,11 @@ class Project:
         self.stacks.append(stack)
 
     def up(self, stack: str, *arguments: str) -> Result:
-        """Runs `pulumi up`."""
+        """Run `pulumi up`."""
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, stack=stack)
 
-    def kill_up(self, stack: str, now: Callable[[], bool]) -> None:
-        """Runs `pulumi up` and kills it with everything that it started, as a machine that goes down does, as soon as it is time."""
+    def kill_up(self, stack: str, is_time: Callable[[], bool]) -> None:
+        """Run `pulumi up`, and kill it and all its child processes as soon as `is_time` returns True."""
         command = [self.command_line, "up", "--yes", "--skip-preview", "--stack", stack, "--non-interactive"]
         process = subprocess.Popen(
             command,
@@ -129,32 +131,32 @@ class Project:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        while not now():
-            assert process.poll() is None, "the update ended before it was time"
+        while not is_time():
+            assert process.poll() is None, "the update ended before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def preview(self, stack: str, *arguments: str) -> Result:
-        """Runs `pulumi preview`."""
+        """Run `pulumi preview`."""
         return self.pulumi("preview", *arguments, stack=stack)
 
     def resources(self, stack: str) -> list[dict[str, Any]]:
-        """The resources of a stack's state."""
+        """Return the resources in the state of a stack."""
         exported = json.loads(self.pulumi("stack", "export", stack=stack).succeeded().output)
         return list(exported["deployment"].get("resources", []))
 
-    def settles(self, stack: str) -> None:
-        """Asserts that nothing is left to do: neither by another update nor after reading everything back."""
+    def assert_settled(self, stack: str) -> None:
+        """Assert that neither another update nor a preview after a refresh finds a change."""
         self.up(stack, "--expect-no-changes").succeeded()
         self.pulumi("refresh", "--yes", "--skip-preview", stack=stack).succeeded()
         self.preview(stack, "--expect-no-changes", "--diff").succeeded()
 
     def destroy(self, stack: str) -> Result:
-        """Runs `pulumi destroy`."""
+        """Run `pulumi destroy`."""
         return self.pulumi("destroy", "--yes", "--skip-preview", stack=stack)
 
     def clean_up(self) -> None:
-        """Destroys what is still there, protected or not."""
+        """Destroy all stacks, including protected resources."""
         for stack in self.stacks:
             self.pulumi("state", "unprotect", "--all", "--yes", stack=stack)
             self.destroy(stack)

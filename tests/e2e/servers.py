@@ -1,4 +1,4 @@
-"""Database servers outside the cluster, as their administrators and as the applications on them."""
+"""Database servers outside the cluster, with connections as their administrators and as applications."""
 
 import os
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import pymysql
 import pytest
 
 REFUSED = (psycopg.Error, pymysql.MySQLError)
+"""Errors of a rejected login or statement."""
 
 VARIABLES = {
     "postgresql": "LAB_POSTGRESQL_URL",
@@ -22,15 +23,15 @@ VARIABLES = {
 
 
 def variable(name: str) -> str:
-    """The value of a variable. Skips the test where it is not set."""
+    """Return the value of an environment variable. Skip the test if it is not set."""
     value = os.environ.get(name)
     if not value:
-        pytest.skip(f"{name} is not set: no such server to test with")
+        pytest.skip(f"{name} is not set; set it to the server for this test")
     return value
 
 
 class DatabaseServer:
-    """A server by its administrator's URL."""
+    """A server, described by the URL of its administrator."""
 
     def __init__(self, url: SplitResult) -> None:
         self.url = url
@@ -42,11 +43,11 @@ class DatabaseServer:
 
     @property
     def maintenance(self) -> str:
-        """The database that every server has."""
+        """Return the database that every server has."""
         return {"postgresql": "postgres", "mysql": "mysql"}[self.engine]
 
     def as_server(self, tls: str | None = None) -> dict[str, Any]:
-        """The server as a stack file has it."""
+        """Return the entry of `externalServers` for the server."""
         return {
             "engine": self.engine,
             "host": self.host,
@@ -56,18 +57,18 @@ class DatabaseServer:
         }
 
     def login(self, uri: str, database: str | None = None) -> "Session":
-        """Logs in with an application's URI, at the place where this process reaches the server."""
+        """Log in with the account of an application's URI, at the server's own address."""
         parts = urlsplit(uri)
         return self.session(
             unquote(parts.username or ""), unquote(parts.password or ""), database or unquote(parts.path[1:])
         )
 
     def administrator(self, database: str | None = None) -> "Session":
-        """Logs in as the administrator."""
+        """Log in as the administrator."""
         return self.session(self.username, self.password, database or self.maintenance)
 
     def session(self, username: str, password: str, database: str) -> "Session":
-        """Logs in. Raises one of REFUSED where that is refused."""
+        """Log in. Raise one of REFUSED if the server rejects the login."""
         connect: dict[str, Callable[..., Any]] = {"postgresql": self._postgresql, "mysql": self._mysql}
         return Session(connect[self.engine](username, password, database))
 
@@ -83,12 +84,9 @@ class DatabaseServer:
         )
 
     def _mysql(self, username: str, password: str, database: str) -> Any:
-        # PyMySQL would write letters outside ASCII in latin-1; servers and other clients take them for UTF-8.
-        secret: Any = password.encode()
-        encrypted = {
-            "check_hostname": False,
-            "verify_mode": "none",
-        }  # other tests may let the server refuse anything else for a moment
+        secret: Any = password.encode()  # PyMySQL would encode a text as latin-1; servers expect UTF-8
+        # For a moment, another test can configure the server to require TLS.
+        encrypted = {"check_hostname": False, "verify_mode": "none"}
         return pymysql.connect(
             host=self.host,
             port=self.port,
@@ -101,7 +99,7 @@ class DatabaseServer:
         )
 
     def drop(self, *names: str) -> None:
-        """Removes databases and users that a test has left. An administrator who is no superuser gives up memberships with the role."""
+        """Drop databases and users of an earlier test. Dropping a role also drops its memberships."""
         with self.administrator() as session:
             for name in names:
                 if self.engine == "postgresql":
@@ -112,7 +110,7 @@ class DatabaseServer:
                     session.run(f"DROP USER IF EXISTS '{name}'@'%'")
 
     def databases(self) -> set[str]:
-        """The databases that there are."""
+        """Return the names of the databases."""
         query = {
             "postgresql": "SELECT datname FROM pg_database",
             "mysql": "SELECT schema_name FROM information_schema.schemata",
@@ -121,7 +119,7 @@ class DatabaseServer:
             return {str(row[0]) for row in session.run(query)}
 
     def names(self) -> set[str]:
-        """The databases and the users that there are."""
+        """Return the names of the databases and of the users."""
         queries = {
             "postgresql": ("SELECT datname FROM pg_database", "SELECT rolname FROM pg_roles"),
             "mysql": ("SELECT schema_name FROM information_schema.schemata", "SELECT user FROM mysql.user"),
@@ -131,13 +129,13 @@ class DatabaseServer:
 
 
 class Session:
-    """A connection as one user to one database."""
+    """A connection of one user to one database."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def run(self, statement: str) -> list[tuple[Any, ...]]:
-        """Runs a statement and returns its rows."""
+        """Run a statement and return its rows."""
         cursor = self._connection.cursor()
         cursor.execute(statement)
         return list(cursor.fetchall()) if cursor.description else []
@@ -150,5 +148,5 @@ class Session:
 
 
 def lab_server(name: str) -> DatabaseServer:
-    """A server by its name. Skips the test where there is none."""
+    """Return a server by its name. Skip the test if it is not configured."""
     return DatabaseServer(urlsplit(variable(VARIABLES[name])))

@@ -1,90 +1,78 @@
-"""The development example, from nothing to nothing."""
+"""The development example, and changes of a small stack, from the first update to the destruction."""
 
 from typing import Any
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 
-RESOURCES = {"pulumi:pulumi:Stack"}
 
-
-def test_the_example_comes_up_settles_and_leaves_nothing(project: Project, pretend_node: Cluster) -> None:
-    """`pulumi up`, again, refresh, preview, destroy."""
+def test_example_deploys_settles_and_leaves_nothing(project: Project, simulated_node: Cluster) -> None:
     project.new("development")
     project.up("development").succeeded()
 
-    environment = pretend_node.secret("shop", "shop-databases")
+    environment = simulated_node.read_secret("shop", "shop-databases")
     assert environment["DATABASE_URL"] == environment["POSTGRESQL_URL"]
     for engine, group in (("postgresql", "main"), ("redis", "cache")):
-        connection = pretend_node.secret("shop", f"{engine}-{group}")
+        connection = simulated_node.read_secret("shop", f"{engine}-{group}")
         assert environment[f"{engine.upper()}_URL"] == connection["uri"]
         assert environment[f"{engine.upper()}_{group.upper()}_PASSWORD"] == connection["password"]
         assert connection["host"] == engine
-        assert pretend_node.core.read_namespaced_service(engine, "shop").spec.type == "ClusterIP"
+        assert simulated_node.read_service("shop", engine).spec.type == "ClusterIP"
 
-    project.settles("development")
+    project.assert_settled("development")
     project.destroy("development").succeeded()
     assert project.resources("development") == []
-    pretend_node.gone("shop")
+    simulated_node.wait_until_deleted("shop")
 
 
-def test_a_rotation_and_another_primary_change_objects_where_they_are(project: Project, pretend_node: Cluster) -> None:
-    """No Secret or Service is gone for a moment, and what they do not concern is not touched."""
+def test_password_version_and_primary_change_objects_in_place(project: Project, simulated_node: Cluster) -> None:
+    """Pulumi replaces no Secret and no Service, and it does not change the objects of other groups."""
     groups: dict[str, dict[str, Any]] = {"main": {"primary": True}, "spare": {}, "other": {}}
     config = {"applications": {"changes": {"databases": {"redis": groups}}}}
     project.new("changes", config)
     project.up("changes").succeeded()
-    secrets = {name: pretend_node.core.read_namespaced_secret(f"redis-{name}", "changes") for name in groups}
-    service = pretend_node.core.read_namespaced_service("redis", "changes")
-    assert service.spec.selector["app.kubernetes.io/instance"] == "redis-main"
+
+    def read_secrets() -> dict[str, Any]:
+        return {name: simulated_node.core.read_namespaced_secret(f"redis-{name}", "changes") for name in groups}
+
+    def read_selected_server(service: str) -> str:
+        return str(simulated_node.read_service("changes", service).spec.selector["app.kubernetes.io/instance"])
+
+    old, service = read_secrets(), simulated_node.read_service("changes", "redis")
+    assert read_selected_server("redis") == "redis-main"
 
     groups["main"] = {"passwordVersion": 1}
     groups["spare"] = {"primary": True}
     project.write("changes", config)
     project.up("changes").succeeded()
-    changed = {name: pretend_node.core.read_namespaced_secret(f"redis-{name}", "changes") for name in groups}
-    assert changed["main"].metadata.uid == secrets["main"].metadata.uid
-    assert changed["main"].data["password"] != secrets["main"].data["password"]
-    assert changed["spare"].data["password"] == secrets["spare"].data["password"]
-    assert changed["other"].metadata.resource_version == secrets["other"].metadata.resource_version
-    assert (
-        pretend_node.secret("changes", "changes-databases")["REDIS_MAIN_PASSWORD"]
-        == pretend_node.secret("changes", "redis-main")["password"]
-    )
+    new = read_secrets()
+    assert new["main"].metadata.uid == old["main"].metadata.uid
+    assert new["main"].data["password"] != old["main"].data["password"]
+    assert new["spare"].data["password"] == old["spare"].data["password"]
+    assert new["other"].metadata.resource_version == old["other"].metadata.resource_version
+    environment = simulated_node.read_secret("changes", "changes-databases")
+    assert environment["REDIS_MAIN_PASSWORD"] == simulated_node.read_secret("changes", "redis-main")["password"]
 
-    moved = pretend_node.core.read_namespaced_service("redis", "changes")
-    assert moved.metadata.uid == service.metadata.uid
-    assert moved.spec.selector["app.kubernetes.io/instance"] == "redis-spare"
-    assert (
-        pretend_node.core.read_namespaced_service("redis-main", "changes").spec.selector["app.kubernetes.io/instance"]
-        == "redis-main"
-    )
-    assert pretend_node.secret("changes", "redis-spare")["host"] == "redis"
-    project.settles("changes")
+    assert simulated_node.read_service("changes", "redis").metadata.uid == service.metadata.uid
+    assert read_selected_server("redis") == "redis-spare"
+    assert read_selected_server("redis-main") == "redis-main"
+    assert simulated_node.read_secret("changes", "redis-spare")["host"] == "redis"
+    project.assert_settled("changes")
 
 
-def test_mistakes_are_told_together_and_change_nothing(project: Project, pretend_node: Cluster) -> None:
-    """Two mistakes, one message, no traceback, no secret, no resource."""
-    project.new(
-        "mistakes",
-        {
-            "externalServers": {
-                "hq": {
-                    "engine": "mysql",
-                    "host": "db.example.org",
-                    "administrator": {"username": "root", "password": "Canary-1"},
-                    "tls": "maybe",
-                }
-            },
-            "applications": {"mistakes": {"databases": {"mysql": {"main": {"server": {"kind": "remote"}}}}}},
-        },
-    )
-    output = project.up("mistakes").failed().output
-    assert (
-        "applications.mistakes.databases.mysql.main.server.kind: 'remote' is none of dedicated, external, local"
-        in output
-    )
-    assert "servers.hq.tls: 'maybe' is none of disable, require, verify-full" in output
+def test_errors_are_reported_together_and_change_nothing(project: Project, simulated_node: Cluster) -> None:
+    """One message has both errors, without a traceback and a secret."""
+    administrator = {"username": "root", "password": "Canary-1"}
+    server = {"engine": "mysql", "host": "db.example.org", "administrator": administrator, "tls": "maybe"}
+    databases = {"mysql": {"main": {"server": {"kind": "remote"}}}}
+    config = {"externalServers": {"hq": server}, "applications": {"errors": {"databases": databases}}}
+    project.new("errors", config)
+    output = project.up("errors").failed().output
+    assert "applications.errors.databases.mysql.main.server.kind: " in output
+    assert "externalServers.hq.tls: " in output
+    assert "'remote'" in output
+    assert "'maybe'" in output
+    assert "nothing was changed" in output
     assert "Canary" not in output
-    assert {resource["type"] for resource in project.resources("mistakes")} <= RESOURCES
-    assert not pretend_node.has_namespace("mistakes")
+    assert {resource["type"] for resource in project.resources("errors")} <= {"pulumi:pulumi:Stack"}
+    assert not simulated_node.has_namespace("errors")

@@ -1,4 +1,4 @@
-"""Every engine on every server kind that it supports, in one stack."""
+"""One stack with every engine on every server kind that it supports."""
 
 from typing import Any
 
@@ -11,35 +11,31 @@ from tests.e2e.project import Project
 
 STACK = "every"
 PRIVILEGED = "privileged"
-CHANGED = "postgresql-main"
+CHANGED_SERVER = "postgresql-main"
 
 
-def groups(engine: Engine) -> dict[str, dict[str, Any]]:
-    """A group of an engine for each kind."""
+def build_groups(engine: Engine) -> dict[str, dict[str, Any]]:
+    """Return a group for each server kind of an engine."""
     if engine.build_runtime is None:
         return {"main": {"server": "local"}}
-    image = {} if engine.variants[0].image else {"image": "example.org/made-by-the-user:1"}
-    given = {key: f"given-{key}" for key in engine.existing_account_keys if key != "database"} | (
-        {"database": "7"} if "database" in engine.existing_account_keys else {}
-    )
+    image = {} if engine.variants[0].image else {"image": "example.org/image-of-the-user:1"}
+    account = {key: "7" if key == "database" else f"its-{key}" for key in engine.existing_account.keys}
     return {
         "main": {"primary": True, "server": {"kind": "local", **image}},
         "own": {"server": {"kind": "dedicated", **image}},
-        "named": {"server": {"kind": "external", "host": "db.example.org", **given}},
-        "addressed": {"server": {"kind": "external", "host": ["10.9.0.1", "10.9.0.2"], **given}},
+        "named": {"server": {"kind": "external", "host": "db.example.org", **account}},
+        "addressed": {"server": {"kind": "external", "host": ["10.9.0.1", "10.9.0.2"], **account}},
     }
 
 
 def is_privileged(engine: Engine) -> bool:
-    """Whether the engine's own server needs more than Pod Security `restricted` allows."""
-    variant = engine.variants[0]
-    return engine.build_runtime is not None and bool(
-        engine.build_runtime(variant, variant.default_version).capabilities
-    )
+    """Return whether the engine's server violates Pod Security `restricted`."""
+    build_runtime, variant = engine.build_runtime, engine.variants[0]
+    return build_runtime is not None and bool(build_runtime(variant, variant.default_version).capabilities)
 
 
-def generations(cluster: Cluster) -> dict[str, int]:
-    """The generation of each server's specification."""
+def read_generations(cluster: Cluster) -> dict[str, int]:
+    """Return the generation of each StatefulSet."""
     resource = cluster.dynamic.resources.get(api_version="apps/v1", kind="StatefulSet")
     return {
         item.metadata.name: item.metadata.generation
@@ -49,33 +45,39 @@ def generations(cluster: Cluster) -> dict[str, int]:
 
 
 @pytest.mark.timeout(600)
-def test_every_engine_on_every_kind_comes_up_settles_changes_alone_and_goes(
-    project: Project, pretend_node: Cluster
+def test_every_engine_deploys_on_every_kind_and_a_setting_changes_one_server(
+    project: Project, simulated_node: Cluster
 ) -> None:
-    """In a namespace that enforces Pod Security `restricted`, but for the one engine that cannot; one setting changes one server."""
-    databases = {name: groups(engine) for name, engine in ENGINES.items() if not is_privileged(engine)}
-    privileged = {name: groups(engine) for name, engine in ENGINES.items() if is_privileged(engine)}
-    applications = {STACK: {"createNamespace": False, "databases": databases}, PRIVILEGED: {"databases": privileged}}
+    """The namespace enforces Pod Security `restricted`. Engines that need capabilities are in another namespace."""
+    databases = {name: build_groups(engine) for name, engine in ENGINES.items() if not is_privileged(engine)}
+    privileged = {name: build_groups(engine) for name, engine in ENGINES.items() if is_privileged(engine)}
+    config = {
+        "preflight": False,
+        "applications": {
+            STACK: {"createNamespace": False, "databases": databases},
+            PRIVILEGED: {"databases": privileged},
+        },
+    }
     assert set(privileged) == {"glusterfs"}
-    with pretend_node.namespace(STACK):
-        project.new(STACK, {"preflight": "none", "applications": applications})
+    with simulated_node.create_namespace(STACK):
+        project.new(STACK, config)
         project.up(STACK).succeeded()
-        before = generations(pretend_node)
-        servers = [engine for engine in ENGINES.values() if engine.build_runtime]
-        assert set(before) == {f"{engine.name}-{group}" for engine in servers for group in ("main", "own")}
-        for engine in servers:
+        generations = read_generations(simulated_node)
+        engines = [engine for engine in ENGINES.values() if engine.build_runtime]
+        assert set(generations) == {f"{engine.name}-{group}" for engine in engines for group in ("main", "own")}
+        for engine in engines:
             application = PRIVILEGED if engine.name in privileged else STACK
-            environment = pretend_node.secret(application, f"{application}-databases")
+            environment = simulated_node.read_secret(application, f"{application}-databases")
             assert environment[f"{engine.name.upper()}_ADDRESS"] == engine.name
             for group in ("own", "named", "addressed"):
                 assert environment[f"{engine.name.upper()}_{group.upper()}_ADDRESS"] == f"{engine.name}-{group}"
-        project.settles(STACK)
+        project.assert_settled(STACK)
 
         databases["postgresql"]["main"]["server"]["settings"] = {"max_connections": 50}
-        project.write(STACK, {"preflight": "none", "applications": applications})
+        project.write(STACK, config)
         project.up(STACK).succeeded()
-        assert generations(pretend_node) == {**before, CHANGED: before[CHANGED] + 1}
+        assert read_generations(simulated_node) == {**generations, CHANGED_SERVER: generations[CHANGED_SERVER] + 1}
 
         project.destroy(STACK).succeeded()
         assert project.resources(STACK) == []
-        assert generations(pretend_node) == {}
+        assert read_generations(simulated_node) == {}

@@ -1,4 +1,4 @@
-"""Servers that really run: on a node with containers, under Pod Security `restricted`, reached by an application through its Services."""
+"""Servers that run on a node with containers, under Pod Security `restricted`. Clients use them through Services."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,45 +8,45 @@ import pytest
 import yaml
 
 from components.engines import ENGINES
-from tests.e2e.clients import LIBRARIES, in_time
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.clients import LIBRARIES, wait_for_value
+from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import Project
 
-pytestmark = pytest.mark.timeout(600)  # there may be a wait for the nodes
+pytestmark = pytest.mark.timeout(600)  # the test can wait for other tests that use the nodes
 NAMESPACE = "running"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """How an application uses a group, as shell scripts that run in a Pod with the application's variables."""
+    """How an application uses a group: shell scripts in a Pod with the application's variables."""
 
     engine: str
     image: str
-    """The image that has the client; the server's own."""
-    save: str
+    """Image that contains the client. It is the server's image."""
+    write: str
     read: str
-    """Prints 42 once `save` has run."""
-    configured: tuple[tuple[str, str], ...]
-    """What shows the group's settings and what was run once, and a word of its output."""
+    """Script that prints 42 after `write`."""
+    settings: tuple[tuple[str, str], ...]
+    """Scripts that print the settings and the result of the init script, and a part of their output."""
     forbidden: tuple[str, ...] = ()
-    """What only a superuser may do."""
+    """Scripts that only a superuser may run."""
     intruders: tuple[str, ...] = ()
-    """Logins of others than the application."""
+    """Logins that the server must reject."""
 
 
 PSQL = 'psql --no-psqlrc -v ON_ERROR_STOP=1 -tA "$POSTGRESQL_URL"'
 MYSQL = 'mysql -h "$MYSQL_ADDRESS" -P "$MYSQL_PORT" -u "$MYSQL_USERNAME" "-p$MYSQL_PASSWORD" -N "$MYSQL_DATABASE"'
-# Its redis-cli takes no URI without a user name; the libraries do.
+# redis-cli does not accept a URI without a user name; the client libraries do.
 REDIS = 'REDISCLI_AUTH="$REDIS_PASSWORD" redis-cli -h "$REDIS_ADDRESS" -p "$REDIS_PORT"'
 CLIENTS = (
     Client(
         engine="postgresql",
         image="docker.io/library/postgres:17",
-        save=f"{PSQL} -c 'CREATE TABLE kept (value int)' -c 'INSERT INTO kept VALUES (42)'",
-        read=f"{PSQL} -c 'SELECT value FROM kept'",
-        configured=(
+        write=f"{PSQL} -c 'CREATE TABLE saved (value int)' -c 'INSERT INTO saved VALUES (42)'",
+        read=f"{PSQL} -c 'SELECT value FROM saved'",
+        settings=(
             (f"{PSQL} -c 'SHOW max_connections'", "37"),
-            (f"{PSQL} -c 'SHOW cluster_name'", "it''s; here # \\".replace("''", "'")),
+            (f"{PSQL} -c 'SHOW cluster_name'", "it's; here # \\"),
             (f"{PSQL} -c \"SELECT similarity('a', 'a')\"", "1"),
         ),
         forbidden=(
@@ -64,9 +64,9 @@ CLIENTS = (
     Client(
         engine="redis",
         image="docker.io/library/redis:7",
-        save=f'test "$({REDIS} set kept 42)" = OK',
-        read=f"{REDIS} get kept",
-        configured=((f"{REDIS} config get maxmemory-policy", "allkeys-lru"),),
+        write=f'test "$({REDIS} set saved 42)" = OK',
+        read=f"{REDIS} get saved",
+        settings=((f"{REDIS} config get maxmemory-policy", "allkeys-lru"),),
         intruders=(
             'redis-cli -h "$REDIS_ADDRESS" ping | grep PONG',
             'REDISCLI_AUTH=wrong redis-cli -h "$REDIS_ADDRESS" ping | grep PONG',
@@ -75,9 +75,9 @@ CLIENTS = (
     Client(
         engine="mysql",
         image="docker.io/library/mysql:9.7",
-        save=f"{MYSQL} -e 'CREATE TABLE kept (value int); INSERT INTO kept VALUES (42)'",
-        read=f"{MYSQL} -e 'SELECT value FROM kept' 2>/dev/null",
-        configured=(
+        write=f"{MYSQL} -e 'CREATE TABLE saved (value int); INSERT INTO saved VALUES (42)'",
+        read=f"{MYSQL} -e 'SELECT value FROM saved' 2>/dev/null",
+        settings=(
             (f"{MYSQL} -e 'SELECT @@max_connections'", "37"),
             (f"{MYSQL} -e 'SELECT value FROM seeded'", "once"),
         ),
@@ -103,9 +103,9 @@ class Group:
     engine: str
     group: str = "main"
     image: str
-    """The image of this name is built for the test."""
+    """Name of the image that the test builds."""
     spec: str
-    """The group as the stack file has it."""
+    """The group as YAML."""
 
     @property
     def name(self) -> str:
@@ -116,7 +116,7 @@ GROUPS: tuple[Group, ...] = (
     Group(
         engine="postgresql",
         image="postgres:17",
-        spec="""{server: {kind: local, version: "17", init: "CREATE EXTENSION pg_trgm",
+        spec="""{server: {kind: local, version: "17", initScript: "CREATE EXTENSION pg_trgm",
             settings: {max_connections: 37, cluster_name: "it's; here # \\\\"}}}""",
     ),
     Group(
@@ -134,7 +134,7 @@ GROUPS: tuple[Group, ...] = (
         engine="mysql",
         image="mysql:9.7",
         spec="""{server: {kind: local, version: "9.7", settings: {max-connections: 37},
-            init: "CREATE TABLE seeded (value VARCHAR(20)); INSERT INTO seeded VALUES ('once');"}}""",
+            initScript: "CREATE TABLE seeded (value VARCHAR(20)); INSERT INTO seeded VALUES ('once');"}}""",
     ),
     Group(
         engine="rabbitmq",
@@ -143,7 +143,7 @@ GROUPS: tuple[Group, ...] = (
     ),
 )
 
-if os.environ.get("IMAGE_PROGRAMS"):  # no Debian package has it
+if os.environ.get("IMAGE_PROGRAMS"):  # no Debian package contains InfluxDB
     GROUPS += (
         Group(
             engine="influxdb",
@@ -153,57 +153,44 @@ if os.environ.get("IMAGE_PROGRAMS"):  # no Debian package has it
     )
 
 
-@pytest.fixture(scope="module")
-def running(module_project: Project, real_node: Cluster, build_images: Callable[..., None]) -> Iterator["Running"]:
-    """A stack with a local group of each engine on the real node."""
-    build_images(*(group.image for group in GROUPS))
-    with real_node.namespace(NAMESPACE):
-        running = Running(module_project, real_node)
-        running.start()
-        yield running
-        module_project.destroy(NAMESPACE).succeeded()
-
-
-class Running:
-    """The stack, and the Pods of its application."""
+class Deployment:
+    """A stack with all groups, and a Pod of its application for each client."""
 
     def __init__(self, project: Project, cluster: Cluster) -> None:
         self.project, self.cluster = project, cluster
         self.password_version = 0
 
     def start(self) -> None:
-        self.project.new(NAMESPACE, self.config())
+        """Deploy the stack and start the clients."""
+        self.project.new(NAMESPACE, self.build_config())
         self.project.up(NAMESPACE).succeeded()
         self.start_clients()
 
-    def config(self) -> dict[str, object]:
+    def change_passwords(self) -> None:
+        """Generate a new password for each group, and start new clients."""
+        self.password_version += 1
+        self.project.write(NAMESPACE, self.build_config())
+        self.project.up(NAMESPACE).succeeded()
+        self.start_clients()
+
+    def build_config(self) -> dict[str, object]:
         databases: dict[str, dict[str, object]] = {}
         for group in GROUPS:
-            databases.setdefault(group.engine, {})[group.group] = {
-                "passwordVersion": self.password_version,
-                **yaml.safe_load(group.spec),
-            }
+            spec = {"passwordVersion": self.password_version, **yaml.safe_load(group.spec)}
+            databases.setdefault(group.engine, {})[group.group] = spec
         return {"applications": {NAMESPACE: {"createNamespace": False, "databases": databases}}}
 
-    def keys(self, group: Group) -> dict[str, str]:
-        """The connection Secret of a group."""
-        return self.cluster.secret(NAMESPACE, group.name)
+    def read_connection(self, group: Group) -> dict[str, str]:
+        """Return the connection Secret of a group."""
+        return self.cluster.read_secret(NAMESPACE, group.name)
 
-    def address(self, group: Group) -> str:
-        """The address of a group's Service, whose name this process, which is in no Pod, cannot look up."""
-        return self.cluster.service_address(NAMESPACE, self.keys(group)["host"])
-
-    def rotate(self) -> None:
-        """Another password for each group, on the volumes that there are."""
-        self.password_version += 1
-        self.project.write(NAMESPACE, self.config())
-        self.project.up(NAMESPACE).succeeded()
-        self.start_clients()
+    def read_address(self, group: Group) -> str:
+        """Return the IP address of a group's Service. Only Pods can resolve its name."""
+        return self.cluster.read_service_address(NAMESPACE, self.read_connection(group)["host"])
 
     def start_clients(self) -> None:
-        """Starts a Pod for each client, as one of the application's: with its variables, and nothing else to find its databases by."""
+        """Start a Pod for each client. It has the application's variables and no other address of a database."""
         for client in CLIENTS:
-            name = f"client-{client.engine}-{self.password_version}"
             container = {
                 "name": "client",
                 "image": client.image,
@@ -213,59 +200,73 @@ class Running:
             }
             security = {"runAsNonRoot": True, "runAsUser": 999, "seccompProfile": {"type": "RuntimeDefault"}}
             spec = {"containers": [container], "securityContext": security, "terminationGracePeriodSeconds": 0}
-            self.cluster.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": spec})
+            pod = {"metadata": {"name": self.get_pod_name(client)}, "spec": spec}
+            self.cluster.core.create_namespaced_pod(NAMESPACE, pod)
         for client in CLIENTS:
-            self.cluster.ready_pod(NAMESPACE, f"client-{client.engine}-{self.password_version}")
+            self.cluster.wait_for_pod(NAMESPACE, self.get_pod_name(client))
 
-    def reads(self, client: Client) -> None:
-        """The client reads what it saved; the Service may take a moment to lead to a new Pod."""
-        until(20, f"{client.engine} has its data", lambda: self.run(client, client.read) == (True, "42\n") or None)
+    def get_pod_name(self, client: Client, password_version: int | None = None) -> str:
+        return f"client-{client.engine}-{self.password_version if password_version is None else password_version}"
+
+    def wait_for_read(self, client: Client) -> None:
+        """Wait until the client reads its value. A Service needs a moment to route to a new Pod."""
+        condition = f"the client of {client.engine} reads its value"
+        wait_for(20, condition, lambda: self.run(client, client.read) == (True, "42\n") or None)
 
     def run(self, client: Client, script: str, *, password_version: int | None = None) -> tuple[bool, str]:
-        """Runs a script in a client's Pod: the newest one, or one that still has the variables of an earlier rotation."""
-        pod = f"client-{client.engine}-{self.password_version if password_version is None else password_version}"
-        return self.cluster.run(NAMESPACE, pod, script)
+        """Run a script in a client's Pod: the newest Pod, or the one with the variables of a password version."""
+        return self.cluster.run(NAMESPACE, self.get_pod_name(client, password_version), script)
+
+
+@pytest.fixture(scope="module")
+def deployment(module_project: Project, real_node: Cluster, build_images: Callable[..., None]) -> Iterator[Deployment]:
+    """Yield a stack with all groups on the real node."""
+    build_images(*(group.image for group in GROUPS))
+    with real_node.create_namespace(NAMESPACE):
+        deployment = Deployment(module_project, real_node)
+        deployment.start()
+        yield deployment
+        module_project.destroy(NAMESPACE).succeeded()
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
-def test_a_group_keeps_its_data_and_its_password(running: Running, group: Group) -> None:
-    """By the library of its users with the Secret's `uri`, and again after the Pod was deleted."""
-    library, keys, address = LIBRARIES[group.engine], running.keys(group), running.address(group)
-    library.save(keys, address)
-    in_time(lambda: library.read(keys, address))
-    running.cluster.restart(NAMESPACE, f"{group.engine}-{group.group}-0")
-    in_time(lambda: library.read(keys, address))
-    secret = keys[ENGINES[group.engine].credential_key or ""]
-    with pytest.raises(library.refused):
-        library.read({key: value.replace(secret, "wrong") for key, value in keys.items()}, address)
+def test_group_retains_its_data_and_password_when_its_pod_restarts(deployment: Deployment, group: Group) -> None:
+    """The client library uses the `uri` of the connection Secret."""
+    library, data, address = LIBRARIES[group.engine], deployment.read_connection(group), deployment.read_address(group)
+    library.write(data, address)
+    wait_for_value(lambda: library.read(data, address))
+    deployment.cluster.restart_pod(NAMESPACE, f"{group.name}-0")
+    wait_for_value(lambda: library.read(data, address))
+    credential = data[ENGINES[group.engine].credential_key or ""]
+    with pytest.raises(library.login_error):
+        library.read({key: value.replace(credential, "wrong") for key, value in data.items()}, address)
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.engine)
-def test_an_application_uses_its_group_and_no_more(running: Running, client: Client) -> None:
-    """Through the named Service, with the variables; the superuser's rights are not its own, and nobody else gets in."""
-    succeeded, output = running.run(client, client.save)
+def test_application_has_no_rights_of_a_superuser(deployment: Deployment, client: Client) -> None:
+    """The client connects to the Service with its variables. The server rejects every other login."""
+    succeeded, output = deployment.run(client, client.write)
     assert succeeded, output
-    running.reads(client)
-    for script, expected in client.configured:
-        assert expected in running.run(client, script)[1], script
-    for script in client.forbidden:
-        assert not running.run(client, script)[0], script
-    for script in client.intruders:
-        succeeded, output = running.run(client, script)
+    deployment.wait_for_read(client)
+    for script, expected in client.settings:
+        assert expected in deployment.run(client, script)[1], script
+    for script in (*client.forbidden, *client.intruders):
+        succeeded, output = deployment.run(client, script)
         assert not succeeded, f"{script}: {output}"
 
 
-def test_a_kept_volume_gets_the_password_of_the_secret(running: Running) -> None:
-    """The volumes were initialised with other passwords. The old ones are refused, and the data is there."""
-    old = {group: running.keys(group) for group in GROUPS}
-    running.rotate()
+def test_existing_volume_gets_the_new_password(deployment: Deployment) -> None:
+    """The server rejects the old password and retains the data."""
+    old = {group: deployment.read_connection(group) for group in GROUPS}
+    deployment.change_passwords()
     for client in CLIENTS:
-        running.reads(client)
-        assert "42" not in running.run(client, client.read, password_version=0)[1], client.engine
+        deployment.wait_for_read(client)
+        assert "42" not in deployment.run(client, client.read, password_version=0)[1], client.engine
     for group in GROUPS:
-        library, keys, address = LIBRARIES[group.engine], running.keys(group), running.address(group)
-        assert keys != old[group]
-        in_time(lambda: library.read(keys, address))  # noqa: B023 (called at once)
-        with pytest.raises(library.refused):
+        library, data = LIBRARIES[group.engine], deployment.read_connection(group)
+        address = deployment.read_address(group)
+        assert data != old[group]
+        wait_for_value(lambda: library.read(data, address))  # noqa: B023 (called at once)
+        with pytest.raises(library.login_error):
             library.read(old[group], address)
-    running.project.settles(NAMESPACE)
+    deployment.project.assert_settled(NAMESPACE)

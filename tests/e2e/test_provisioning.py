@@ -1,9 +1,8 @@
-"""Databases made on real external servers, each as an administrator with all rights and as one with few."""
+"""Databases on real external servers, created by administrators with all privileges and with few."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import permutations
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -12,11 +11,12 @@ import pytest
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import REFUSED, DatabaseServer
+from tests.pages import ROOT, blocks
 
 SERVERS = ("postgresql", "postgresql-limited", "postgresql17", "postgresql17-limited", "mysql")
-MANY = 40
+MANY_APPLICATIONS = 40
 MANY_SECONDS = 90
-PRIVILEGED = {
+FORBIDDEN_STATEMENTS = {
     "postgresql": (
         "CREATE DATABASE other",
         "CREATE ROLE other",
@@ -30,7 +30,8 @@ PRIVILEGED = {
         "SELECT * FROM mysql.user",
     ),
 }
-MAINTENANCE = {
+"""Statements that an application's user must not run."""
+SYSTEM_STATEMENTS = {
     "postgresql": (
         ("template0", "SELECT 1"),
         ("postgres", "CREATE TABLE other (value INT)"),
@@ -42,241 +43,231 @@ MAINTENANCE = {
         ("performance_schema", "SELECT * FROM threads"),
     ),
 }
+"""Databases of the server, and statements that an application's user must not run in them."""
 
 
-def group(engine: str, server: str) -> dict[str, Any]:
-    """One group of an application on a server."""
+def build_application(engine: str, server: str) -> dict[str, Any]:
+    """Return an application with one group on a server."""
     return {"databases": {engine: {"main": {"server": {"kind": "external", "provisionOn": server}}}}}
 
 
-def test_each_application_has_its_own_database_and_no_other(
+def build_servers(servers: Mapping[str, DatabaseServer], **changes: Any) -> dict[str, Any]:
+    """Return the entries of `externalServers`."""
+    return {name: {**server.as_server(), **changes} for name, server in servers.items()}
+
+
+def assert_owner_uses_database(server: DatabaseServer, uri: str, value: str) -> None:
+    """Assert that an application creates a table in its database, and that it is not an administrator."""
+    with server.login(uri) as session:
+        session.run("CREATE TABLE saved (value VARCHAR(20))")
+        session.run(f"INSERT INTO saved VALUES ('{value}')")
+        assert session.run("SELECT value FROM saved") == [(value,)]
+        for statement in FORBIDDEN_STATEMENTS[server.engine]:
+            with pytest.raises(REFUSED):
+                session.run(statement)
+
+
+def assert_databases_are_closed(server: DatabaseServer, uri: str, *others: str) -> None:
+    """Assert that an application reads neither another application's database nor those of the server."""
+    of_others = ((other, "SELECT * FROM saved") for other in others)
+    for database, statement in (*of_others, *SYSTEM_STATEMENTS[server.engine]):
+        with pytest.raises(REFUSED), server.login(uri, database) as session:
+            session.run(statement)
+
+
+def test_each_application_uses_its_own_database_only(
     project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
-    """On every server two applications, whose databases differ by what `_` stands for in a MySQL grant."""
+    """Each server has two applications. Their names differ where a MySQL grant has the wildcard `_`."""
     servers = {name: server(name) for name in SERVERS}
     pairs = {name: (f"{letter}-shop", f"{letter}xshop") for name, letter in zip(SERVERS, "abcde", strict=True)}
     accounts = {application: f"{application.replace('-', '_')}_main" for pair in pairs.values() for application in pair}
-    for name, pair in pairs.items():
-        servers[name].drop(*(accounts[application] for application in pair))
-    config: dict[str, Any] = {
-        "externalServers": {name: found.as_server() for name, found in servers.items()},
-        "applications": {
-            application: group(servers[name].engine, name) for name, pair in pairs.items() for application in pair
-        },
+    applications = {
+        application: build_application(servers[name].engine, name)
+        for name, pair in pairs.items()
+        for application in pair
     }
+    config = {"externalServers": build_servers(servers), "applications": applications}
 
-    def uri(name: str, application: str) -> str:
-        return cluster.secret(application, f"{servers[name].engine}-main")["uri"]
+    def drop_accounts() -> None:
+        for name, pair in pairs.items():
+            servers[name].drop(*(accounts[application] for application in pair))
 
+    def read_uri(name: str, application: str) -> str:
+        return cluster.read_secret(application, f"{servers[name].engine}-main")["uri"]
+
+    drop_accounts()
     project.new("provisioned", config)
     try:
         project.up("provisioned").succeeded()
-        project.settles("provisioned")
+        project.assert_settled("provisioned")
         for name, pair in pairs.items():
             for application in pair:
-                works_for_its_owner(servers[name], uri(name, application), application)
-            for ours, other in permutations(pair):
-                is_closed_to_others(servers[name], uri(name, ours), accounts[other])
+                assert_owner_uses_database(servers[name], read_uri(name, application), application)
+            for application, other in permutations(pair):
+                assert_databases_are_closed(servers[name], read_uri(name, application), accounts[other])
 
-        old = {name: uri(name, ours) for name, (ours, _) in pairs.items()}
-        for name, (ours, _) in pairs.items():
-            config["applications"][ours]["databases"][servers[name].engine]["main"]["rotation"] = 1
+        old_uris = {name: read_uri(name, application) for name, (application, _) in pairs.items()}
+        for name, (application, _) in pairs.items():
+            applications[application]["databases"][servers[name].engine]["main"]["passwordVersion"] = 1
         project.write("provisioned", config)
         project.up("provisioned").succeeded()
-        for name, (ours, _) in pairs.items():
+        for name, (application, _) in pairs.items():
             with pytest.raises(REFUSED):
-                servers[name].login(old[name])
-            with servers[name].login(uri(name, ours)) as session:
-                assert session.run("SELECT value FROM kept") == [(ours,)]
-        project.settles("provisioned")
+                servers[name].login(old_uris[name])
+            with servers[name].login(read_uri(name, application)) as session:
+                assert session.run("SELECT value FROM saved") == [(application,)]
+        project.assert_settled("provisioned")
 
         project.destroy("provisioned").succeeded()
         assert project.resources("provisioned") == []
         assert not set(accounts.values()) & {name for found in servers.values() for name in found.names()}
     finally:
         project.clean_up()
-        for name, pair in pairs.items():
-            servers[name].drop(*(accounts[application] for application in pair))
+        drop_accounts()
 
 
-def works_for_its_owner(server: DatabaseServer, uri: str, value: str) -> None:
-    """The database takes a table of its application's, which is no administrator."""
-    with server.login(uri) as session:
-        session.run("CREATE TABLE kept (value VARCHAR(20))")
-        session.run(f"INSERT INTO kept VALUES ('{value}')")
-        assert session.run("SELECT value FROM kept") == [(value,)]
-        for statement in PRIVILEGED[server.engine]:
-            with pytest.raises(REFUSED):
-                session.run(statement)
-
-
-def is_closed_to_others(server: DatabaseServer, uri: str, other: str) -> None:
-    """Neither the other application's database nor the server's own ones can be opened and read."""
-    for database, statement in ((other, "SELECT * FROM kept"), *MAINTENANCE[server.engine]):
-        with pytest.raises(REFUSED), server.login(uri, database) as session:
-            session.run(statement)
-
-
-def test_administrators_and_given_accounts_may_have_any_password(
+def test_administrators_and_existing_accounts_have_passwords_with_any_character(
     project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
-    """A password of every sort of character reaches both providers whole, encrypted in the stack file, and an application by its URI."""
-    hostile = "p%20w:/?#[]@!$&'()*+,;=\"\\ {}|^~<>é`"
+    """The stack file encrypts the password. Both providers, and the URI of an application, contain it unchanged."""
+    password = "p%20w:/?#[]@!$&'()*+,;=\"\\ {}|^~<>é`"
     servers = {engine: server(engine) for engine in ("postgresql", "mysql")}
     with servers["postgresql"].administrator() as session:
         session.run("DROP ROLE IF EXISTS hostile")
-        session.run("CREATE ROLE hostile LOGIN CREATEDB CREATEROLE PASSWORD " + "'" + hostile.replace("'", "''") + "'")
+        session.run("CREATE ROLE hostile LOGIN CREATEDB CREATEROLE PASSWORD " + "'" + password.replace("'", "''") + "'")
     with servers["mysql"].administrator() as session:
         session.run("DROP USER IF EXISTS hostile")
-        session.run("CREATE USER hostile IDENTIFIED BY '" + hostile.replace("\\", "\\\\").replace("'", "\\'") + "'")
+        session.run("CREATE USER hostile IDENTIFIED BY '" + password.replace("\\", "\\\\").replace("'", "\\'") + "'")
         session.run("GRANT ALL PRIVILEGES ON *.* TO hostile WITH GRANT OPTION")
-    entries = {
-        engine: {**found.as_server(), "administrator": {"username": "hostile", "password": "x"}}
-        for engine, found in servers.items()
-    }
-    applications = {f"hostile-{engine}": group(engine, engine) for engine in servers}
+    applications = {f"hostile-{engine}": build_application(engine, engine) for engine in servers}
     for engine, found in servers.items():
-        account = {"database": found.maintenance, "username": "hostile", "password": hostile}
-        server_there = {"kind": "external", "host": found.host, "port": found.port, **account}
-        applications[f"given-{engine}"] = {"databases": {engine: {"main": {"server": server_there}}}}
-    project.new("hostile", {"externalServers": entries, "applications": applications})
+        account = {"database": found.maintenance, "username": "hostile", "password": password}
+        existing = {"kind": "external", "host": found.host, "port": found.port, **account}
+        applications[f"existing-{engine}"] = {"databases": {engine: {"main": {"server": existing}}}}
+    external_servers = build_servers(servers, administrator={"username": "hostile", "password": "x"})
+    project.new("hostile", {"externalServers": external_servers, "applications": applications})
     try:
         for engine in servers:
-            path = f"database-groups:servers.{engine}.administrator.password"
-            project.pulumi("config", "set", "--secret", "--path", path, stack="hostile", typed=hostile).succeeded()
-        output = project.up("hostile").succeeded().output
-        assert hostile not in output
+            path = f"database-groups:externalServers.{engine}.administrator.password"
+            project.pulumi("config", "set", "--secret", "--path", path, stack="hostile", typed=password).succeeded()
+        assert password not in project.up("hostile").succeeded().output
         for engine, found in servers.items():
-            for application in (f"hostile-{engine}", f"given-{engine}"):
-                with found.login(cluster.secret(application, f"{engine}-main")["uri"]) as session:
+            for application in (f"hostile-{engine}", f"existing-{engine}"):
+                with found.login(cluster.read_secret(application, f"{engine}-main")["uri"]) as session:
                     assert session.run("SELECT 1") == [(1,)]
         project.destroy("hostile").succeeded()
     finally:
         project.clean_up()
-        servers["postgresql"].drop("hostile_postgresql_main", "hostile")
-        servers["mysql"].drop("hostile_mysql_main", "hostile")
+        for engine, found in servers.items():
+            found.drop(f"hostile_{engine}_main", "hostile")
 
 
-def test_many_applications_on_one_server(
+def test_many_applications_share_one_server(
     project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
-    """Databases that are made at once do not wait for each other for ever."""
+    """Many databases at the same time do not deadlock the provider."""
     postgresql = server("postgresql-limited")
-    names = [f"many{number:02d}" for number in range(MANY)]
-    postgresql.drop(*(f"{name}_main" for name in names))
-    project.new(
-        "many",
-        {
-            "externalServers": {"lab": postgresql.as_server()},
-            "applications": {name: group("postgresql", "lab") for name in names},
-        },
-    )
+    names = [f"many{number:02d}" for number in range(MANY_APPLICATIONS)]
+    accounts = [f"{name}_main" for name in names]
+    applications = {name: build_application("postgresql", "lab") for name in names}
+    postgresql.drop(*accounts)
+    project.new("many", {"externalServers": build_servers({"lab": postgresql}), "applications": applications})
     try:
         start = monotonic()
         project.up("many", "--parallel", "64").succeeded()
         seconds = monotonic() - start
         for name in (names[0], names[-1]):
-            with postgresql.login(cluster.secret(name, "postgresql-main")["uri"]) as session:
+            with postgresql.login(cluster.read_secret(name, "postgresql-main")["uri"]) as session:
                 assert session.run("SELECT 1") == [(1,)]
         project.up("many", "--expect-no-changes").succeeded()
         project.destroy("many").succeeded()
-        print(f"{MANY} applications on one server: {seconds:.0f} s")
+        print(f"{MANY_APPLICATIONS} applications on one server: {seconds:.0f} s")
         assert seconds < MANY_SECONDS
     finally:
         project.clean_up()
-        postgresql.drop(*(f"{name}_main" for name in names))
+        postgresql.drop(*accounts)
 
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "external-servers.md"
-LEAST = "provisioner_of_the_document"
+PAGE = ROOT / "docs" / "external-servers.md"
+ADMINISTRATOR = "provisioner_of_the_page"
 
 
-def documented(server: DatabaseServer) -> list[str]:
-    """The statements by which the document makes the least administrator of a server, with a name and a password of the test's."""
-    blocks = re.findall(r"^```sql\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
-    needed = {"postgresql": "CREATEROLE", "mysql": "WITH GRANT OPTION"}[server.engine]
-    (block,) = [block for block in blocks if needed in block]
-    return [
-        statement.replace("provisioner", LEAST).replace("'...'", "'of-a-test'")
-        for statement in block.split(";")
-        if statement.strip()
-    ]
+def read_documented_statements(engine: str) -> list[str]:
+    """Return the SQL of the page that creates an administrator with the required privileges only."""
+    keyword = {"postgresql": "CREATEROLE", "mysql": "WITH GRANT OPTION"}[engine]
+    (script,) = [block for block in blocks(PAGE.read_text(), "sql") if keyword in block]
+    renamed = script.replace("provisioner", ADMINISTRATOR).replace("'...'", "'of-a-test'")
+    return [statement for statement in renamed.split(";") if statement.strip()]
 
 
-def test_the_administrators_of_the_document_make_databases_with_chosen_names_and_extensions(
+def test_documented_administrators_create_databases_with_chosen_names_and_extensions(
     project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
-    """What the document says of rights is enough, word for word, to make, to settle and to destroy."""
+    """The documented privileges suffice to create, to refresh and to destroy."""
     servers = {name: server(name) for name in ("postgresql", "postgresql17", "mysql")}
-    entries, applications = {}, {}
+    applications: dict[str, Any] = {}
     for name, found in servers.items():
-        found.drop("store", "keeper", LEAST)
+        found.drop("store", "keeper", ADMINISTRATOR)
         with found.administrator() as session:
-            for statement in documented(found):
+            for statement in read_documented_statements(found.engine):
                 session.run(statement)
-        entries[name] = {**found.as_server(), "administrator": {"username": LEAST, "password": "of-a-test"}}
-        chosen = {"kind": "external", "provisionOn": name, "database": "store", "username": "keeper"}
-        extensions = {"extensions": ["pg_trgm", "hstore"]} if found.engine == "postgresql" else {}
-        applications[f"least-{name}"] = {"databases": {found.engine: {"main": {"server": {**chosen, **extensions}}}}}
-    project.new("least", {"externalServers": entries, "applications": applications})
+        application = applications[f"least-{name}"] = build_application(found.engine, name)
+        group = application["databases"][found.engine]["main"]
+        group["server"] |= {"database": "store", "username": "keeper"}
+        if found.engine == "postgresql":
+            group["server"]["extensions"] = ["pg_trgm", "hstore"]
+    external_servers = build_servers(servers, administrator={"username": ADMINISTRATOR, "password": "of-a-test"})
+    project.new("least", {"externalServers": external_servers, "applications": applications})
     try:
         project.up("least").succeeded()
-        project.settles("least")
+        project.assert_settled("least")
         for name, found in servers.items():
-            keys = cluster.secret(f"least-{name}", f"{found.engine}-main")
-            assert (keys["username"], keys["database"]) == ("keeper", "store")
-            works_for_its_owner(found, keys["uri"], name)
-            with found.login(keys["uri"]) as session:
-                if found.engine == "postgresql":
+            data = cluster.read_secret(f"least-{name}", f"{found.engine}-main")
+            assert (data["username"], data["database"]) == ("keeper", "store")
+            assert_owner_uses_database(found, data["uri"], name)
+            assert_databases_are_closed(found, data["uri"])
+            if found.engine == "postgresql":
+                with found.login(data["uri"]) as session:
                     assert session.run("SELECT similarity('shop', 'shop') = 1, 'a=>1'::hstore -> 'a'") == [(True, "1")]
-            for database, statement in MAINTENANCE[found.engine]:
-                with pytest.raises(REFUSED), found.login(keys["uri"], database) as session:
-                    session.run(statement)
         project.destroy("least").succeeded()
         assert not {"store", "keeper"} & {name for found in servers.values() for name in found.names()}
     finally:
         project.clean_up()
         for found in servers.values():
-            found.drop("store", "keeper", LEAST)
+            found.drop("store", "keeper", ADMINISTRATOR)
 
 
-def test_an_update_that_was_killed_is_finished_by_a_later_one(
-    project: Project, server: Callable[[str], DatabaseServer]
-) -> None:
-    """What it made is known to be the stack's own. The few things that Pulumi had no time to record are dropped, as the document says."""
+def test_next_update_finishes_a_killed_update(project: Project, server: Callable[[str], DatabaseServer]) -> None:
+    """The next update continues with everything that Pulumi recorded. The test drops the rest, as documented."""
     postgresql = server("postgresql-limited")
-    names = [f"killed_g{number:02d}" for number in range(8)]
+    groups = {f"g{number:02d}": {"server": {"kind": "external", "provisionOn": "hq"}} for number in range(8)}
+    names = {f"killed_{group}" for group in groups}
     postgresql.drop(*names)
-    groups = {name.removeprefix("killed_"): {"server": {"kind": "external", "provisionOn": "hq"}} for name in names}
-    project.new(
-        "killed",
-        {
-            "externalServers": {"hq": postgresql.as_server()},
-            "applications": {"killed": {"databases": {"postgresql": groups}}},
-        },
-    )
+    applications = {"killed": {"databases": {"postgresql": groups}}}
+    project.new("killed", {"externalServers": build_servers({"hq": postgresql}), "applications": applications})
     try:
-        project.kill_up("killed", lambda: len(postgresql.databases() & set(names)) > 1)
-        made = postgresql.databases() & set(names)
-        assert len(made) < len(names)
+        project.kill_up("killed", lambda: len(postgresql.databases() & names) > 1)
+        created = postgresql.databases() & names
+        assert len(created) < len(names)
         for path in project.state.rglob("*.attrs"):
             if not path.stat().st_size:
                 path.unlink()
         project.pulumi("cancel", "--yes", stack="killed").succeeded()
         result = project.up("killed")
-        assert "failures of external servers" not in result.output
-        unknown = set(re.findall(r'(database|role) "(killed_g\d+)" already exists', result.output))
-        assert len(unknown) < len(made)
-        if unknown:
+        assert "external server check" not in result.output
+        unrecorded = set(re.findall(r'(database|role) "(killed_g\d+)" already exists', result.output))
+        assert len(unrecorded) < len(created)
+        if unrecorded:
             with postgresql.administrator() as session:
-                for kind, name in unknown:
+                for kind, name in unrecorded:
                     session.run(f"DROP {kind} {name}")
             result = project.up("killed")
         result.succeeded()
-        assert set(names) <= postgresql.databases()
-        project.settles("killed")
+        assert names <= postgresql.databases()
+        project.assert_settled("killed")
         project.destroy("killed").succeeded()
-        assert not set(names) & postgresql.names()
+        assert not names & postgresql.names()
     finally:
         project.clean_up()
         postgresql.drop(*names)

@@ -1,7 +1,7 @@
-"""Database servers with certificates of an authority made up for a test.
+"""Database servers with certificates of a test's own certificate authority (CA).
 
-PostgreSQL is a server of the test's own, from the programs that this machine has; MySQL is a running one that gets other certificates
-for a while.
+A test starts its own PostgreSQL server from the programs on the machine. A running MySQL server gets other certificates
+for the duration of a test.
 """
 
 import contextlib
@@ -30,29 +30,29 @@ from tests.e2e.servers import DatabaseServer
 
 SUPERUSER = "postgres"
 SUPERUSER_PASSWORD = "of-a-test"
-START_SECONDS = 30
+START_TIMEOUT_SECONDS = 30
 DAY = datetime.timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Secured:
-    """A server with a certificate."""
+    """A server with a certificate, and its administrator."""
 
     host: str
-    """A name that its certificate has."""
+    """Host name in its certificate."""
     port: int
     ca: Path
-    """The certificate of the authority."""
+    """Path of the CA certificate."""
     username: str
     password: str
 
 
 class Authority:
-    """An authority that signs certificates."""
+    """A certificate authority."""
 
     def __init__(self, name: str = "Authority of a test") -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = _named(name)
+        self.name = _build_name(name)
         self.certificate = (
             self._builder(self.name, self.key, -DAY, DAY).add_extension(
                 x509.BasicConstraints(ca=True, path_length=None), critical=True
@@ -61,18 +61,18 @@ class Authority:
 
     @property
     def pem(self) -> bytes:
-        """Its own certificate."""
+        """The CA certificate."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(
         self, *names: str, since: datetime.timedelta = -DAY, until: datetime.timedelta = DAY
     ) -> tuple[bytes, bytes]:
-        """A certificate for names and addresses, and its key."""
+        """Return a certificate for host names and addresses, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(_named("server of a test"), key, since, until)
+        builder = self._builder(_build_name("server of a test"), key, since, until)
         if names:
             builder = builder.add_extension(
-                x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
+                x509.SubjectAlternativeName([_build_alternative_name(name) for name in names]), critical=False
             )
         certificate = builder.sign(self.key, hashes.SHA256())
         private = key.private_bytes(
@@ -92,24 +92,24 @@ class Authority:
         )
 
 
-def _named(name: str) -> x509.Name:
+def _build_name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _alternative(name: str) -> x509.GeneralName:
+def _build_alternative_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
 
 
-def postgresql_program(name: str) -> str:
-    """A program of PostgreSQL's server. Skips the test where there is none."""
+def find_postgresql_program(name: str) -> str:
+    """Return the path of a PostgreSQL server program. Skip the test if it is not installed."""
     folders = [str(path.parent) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)]
-    found = shutil.which(name, path=os.pathsep.join([*folders, os.environ.get("PATH", "")]))
-    if not found:
-        pytest.skip(f"there is no {name} on this machine: no PostgreSQL of the test's own")
-    return found
+    path = shutil.which(name, path=os.pathsep.join([*folders, os.environ.get("PATH", "")]))
+    if not path:
+        pytest.skip(f"{name} is not installed; install the PostgreSQL server")
+    return path
 
 
 @contextlib.contextmanager
@@ -120,18 +120,18 @@ def postgresql_with_tls(
     access: Sequence[str] = ("host all all all scram-sha-256",),
     standby: bool = False,
 ) -> Iterator[Secured]:
-    """A PostgreSQL of the test's own on loopback.
+    """Start a PostgreSQL server on the loopback address.
 
-    `access` is its pg_hba.conf for TCP; `certificate` one for other names than `names`, or out of date.
-
-    A standby has no primary here: it only takes no changes.
+    The certificate is for `names`, or it is `certificate`. `access` are the lines of pg_hba.conf. A `standby` has no
+    primary; it is read-only.
     """
-    initdb, postgres = postgresql_program("initdb"), postgresql_program("postgres")
+    initdb, postgres = find_postgresql_program("initdb"), find_postgresql_program("postgres")
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    # A server of PostgreSQL refuses to run as root.
-    user = next((name for name in ("postgres", "nobody") if _exists(name)), None) if os.geteuid() == 0 else None
+    # A PostgreSQL server does not run as root.
+    users = (name for name in ("postgres", "nobody") if _has_user(name))
+    user = next(users, None) if os.geteuid() == 0 else None
     try:
-        _prepare(folder, authority, certificate or authority.issue(*names))
+        _write_files(folder, authority, certificate or authority.issue(*names))
         if user:
             for path in (folder, *folder.iterdir()):
                 shutil.chown(path, user)
@@ -163,7 +163,7 @@ def postgresql_with_tls(
             subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log) as server,
         ):
             try:
-                _wait(port, server)
+                _wait_for_logins(port, server)
                 yield Secured(
                     host=names[0] if names else "localhost",
                     port=port,
@@ -173,19 +173,19 @@ def postgresql_with_tls(
                 )
             finally:
                 server.send_signal(signal.SIGINT)
-                server.wait(START_SECONDS)
+                server.wait(START_TIMEOUT_SECONDS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare(folder: Path, authority: Authority, certificate: tuple[bytes, bytes]) -> None:
+def _write_files(folder: Path, authority: Authority, certificate: tuple[bytes, bytes]) -> None:
     for name, content in (("ca.pem", authority.pem), ("server.pem", certificate[0]), ("server.key", certificate[1])):
         (folder / name).write_bytes(content)
         (folder / name).chmod(0o600)
     (folder / "password").write_text(SUPERUSER_PASSWORD)
 
 
-def _exists(user: str) -> bool:
+def _has_user(user: str) -> bool:
     try:
         pwd.getpwnam(user)
     except KeyError:
@@ -194,14 +194,14 @@ def _exists(user: str) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
+    """Return a port of 127.0.0.1 on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:
-    """Waits until the server answers logins."""
-    limit = time.monotonic() + START_SECONDS
+def _wait_for_logins(port: int, server: "subprocess.Popen[bytes]") -> None:
+    """Wait until the server answers a login."""
+    limit = time.monotonic() + START_TIMEOUT_SECONDS
     while server.poll() is None and time.monotonic() < limit:
         try:
             psycopg.connect(
@@ -222,22 +222,22 @@ def mysql_with_tls(
     *names: str,
     certificate: tuple[bytes, bytes] | None = None,
 ) -> Iterator[Secured]:
-    """A running MySQL with other certificates, until the end.
+    """Replace the certificates of a running MySQL server, and restore them at the end.
 
-    It must let its administrator write files (secure_file_priv is empty); these stay in its tmpdir.
+    The administrator must be allowed to write files (`secure_file_priv` is empty). The files remain in its `tmpdir`.
     """
     cert, key = certificate or authority.issue(*(names or (server.host,)))
     (folder / "ca.pem").write_bytes(authority.pem)
     with server.administrator() as session:
         if session.run("SELECT @@secure_file_priv")[0][0] != "":
-            pytest.skip("the MySQL server lets nobody write files: it cannot get another certificate")
+            pytest.skip("the MySQL server does not allow files; set secure_file_priv to an empty value")
         variables = ("ssl_ca", "ssl_cert", "ssl_key")
         before = session.run(f"SELECT {', '.join(f'@@{name}' for name in variables)}")[0]
-        place = f"{session.run('SELECT @@tmpdir')[0][0]}/{os.urandom(8).hex()}"
+        path = f"{session.run('SELECT @@tmpdir')[0][0]}/{os.urandom(8).hex()}"
         try:
             for name, content in zip(variables, (authority.pem, cert, key), strict=True):
-                session.run(f"SELECT 0x{content.hex()} INTO DUMPFILE '{place}-{name}'")
-                session.run(f"SET GLOBAL {name} = '{place}-{name}'")
+                session.run(f"SELECT 0x{content.hex()} INTO DUMPFILE '{path}-{name}'")
+                session.run(f"SET GLOBAL {name} = '{path}-{name}'")
             session.run("ALTER INSTANCE RELOAD TLS")
             yield Secured(
                 host=server.host,

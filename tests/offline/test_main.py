@@ -1,4 +1,4 @@
-"""`python -m offline STACK` says what is wrong in words, with exit code 1, and then has written nothing."""
+"""`python -m offline STACK` reports errors in words, with exit code 1, and then writes nothing."""
 
 import functools
 import shutil
@@ -13,17 +13,33 @@ import offline.__main__ as command
 from tests.support import CANARY
 
 ROOT = Path(command.__file__).resolve().parent.parent
-GOOD = "config:\n  database-groups:applications: {shop: {databases: {redis: {main: }}}}\n"
-Command = Callable[[str], int]
+VALID = "config:\n  database-groups:applications: {shop: {databases: {redis: {main: }}}}\n"
+ENCRYPTED = f"""\
+config:
+  externalServers:
+    hq: {{engine: mysql, host: db.example.org, administrator: {{username: root, password: {{secure: {CANARY}}}}}}}
+  applications: {{shop: {{databases: {{mysql: {{main: {{server: {{kind: external, provisionOn: hq}}}}}}}}}}}}
+"""
+INVALID = """\
+config:
+  database-groups:applications:
+    shop:
+      databases:
+        redis:
+          main:
+            primry: 1
+            server: {kind: external, host: 127.0.0.1, password: [c4narY-5ecret]}
+"""
+RenderCommand = Callable[[str], int]
 
 
 @pytest.fixture
-def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Writes the stack file `test` to a project of its own, whose program is ours, and runs the command."""
+def render(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RenderCommand:
+    """Write the stack file `test` into another project with this program, and run the command."""
     (tmp_path / "stacks").mkdir()
     shutil.copy(ROOT / "__main__.py", tmp_path)
     monkeypatch.setattr(command, "ROOT", tmp_path)
-    monkeypatch.setattr(command, "record", functools.partial(command.render_stack, folder=tmp_path / "stacks"))
+    monkeypatch.setattr(command, "render_stack", functools.partial(command.render_stack, folder=tmp_path / "stacks"))
 
     def run(text: str) -> int:
         (tmp_path / "stacks" / "Pulumi.test.yaml").write_text(text)
@@ -32,110 +48,120 @@ def run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return run
 
 
-def test_a_good_stack_is_written_and_said(
-    run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def rendered_files(tmp_path: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (tmp_path / "rendered" / "test").iterdir()}
+
+
+def test_valid_stack_is_printed_and_written(
+    render: RenderCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_with(GOOD) == 0
-    assert sorted(path.name for path in (tmp_path / "rendered" / "test").iterdir()) == ["diagram.md", "shop.yaml"]
-    told = capsys.readouterr()
-    assert "shop: namespace shop" in told.out
-    assert "REDIS_URL" in told.out
-    assert "manifests and diagram: rendered/test/" in told.out
-    assert told.err == ""
+    assert render(VALID) == 0
+    assert set(rendered_files(tmp_path)) == {"diagram.md", "shop.yaml"}
+    printed = capsys.readouterr()
+    for text in ("shop: namespace shop", "REDIS_URL", "Manifests and diagram: rendered/test/"):
+        assert text in printed.out
+    assert printed.err == ""
 
 
-def test_what_an_earlier_run_wrote_does_not_stay(run_with: Command, tmp_path: Path) -> None:
-    assert run_with(GOOD) == 0
-    assert run_with(GOOD.replace("shop", "web")) == 0
-    assert sorted(path.name for path in (tmp_path / "rendered" / "test").iterdir()) == ["diagram.md", "web.yaml"]
+def test_files_of_an_earlier_run_are_removed(render: RenderCommand, tmp_path: Path) -> None:
+    assert render(VALID) == 0
+    assert render(VALID.replace("shop", "web")) == 0
+    assert set(rendered_files(tmp_path)) == {"diagram.md", "web.yaml"}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "lines"),
     [
-        ("config: {a: b", "error: Pulumi.test.yaml is not YAML: line 2, column 1\n"),
-        ("", "error: Pulumi.test.yaml is not a stack file: it has no map named 'config'\n"),
         (
-            "config: {}",
-            "error: the stack's configuration has 1 mistake; nothing was changed:\n  applications: is missing\n",
+            "",
+            [
+                "error: stacks/Pulumi.test.yaml has 1 error:",
+                "  the file is empty; add the map 'config' with the keys of the stack",
+            ],
         ),
         (
-            GOOD.replace(
-                "main: ", "main: {server: {kind: external, host: 127.0.0.1, password: [" + CANARY + "]}, primry: 1}"
-            ),
-            "error: the stack's configuration has 3 mistakes; nothing was changed:\n"
-            "  applications.shop.databases.redis.main.primry: is not a known key; did you mean 'primary'?\n"
-            "  applications.shop.databases.redis.main.server.host: '127.0.0.1' is a loopback address, which from a Pod is the Pod itself;"
-            " give the address that the cluster reaches the server at\n"
-            "  applications.shop.databases.redis.main.server.password: must be text\n",
+            "config: {a: b",
+            [
+                "error: stacks/Pulumi.test.yaml has 1 error:",
+                "  line 2, column 1: invalid YAML: the '{' on line 1 is not closed; add ',' or '}'",
+            ],
         ),
         (
-            "config:\n  database-groups:applications: words\n",
-            "error: the stack's configuration has 1 mistake; nothing was changed:\n  applications: must be a map of keys and values\n",
+            "config:\n  applications: {a: 1}\n  applications: {b: 1}\n",
+            [
+                "error: stacks/Pulumi.test.yaml has 1 error:",
+                "  line 3: duplicate key 'applications' (first on line 2); remove one",
+            ],
+        ),
+        (
+            INVALID,
+            [
+                "error: stacks/Pulumi.test.yaml has 3 errors; nothing was changed:",
+                "  line 7: applications.shop.databases.redis.main.primry: unknown key; did you mean 'primary'?",
+                "  line 8: applications.shop.databases.redis.main.server.host: loopback address: Pods cannot reach it;"
+                " use an address that is reachable from the cluster",
+                "  line 8: applications.shop.databases.redis.main.server.password: expected text or `{secure: …}`"
+                ", as `pulumi config set --secret --path` writes it",
+            ],
         ),
     ],
-    ids=["broken YAML", "empty file", "no applications", "invalid stack", "applications are words"],
+    ids=["empty file", "invalid YAML", "duplicate key", "invalid stack"],
 )
-def test_a_bad_stack_file_is_told_and_nothing_is_written(
-    run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+def test_invalid_file_is_reported_with_lines_and_nothing_is_written(
+    render: RenderCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, lines: list[str]
 ) -> None:
-    assert run_with(text) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    if text == "config: {a: b":
-        assert told.err.startswith("error: Pulumi.test.yaml is not YAML: line ")
-        assert told.err.count("\n") == 1
-    else:
-        assert told.err == said
-    assert CANARY not in told.err
-    assert not (tmp_path / "rendered").exists()
+    assert render(VALID) == 0
+    before = rendered_files(tmp_path)
+    capsys.readouterr()
+    assert render(text) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == lines
+    assert CANARY not in printed.err
+    assert rendered_files(tmp_path) == before
 
 
-def test_a_bad_stack_file_leaves_what_was_written_before(run_with: Command, tmp_path: Path) -> None:
-    assert run_with(GOOD) == 0
-    before = {path.name: path.read_text() for path in (tmp_path / "rendered" / "test").iterdir()}
-    assert run_with("config: {}") == 1
-    assert {path.name: path.read_text() for path in (tmp_path / "rendered" / "test").iterdir()} == before
+def test_warning_has_its_level_and_its_line(render: RenderCommand, capsys: pytest.CaptureFixture[str]) -> None:
+    assert render(ENCRYPTED.replace("{secure: " + CANARY + "}", CANARY)) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith(
+        "warning: stacks/Pulumi.test.yaml: line 3: externalServers.hq.administrator.password:"
+    )
+    assert CANARY not in printed.err + printed.out
 
 
-def test_an_unknown_stack_is_told_with_the_known_ones(
-    run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_encrypted_password_causes_no_warning(
+    render: RenderCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_with(GOOD) == 0
+    assert render(ENCRYPTED) == 0
+    printed = capsys.readouterr()
+    assert "mysql.main  mysql    -        external  mysql    mysql-main" in printed.out
+    assert printed.err == ""
+    assert CANARY not in printed.out + "".join(rendered_files(tmp_path).values())
+
+
+def test_unknown_stack_is_reported_with_the_existing_ones(
+    render: RenderCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert render(VALID) == 0
     capsys.readouterr()
     assert command.main(["nosuch"]) == 1
-    assert capsys.readouterr() == ("", "error: there is no stack 'nosuch' in stacks/; there are: test\n")
+    expected = "error: stacks/Pulumi.nosuch.yaml has 1 error:\n  the file does not exist; existing stacks: test\n"
+    assert capsys.readouterr() == ("", expected)
     assert not (tmp_path / "rendered" / "nosuch").exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"]], ids=["none", "two"])
-def test_a_wrong_call_is_told_how_to_call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_call_prints_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(arguments) == 2
     assert capsys.readouterr() == ("", "usage: python -m offline STACK\n")
 
 
-def test_the_key_on_reaches_the_program_and_an_encrypted_password_is_no_warning(
-    run_with: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stack = f"""\
-config:
-  database-groups:servers:
-    hq: {{engine: mysql, host: db.example.org, administrator: {{username: root, password: {{secure: {CANARY}}}}}}}
-  database-groups:applications: {{shop: {{databases: {{mysql: {{main: {{server: {{kind: external, on: hq}}}}}}}}}}}}
-"""
-    assert run_with(stack) == 0
-    told = capsys.readouterr()
-    assert "mysql.main  mysql    -        external  mysql    mysql-main" in told.out
-    assert "plain text" not in told.err + told.out
-    assert CANARY not in told.out + "".join(path.read_text() for path in (tmp_path / "rendered" / "test").iterdir())
-
-
-def test_from_the_command_line_a_mistake_has_no_traceback() -> None:
-    ran = subprocess.run(
+def test_error_on_the_command_line_has_no_traceback() -> None:
+    process = subprocess.run(
         [sys.executable, "-m", "offline", "no-such-stack"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr.startswith("error: there is no stack 'no-such-stack' in stacks/; there are: ")
-    assert {"development", "production"} <= set(ran.stderr.strip().rpartition(": ")[2].split(", "))
-    assert ran.stderr.count("\n") == 1
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.startswith("error: stacks/Pulumi.no-such-stack.yaml has 1 error:\n")
+    assert "existing stacks: development, production" in process.stderr
     assert not (ROOT / "rendered" / "no-such-stack").exists()

@@ -1,4 +1,4 @@
-"""What may listen where a database is expected: real sockets on 127.0.0.1, each with just enough of a protocol."""
+"""Fake servers: real sockets on 127.0.0.1, each with the necessary part of a protocol."""
 
 import json
 import socket
@@ -14,10 +14,12 @@ from typing import Any
 
 import bson
 
-from preflight.endpoint import Endpoint
+from preflight.models import Endpoint, Finding
+from tests.e2e.servers import DatabaseServer
+from tests.e2e.tls import Secured
 
 Handler = Callable[[socket.socket], None]
-"""What is done with a connection; it is closed afterwards."""
+"""Handles a connection, which is closed afterwards."""
 
 HOST = "127.0.0.1"
 LENGTH = 65536
@@ -25,21 +27,43 @@ MONGODB_REPLY, MONGODB_MESSAGE, MONGODB_QUERY = 1, 2013, 2004
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fake:
-    """A listener."""
+class FakeServer:
+    """A server that listens on 127.0.0.1."""
 
     port: int
     connections: list[int]
-    """One entry for each that came."""
+    """The client port of each connection."""
 
     def endpoint(self, engine: str, **changes: Any) -> Endpoint:
-        """The endpoint of a group there."""
-        return Endpoint(**{"path": f"servers.{engine}", "engine": engine, "host": HOST, "port": self.port, **changes})
+        """Build an endpoint of this server."""
+        return Endpoint(**{"path": "it", "engine": engine, "host": HOST, "port": self.port, **changes})
+
+
+MakeFake = Callable[[Handler], FakeServer]
+"""The type of the fixture `fake`."""
+
+
+def administrator_endpoint(server: DatabaseServer | Secured, engine: str, **changes: Any) -> Endpoint:
+    """Build the endpoint of a real server's administrator."""
+    account = {"username": server.username, "password": server.password}
+    values = {"path": "externalServers.hq", "engine": engine, "host": server.host, "port": server.port}
+    return Endpoint(**{**values, "account": account, "is_administrator": True, **changes})
+
+
+def only(findings: list[Finding]) -> Finding:
+    """Return the single finding."""
+    assert len(findings) == 1, findings
+    return findings[0]
+
+
+def results(findings: list[Finding]) -> list[str]:
+    """Return the results of the findings."""
+    return [finding.result for finding in findings]
 
 
 @contextmanager
-def serving(handler: Handler) -> Iterator[Fake]:
-    """Listens until the end."""
+def serve(handler: Handler) -> Iterator[FakeServer]:
+    """Run a server until the end of the context."""
     connections: list[int] = []
     with socket.create_server((HOST, 0), backlog=128) as listener:
 
@@ -55,13 +79,13 @@ def serving(handler: Handler) -> Iterator[Fake]:
                 handler(connection)
 
         threading.Thread(target=accept, daemon=True).start()
-        yield Fake(port=listener.getsockname()[1], connections=connections)
+        yield FakeServer(port=listener.getsockname()[1], connections=connections)
         listener.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
-def unanswering() -> Iterator[int]:
-    """A port whose connections are neither taken nor refused, as behind a firewall that drops packets: its queue is full."""
+def open_unanswering_port() -> Iterator[int]:
+    """Open a port whose queue is full. It neither accepts nor rejects connections, as a firewall that drops packets."""
     with socket.create_server((HOST, 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         waiting = [socket.socket() for _ in range(4)]
@@ -75,57 +99,57 @@ def unanswering() -> Iterator[int]:
             connection.close()
 
 
-def silent(connection: socket.socket) -> None:
-    """Takes everything and says nothing."""
+def stay_silent(connection: socket.socket) -> None:
+    """Receive everything and send nothing."""
     while connection.recv(LENGTH):
         pass
 
 
-def closing(_connection: socket.socket) -> None:
-    """Closes at once."""
+def close(_connection: socket.socket) -> None:
+    """Close the connection immediately."""
 
 
-def garbage(connection: socket.socket) -> None:
-    """Says what belongs to no protocol."""
+def send_garbage(connection: socket.socket) -> None:
+    """Send bytes of no protocol."""
     connection.sendall(bytes(range(1, 200)) * 5)
     connection.recv(LENGTH)
 
 
 def echo(connection: socket.socket) -> None:
-    """Says whatever it is told."""
+    """Send back what the client sends."""
     while data := connection.recv(LENGTH):
         connection.sendall(data)
 
 
-def saying(first: bytes, then: bytes = b"") -> Handler:
-    """Says something unasked, and something else to whatever comes."""
+def send(greeting: bytes, reply: bytes = b"") -> Handler:
+    """Send a greeting, then the same reply to each request."""
 
     def handler(connection: socket.socket) -> None:
-        connection.sendall(first)
+        connection.sendall(greeting)
         while connection.recv(LENGTH):
-            if then:
-                connection.sendall(then)
+            if reply:
+                connection.sendall(reply)
 
     return handler
 
 
-def parting(said: bytes) -> Handler:
-    """Says one thing to whatever comes, and closes."""
+def reply_and_close(reply: bytes) -> Handler:
+    """Reply once, then close the connection."""
 
     def handler(connection: socket.socket) -> None:
         connection.recv(LENGTH)
-        connection.sendall(said)
+        connection.sendall(reply)
 
     return handler
 
 
-def web(*, status: str = "200 OK", headers: Mapping[str, str] | None = None, body: str = "hello", seen: list[str] | None = None) -> Handler:
-    """A web server. `seen` gets what it is asked."""
-    return pages(lambda _request: (status, {"Server": "nginx/1.22"} if headers is None else headers, body), seen)
+def serve_web(*, status: str = "200 OK", headers: Mapping[str, str] | None = None, body: str = "hello") -> Handler:
+    """Run a web server with one page."""
+    return serve_pages(lambda _request: (status, {"Server": "nginx/1.22"} if headers is None else headers, body))
 
 
-def pages(answer: Callable[[str], tuple[str, Mapping[str, str], str]], seen: list[str] | None = None) -> Handler:
-    """A web server with an answer to each request."""
+def serve_pages(answer: Callable[[str], tuple[str, Mapping[str, str], str]], seen: list[str] | None = None) -> Handler:
+    """Run a web server that answers each request with a function. `seen` collects the requests."""
 
     def handler(connection: socket.socket) -> None:
         request = b""
@@ -135,19 +159,26 @@ def pages(answer: Callable[[str], tuple[str, Mapping[str, str], str]], seen: lis
                 return
             request += data
             if b"\n" in request and not request.split(b"\n", 1)[0].rstrip().endswith((b"HTTP/1.1", b"HTTP/1.0")):
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nServer: nginx/1.22\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                connection.sendall(
+                    b"HTTP/1.1 400 Bad Request\r\nServer: nginx/1.22\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                )
                 return
         if seen is not None:
             seen.append(request.decode("latin-1"))
         status, headers, body = answer(request.decode("latin-1"))
-        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items()), f"Content-Length: {len(body.encode())}", "Connection: close"]
+        lines = [
+            f"HTTP/1.1 {status}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+            f"Content-Length: {len(body.encode())}",
+            "Connection: close",
+        ]
         connection.sendall("\r\n".join([*lines, "", body]).encode())
 
     return handler
 
 
-def secured(handler: Handler, certificate: tuple[bytes, bytes], folder: Path) -> Handler:
-    """The same behind TLS."""
+def wrap_in_tls(handler: Handler, certificate: tuple[bytes, bytes], folder: Path) -> Handler:
+    """Run a handler behind TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     (folder / "fake.pem").write_bytes(certificate[0] + certificate[1])
     context.load_cert_chain(folder / "fake.pem")
@@ -159,27 +190,28 @@ def secured(handler: Handler, certificate: tuple[bytes, bytes], folder: Path) ->
     return wrapped
 
 
-def mysql_greeting(version: str = "8.4.0", *, tls: bool = False) -> bytes:
-    """The first packet of a server of MySQL's protocol, as its documentation has it ("Protocol::HandshakeV10")."""
-    capabilities = 0x000FF7FF if tls else 0x000FF7FF & ~0x800
-    body = b"\x0a" + version.encode() + b"\0" + struct.pack("<I", 7) + b"12345678\0" + struct.pack("<H", capabilities & 0xFFFF) + b"\xff\x02\0"
-    body += struct.pack("<H", capabilities >> 16) + b"\x15" + b"\0" * 10 + b"123456789012\0" + b"mysql_native_password\0"
+def build_mysql_greeting(version: str = "8.4.0") -> bytes:
+    """Build the first packet of a MySQL server without TLS ("Protocol::HandshakeV10" in its documentation)."""
+    capabilities = 0x000FF7FF & ~0x800
+    body = b"\x0a" + version.encode() + b"\0" + struct.pack("<I", 7) + b"12345678\0"
+    body += struct.pack("<H", capabilities & 0xFFFF) + b"\xff\x02\0" + struct.pack("<H", capabilities >> 16)
+    body += b"\x15" + b"\0" * 10 + b"123456789012\0" + b"mysql_native_password\0"
     return struct.pack("<I", len(body))[:3] + b"\0" + body
 
 
-def mysql_error(code: int, message: str, *, sequence: int = 2) -> bytes:
-    """An error packet."""
+def build_mysql_error(code: int, message: str, *, sequence: int = 2) -> bytes:
+    """Build an error packet."""
     body = b"\xff" + struct.pack("<H", code) + b"#HY000" + message.encode()
     return struct.pack("<I", len(body))[:3] + bytes([sequence]) + body
 
 
-def mysql(code: int, message: str, version: str = "8.4.0") -> Handler:
-    """A server that refuses each login."""
-    return saying(mysql_greeting(version), mysql_error(code, message))
+def reject_mysql_login(code: int, message: str, version: str = "8.4.0") -> Handler:
+    """Run a MySQL server that rejects each login."""
+    return send(build_mysql_greeting(version), build_mysql_error(code, message))
 
 
-def postgresql(message: str, code: str = "28000") -> Handler:
-    """A server without TLS that refuses each login."""
+def reject_postgresql_login(message: str, code: str = "28000") -> Handler:
+    """Run a PostgreSQL server without TLS that rejects each login."""
 
     def handler(connection: socket.socket) -> None:
         request = connection.recv(LENGTH)
@@ -193,8 +225,8 @@ def postgresql(message: str, code: str = "28000") -> Handler:
     return handler
 
 
-def mongodb(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
-    """A server that answers greetings itself, and other commands by a function."""
+def serve_mongodb(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
+    """Run a MongoDB server that answers each command but greetings with a function."""
     hello = {
         "ismaster": True,
         "helloOk": True,
@@ -220,14 +252,14 @@ def mongodb(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
             greeting = next(iter(command)).lower() in ("hello", "ismaster")
             reply = bson.encode({**hello, "saslSupportedMechs": ["SCRAM-SHA-256"]} if greeting else answer(command))
             payload = struct.pack("<iqii", 8, 0, 0, 1) + reply if kind == MONGODB_QUERY else b"\0\0\0\0\0" + reply
-            answered = MONGODB_REPLY if kind == MONGODB_QUERY else MONGODB_MESSAGE
-            connection.sendall(struct.pack("<iiii", 16 + len(payload), 1, request, answered) + payload)
+            reply_kind = MONGODB_REPLY if kind == MONGODB_QUERY else MONGODB_MESSAGE
+            connection.sendall(struct.pack("<iiii", 16 + len(payload), 1, request, reply_kind) + payload)
 
     return handler
 
 
-def influxdb(answer: Callable[[str], tuple[str, Any]], seen: list[str] | None = None) -> Handler:
-    """A server with its sign of life, and an answer to each other request."""
+def serve_influxdb(answer: Callable[[str], tuple[str, Any]], seen: list[str] | None = None) -> Handler:
+    """Run an InfluxDB server that answers each request but pings with a function."""
 
     def page(request: str) -> tuple[str, Mapping[str, str], str]:
         headers = {"X-Influxdb-Version": "v2.7.11"}
@@ -236,4 +268,4 @@ def influxdb(answer: Callable[[str], tuple[str, Any]], seen: list[str] | None = 
         status, value = answer(request)
         return status, headers, json.dumps(value)
 
-    return pages(page, seen)
+    return serve_pages(page, seen)

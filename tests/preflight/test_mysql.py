@@ -1,277 +1,322 @@
-"""MySQL: logins, rights and what is there already, on real servers; messages on made-up ones."""
+"""MySQL: logins, privileges and existing objects on real servers; messages on fake ones."""
 
-import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from preflight import check
-from preflight.endpoint import Endpoint, Failure, Wanted
+from preflight.models import Finding, PlannedDatabase
 from preflight.probes.mysql import PRIVILEGES
 from tests.e2e.servers import DatabaseServer
 from tests.e2e.tls import Secured
-from tests.preflight.fakes import Fake, Handler, mysql, mysql_error, mysql_greeting, parting, saying
+from tests.preflight.fakes import (
+    Handler,
+    MakeFake,
+    administrator_endpoint,
+    build_mysql_error,
+    build_mysql_greeting,
+    only,
+    reject_mysql_login,
+    reply_and_close,
+    results,
+    send,
+)
 
-Make = Callable[[Handler], Fake]
-Named = Callable[[str], DatabaseServer]
+FindServer = Callable[[str], DatabaseServer]
+CreateUser = Callable[..., dict[str, str]]
+endpoint = partial(administrator_endpoint, engine="mysql")
+
 USER = "preflight_user"
-HOSTILE = "c4narY '\"\\ %s {x} ü€"
-EXACT = f"GRANT {', '.join(PRIVILEGES)} ON *.* TO '{USER}'@'%' WITH GRANT OPTION"
-
-
-def endpoint(server: DatabaseServer | Secured, **changes: Any) -> Endpoint:
-    account = {"username": server.username, "password": server.password}
-    return Endpoint(**{"path": "servers.hq", "engine": "mysql", "host": server.host, "port": server.port, "account": account, "administrator": True, **changes})
-
-
-def only(failures: list[Failure]) -> Failure:
-    assert len(failures) == 1, failures
-    return failures[0]
+HOSTILE_PASSWORD = "c4narY '\"\\ %s {x} ü€"
+EXACT_GRANT = f"GRANT {', '.join(PRIVILEGES)} ON *.* TO '{USER}'@'%' WITH GRANT OPTION"
+MISSING = "missing privileges of the administrator on *.*: "
+ACCOUNT = {"username": "shop", "password": "wrong-one", "database": "shop"}
+GRANT = "GRANT ALL PRIVILEGES ON `shop`.* TO 'shop'@'10.1.2.3';"
 
 
 @pytest.fixture
-def user(server: Named) -> Iterator[Callable[..., dict[str, str]]]:
-    """Makes a user by statements and gives its account."""
+def create_user(server: FindServer) -> Iterator[CreateUser]:
+    """Return a function that creates a user, runs statements and returns the user's account."""
     mysql_server = server("mysql")
 
-    def make(*statements: str, password: str = HOSTILE) -> dict[str, str]:
-        with mysql_server.administrator() as session:
-            session.run(f"DROP USER IF EXISTS '{USER}'@'%'")
-            literal = password.replace("\\", "\\\\").replace("'", "''")
-            session.run(f"CREATE USER '{USER}'@'%' IDENTIFIED BY '{literal}'")
-            for statement in statements:
-                session.run(statement)
-        return {"username": USER, "password": password}
+    def create(*statements: str) -> dict[str, str]:
+        literal = HOSTILE_PASSWORD.replace("\\", "\\\\").replace("'", "''")
+        user = f"'{USER}'@'%'"
+        run(mysql_server, f"DROP USER IF EXISTS {user}", f"CREATE USER {user} IDENTIFIED BY '{literal}'", *statements)
+        return {"username": USER, "password": HOSTILE_PASSWORD}
 
-    yield make
+    yield create
     mysql_server.drop(USER)
 
 
+def run(server: DatabaseServer, *statements: str) -> None:
+    with server.administrator() as session:
+        for statement in statements:
+            session.run(statement)
+
+
+def get_last_command(finding: Finding) -> str:
+    return finding.fix.splitlines()[-1].strip()
+
+
 @pytest.mark.parametrize("tls", [None, "disable", "require"])
-def test_an_administrator_with_all_rights(tls: str | None, server: Named) -> None:
-    wanted = (Wanted(path="w", username="preflight_new", database="preflight_new"),)
-    assert check([endpoint(server("mysql"), tls=tls, wanted=wanted)]) == []
+def test_an_administrator_with_all_privileges_passes(tls: str | None, server: FindServer) -> None:
+    planned = (PlannedDatabase(path="p", username="preflight_new", database="preflight_new"),)
+    assert check([endpoint(server("mysql"), tls=tls, planned_databases=planned)]) == []
 
 
 @pytest.mark.parametrize("tls", ["disable", "require"])
-def test_an_administrator_with_the_exact_rights_and_a_hostile_password(tls: str, server: Named, user: Callable[..., dict[str, str]]) -> None:
-    assert check([endpoint(server("mysql"), tls=tls, account=user(EXACT))]) == []
+def test_an_administrator_with_the_exact_privileges_passes(
+    tls: str, server: FindServer, create_user: CreateUser
+) -> None:
+    assert check([endpoint(server("mysql"), tls=tls, account=create_user(EXACT_GRANT))]) == []
 
 
-def test_each_missing_privilege_is_named_with_the_statement_that_gives_it(server: Named, user: Callable[..., dict[str, str]]) -> None:
-    account = user(EXACT)
+def test_each_missing_privilege_is_named_with_the_statement_that_grants_it(
+    server: FindServer, create_user: CreateUser
+) -> None:
+    administrator = endpoint(server("mysql"), account=create_user(EXACT_GRANT))
     for privilege in PRIVILEGES:
-        with server("mysql").administrator() as session:
-            session.run(f"REVOKE {privilege} ON *.* FROM '{USER}'@'%'")
-            failure = only(check([endpoint(server("mysql"), account=account)]))
-            assert failure.found == f"the administrator lacks {privilege} ON *.*"
-            statement = failure.remedy.splitlines()[-1].strip()
-            assert statement == f"GRANT {privilege} ON *.* TO '{USER}'@'%' WITH GRANT OPTION;"
-            session.run(statement)
-    assert check([endpoint(server("mysql"), account=account)]) == []
+        run(server("mysql"), f"REVOKE {privilege} ON *.* FROM '{USER}'@'%'")
+        finding = only(check([administrator]))
+        assert finding.result == MISSING + privilege
+        assert get_last_command(finding) == f"GRANT {privilege} ON *.* TO '{USER}'@'%' WITH GRANT OPTION;"
+        run(server("mysql"), get_last_command(finding))
+    assert check([administrator]) == []
 
 
-def test_an_administrator_that_may_pass_nothing_on(server: Named, user: Callable[..., dict[str, str]]) -> None:
-    account = user(EXACT.removesuffix(" WITH GRANT OPTION"))
-    failure = only(check([endpoint(server("mysql"), account=account)]))
-    assert failure.found == "the administrator lacks GRANT OPTION ON *.*"
-    with server("mysql").administrator() as session:
-        session.run(failure.remedy.splitlines()[-1].strip())
-    assert check([endpoint(server("mysql"), account=account)]) == []
+def test_a_missing_grant_option_is_named_with_the_statement_that_grants_it(
+    server: FindServer, create_user: CreateUser
+) -> None:
+    administrator = endpoint(server("mysql"), account=create_user(EXACT_GRANT.removesuffix(" WITH GRANT OPTION")))
+    finding = only(check([administrator]))
+    assert finding.result == f"{MISSING}GRANT OPTION"
+    run(server("mysql"), get_last_command(finding))
+    assert check([administrator]) == []
 
 
-def test_rights_in_a_database_are_none_for_all(server: Named, user: Callable[..., dict[str, str]]) -> None:
-    account = user(f"GRANT ALL PRIVILEGES ON `shop`.* TO '{USER}'@'%' WITH GRANT OPTION")
-    failure = only(check([endpoint(server("mysql"), account=account)]))
-    assert failure.found == f"the administrator lacks {', '.join(PRIVILEGES)}, GRANT OPTION ON *.*"
+def test_privileges_on_one_database_do_not_count(server: FindServer, create_user: CreateUser) -> None:
+    account = create_user(f"GRANT ALL PRIVILEGES ON `shop`.* TO '{USER}'@'%' WITH GRANT OPTION")
+    finding = only(check([endpoint(server("mysql"), account=account)]))
+    assert finding.result == f"{MISSING}{', '.join(PRIVILEGES)}, GRANT OPTION"
 
 
-def test_rights_of_a_role_count_where_it_is_active(server: Named, user: Callable[..., dict[str, str]]) -> None:
-    role = "preflight_role"
-    account = user(f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role}", EXACT.replace(f"'{USER}'@'%'", role), f"GRANT {role} TO '{USER}'@'%'")
-    try:
-        assert "lacks" in only(check([endpoint(server("mysql"), account=account)])).found
-        with server("mysql").administrator() as session:
-            session.run(f"SET DEFAULT ROLE ALL TO '{USER}'@'%'")
-        assert check([endpoint(server("mysql"), account=account)]) == []
-    finally:
-        with server("mysql").administrator() as session:
-            session.run(f"DROP ROLE {role}")
-
-
-def test_what_is_there_already_is_told_under_the_group(server: Named, user: Callable[..., dict[str, str]]) -> None:
-    account = user(EXACT)
-    wanted = (
-        Wanted(path="applications.a", username="preflight_new", database="preflight_new"),
-        Wanted(path="applications.b", username=USER, database="preflight_new2"),
-        Wanted(path="applications.c", username="preflight_new3", database="mysql"),
+def test_privileges_of_a_role_count_if_it_is_active(server: FindServer, create_user: CreateUser) -> None:
+    role, mysql_server = "preflight_role", server("mysql")
+    grants = (EXACT_GRANT.replace(f"'{USER}'@'%'", role), f"GRANT {role} TO '{USER}'@'%'")
+    administrator = endpoint(
+        mysql_server, account=create_user(f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role}", *grants)
     )
-    failures = check([endpoint(server("mysql"), account=account, wanted=wanted)])
-    assert [failure.path for failure in failures] == ["applications.b", "applications.c"]
-    assert [failure.found for failure in failures] == [f"user {USER}@% is on the server already", "database mysql is on the server already"]
+    try:
+        assert only(check([administrator])).result.startswith(MISSING)
+        run(mysql_server, f"SET DEFAULT ROLE ALL TO '{USER}'@'%'")
+        assert check([administrator]) == []
+    finally:
+        run(mysql_server, f"DROP ROLE {role}")
 
 
-def test_a_wrong_password_has_both_reasons_and_the_account_to_make(server: Named) -> None:
-    failure = only(check([endpoint(server("mysql"), account={"username": "admin", "password": "c4narY"})]))
-    assert "Access denied for user 'admin'@'" in failure.found
-    assert "password in the stack file is wrong" in failure.remedy
-    assert "from other addresses only" in failure.remedy
-    assert "CREATE USER 'admin'@'" in failure.remedy
-    assert "WITH GRANT OPTION" in failure.remedy
-    assert "c4narY" not in str(failure)
+def test_existing_objects_are_reported_for_their_group(server: FindServer, create_user: CreateUser) -> None:
+    planned = (
+        PlannedDatabase(path="applications.a", username="preflight_new", database="preflight_new"),
+        PlannedDatabase(path="applications.b", username=USER, database="preflight_new2"),
+        PlannedDatabase(path="applications.c", username="preflight_new3", database="mysql"),
+    )
+    findings = check([endpoint(server("mysql"), account=create_user(EXACT_GRANT), planned_databases=planned)])
+    assert [(finding.path, finding.result) for finding in findings] == [
+        ("applications.b", f"user {USER}@% already exists on the server"),
+        ("applications.c", "database mysql already exists on the server"),
+    ]
+    assert all(f"`{key}`" in findings[0].fix for key in ("database", "username", "host", "provisionOn"))
 
 
-def test_an_application_has_its_own_database_alone(server: Named, user: Callable[..., dict[str, str]]) -> None:
-    account = user()
-    failure = only(check([endpoint(server("mysql"), administrator=False, account={**account, "database": "my_sql"})]))
-    assert "not for the database" in failure.found
-    assert failure.remedy.splitlines()[-1].strip().startswith(r"GRANT ALL PRIVILEGES ON `my\_sql`.* TO ")
+def test_a_wrong_password_is_reported_without_the_password(server: FindServer) -> None:
+    account = {"username": "admin", "password": "c4narY"}
+    finding = only(check([endpoint(server("mysql"), account=account)]))
+    assert finding.result.startswith("the server rejected the login: Access denied for user 'admin'@'")
+    assert "SELECT user, host, plugin FROM mysql.user WHERE user = 'admin';" in finding.fix
+    assert "CREATE USER 'admin'@'" in finding.fix
+    assert get_last_command(finding).endswith("WITH GRANT OPTION;")
+    assert "c4narY" not in str(finding)
 
 
-def test_mariadb_is_for_applications_alone(server: Named) -> None:
-    mariadb = server("mariadb")
-    failure = only(check([endpoint(mariadb)]))
-    assert "MariaDB (10." in failure.found
-    assert all(words in failure.remedy for words in ("innodb_version", "1193", "`host:`"))
-    assert check([endpoint(mariadb, administrator=False)]) == []
+def test_an_application_needs_access_to_its_database(server: FindServer, create_user: CreateUser) -> None:
+    account = {**create_user(), "database": "my_sql"}
+    finding = only(check([endpoint(server("mysql"), is_administrator=False, account=account)]))
+    assert finding.result.startswith("login succeeded, but the user cannot access the database: ")
+    assert get_last_command(finding).startswith(r"GRANT ALL PRIVILEGES ON `my\_sql`.* TO ")
+
+
+def test_mariadb_is_supported_for_existing_databases_only(server: FindServer) -> None:
+    finding = only(check([endpoint(server("mariadb"))]))
+    assert finding.result.startswith("the server is MariaDB (10.")
+    assert all(part in finding.fix for part in ("innodb_version", "1193", "`host`", "`provisionOn`"))
+    assert check([endpoint(server("mariadb"), is_administrator=False)]) == []
 
 
 @pytest.mark.parametrize("tls", ["require", "verify-full"])
-def test_nothing_goes_on_in_plain_text_where_a_server_has_no_tls(tls: str, server: Named) -> None:
-    failure = only(check([endpoint(server("mariadb"), tls=tls)]))
-    assert failure.found == "the server has no TLS"
+def test_a_server_without_tls_gets_no_plain_text_login(tls: str, server: FindServer) -> None:
+    finding = only(check([endpoint(server("mariadb"), tls=tls)]))
+    assert finding.result == "the server does not support TLS on this port"
+    assert all(part in finding.fix for part in ("ssl_cert", "`tls: disable`"))
 
 
-def test_a_server_that_insists_on_tls(server: Named) -> None:
-    with server("mysql").administrator() as session:
-        session.run("SET GLOBAL require_secure_transport = ON")
-        try:
-            failure = only(check([endpoint(server("mysql"), tls="disable")]))
-            assert check([endpoint(server("mysql")), endpoint(server("mysql"), tls="require")]) == []
-        finally:
-            session.run("SET GLOBAL require_secure_transport = OFF")
-    assert "require_secure_transport" in failure.found
-    assert "tls: verify-full" in failure.remedy
+def test_a_server_that_requires_tls_rejects_plain_text(server: FindServer) -> None:
+    run(server("mysql"), "SET GLOBAL require_secure_transport = ON")
+    try:
+        finding = only(check([endpoint(server("mysql"), tls="disable")]))
+        assert check([endpoint(server("mysql")), endpoint(server("mysql"), tls="require")]) == []
+    finally:
+        run(server("mysql"), "SET GLOBAL require_secure_transport = OFF")
+    assert finding.result.startswith("the server requires TLS (require_secure_transport): ")
+    assert "`tls: verify-full`" in finding.fix
 
 
-def test_an_application_verifies_by_the_authority_that_is_named(secured_mysql: Secured) -> None:
-    assert check([endpoint(secured_mysql, tls="verify-full", ca=str(secured_mysql.ca), administrator=False)]) == []
+def test_an_application_verifies_with_its_ca_file(secured_mysql: Secured) -> None:
+    ca_file = str(secured_mysql.ca)
+    assert check([endpoint(secured_mysql, tls="verify-full", ca_file=ca_file, is_administrator=False)]) == []
 
 
-def test_the_provider_verifies_by_the_machines_authorities_alone(secured_mysql: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = only(check([endpoint(secured_mysql, tls="verify-full", ca=str(secured_mysql.ca))]))
-    assert f"is good by {secured_mysql.ca}" in failure.found
-    assert "export SSL_CERT_FILE=" in failure.remedy
-    assert "does not know" in only(check([endpoint(secured_mysql, tls="verify-full")])).found
+def test_the_provider_verifies_with_the_systems_ca_certificates_only(
+    secured_mysql: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified = partial(endpoint, secured_mysql, tls="verify-full")
+    finding = only(check([verified(ca_file=str(secured_mysql.ca))]))
+    assert finding.result.startswith(f"the server's certificate is valid with {secured_mysql.ca}, but not with ")
+    assert "export SSL_CERT_FILE=" in finding.fix
+    finding = only(check([verified()]))
+    assert finding.result.startswith("an unknown CA CN=")
+    assert "Pulumi's provider for this engine uses only the CA certificates of this system" in finding.fix
     monkeypatch.setenv("SSL_CERT_FILE", str(secured_mysql.ca))
-    assert check([endpoint(secured_mysql, tls="verify-full")]) == []
-    name = only(check([endpoint(secured_mysql, tls="verify-full", host="127.0.0.1")]))
-    assert name.found == f"the server's certificate is for another name than 127.0.0.1: it is for {secured_mysql.host}"
+    assert check([verified()]) == []
+    assert results(check([verified(host="127.0.0.1")])) == [
+        f"the server's certificate is not valid for 127.0.0.1: it is valid for {secured_mysql.host}"
+    ]
+
+
+DENIED = "Access denied for user 'shop'@'10.1.2.3'"
+CREATE = "CREATE USER 'shop'@'10.1.2.3' IDENTIFIED BY '...';"
+REJECTED = "the server rejected the login"
+NO_ACCESS = "login succeeded, but the user cannot access the database"
+FULL = "the server accepts no more connections"
+EXPIRED = "the password of the account has expired"
+NO_ACCOUNT = "the server has no account for this machine's address"
+BLOCKED = "the server blocks this machine after too many failed connections"
 
 
 @pytest.mark.parametrize(
-    ("code", "message", "found", "remedy"),
+    ("code", "message", "result", "command"),
     [
-        (1045, "Access denied for user 'shop'@'10.1.2.3' (using password: YES)", "login was refused", "CREATE USER 'shop'@'10.1.2.3' IDENTIFIED BY"),
-        (1044, "Access denied for user 'shop'@'%' to database 'shop'", "not for the database", "GRANT ALL PRIVILEGES ON `shop`.* TO 'shop'@'%';"),
-        (1049, "Unknown database 'shop'", "not for the database", "Correct the database"),
-        (1203, "User shop already has more than 'max_user_connections' active connections", "takes no more connections", "max_user_connections"),
-        (3118, "Access denied. Account is locked.", "account is locked", "ACCOUNT UNLOCK"),
-        (1862, "Your password has expired.", "password has expired", "PASSWORD EXPIRE NEVER"),
-        (3159, "Connections using insecure transport are prohibited", "takes no login without TLS", "tls: require"),
-        (4321, "Something new", "login was refused: Something new (4321)", "log"),
+        (1045, f"{DENIED} (using password: YES)", REJECTED, CREATE),
+        (1044, f"{DENIED} to database 'shop'", NO_ACCESS, GRANT),
+        (1049, "Unknown database 'shop'", NO_ACCESS, "`database`"),
+        (1040, "Too many connections", FULL, "SHOW VARIABLES LIKE 'max_connections';"),
+        (1203, "User shop already has too many", FULL, "SHOW VARIABLES LIKE 'max_user_connections';"),
+        (1226, "User 'shop' has exceeded a limit", FULL, "SHOW VARIABLES LIKE 'max_user_connections';"),
+        (1820, "You must reset your password", EXPIRED, "ALTER USER 'shop'@'...' IDENTIFIED BY '...'"),
+        (1862, "Your password has expired.", EXPIRED, "PASSWORD EXPIRE NEVER;"),
+        (3118, "Account is locked.", "the account is locked", "ALTER USER 'shop'@'...' ACCOUNT UNLOCK;"),
+        (3159, "It is insecure", "the server requires TLS (require_secure_transport)", "`tls: require`"),
+        (1130, "Host '10.1.2.3' is not allowed to connect", NO_ACCOUNT, f"{CREATE}\n  {GRANT}"),
+        (1129, "Host '10.1.2.3' is blocked", BLOCKED, "TRUNCATE TABLE performance_schema.host_cache;"),
+        (4321, "Something new", REJECTED, "Check the server's log."),
     ],
 )
-def test_what_a_server_says(code: int, message: str, found: str, remedy: str, fake: Make) -> None:
-    account = {"username": "shop", "password": "wrong-one", "database": "shop"}
-    failure = only(check([fake(mysql(code, message)).endpoint("mysql", account=account)]))
-    assert found in failure.found
-    assert remedy in failure.remedy
+@pytest.mark.parametrize("instead_of_greeting", [False, True])
+def test_an_error_of_the_server_has_its_result_and_fix(
+    code: int, message: str, result: str, command: str, *, instead_of_greeting: bool, fake: MakeFake
+) -> None:
+    error = send(build_mysql_error(code, message, sequence=0))
+    server = fake(error if instead_of_greeting else reject_mysql_login(code, message))
+    finding = only(check([server.endpoint("mysql", account=ACCOUNT)]))
+    assert finding.result == f"{result}: {message} ({code})"
+    assert command in finding.fix
+    assert "{" not in finding.fix
 
 
-@pytest.mark.parametrize(
-    ("code", "message", "found", "remedy"),
-    [
-        (1130, "Host '10.1.2.3' is not allowed to connect to this MySQL server", "admits nobody from this machine's address", "CREATE USER 'shop'@'10.1.2.3'"),
-        (1129, "Host '10.1.2.3' is blocked because of many connection errors", "shut this machine out", "host_cache"),
-        (1040, "Too many connections", "takes no more connections", "SHOW VARIABLES LIKE 'max_connections';"),
-    ],
-)
-def test_what_a_server_says_in_place_of_a_greeting(code: int, message: str, found: str, remedy: str, fake: Make) -> None:
-    account = {"username": "shop", "password": "wrong-one", "database": "shop"}
-    failure = only(check([fake(saying(mysql_error(code, message, sequence=0))).endpoint("mysql", account=account)]))
-    assert found in failure.found
-    assert remedy in failure.remedy
+def test_a_quote_in_the_user_name_is_escaped(fake: MakeFake) -> None:
+    server = fake(reject_mysql_login(1045, "Access denied for user 'o'hara'@'10.1.2.3'"))
+    finding = only(check([server.endpoint("mysql", account={**ACCOUNT, "username": "o'hara"})]))
+    assert "CREATE USER 'o''hara'@'10.1.2.3' IDENTIFIED BY '...';" in finding.fix
 
 
-def test_a_user_with_a_quote_in_its_name_makes_no_other_statement(fake: Make) -> None:
-    account = {"username": "o'hara", "password": "wrong-one", "database": "shop"}
-    failure = only(check([fake(mysql(1045, "Access denied for user 'o'hara'@'10.1.2.3'")).endpoint("mysql", account=account)]))
-    assert "CREATE USER 'o''hara'@'10.1.2.3' IDENTIFIED BY '...';" in failure.remedy
+def test_a_check_without_an_account_needs_an_answer_only(fake: MakeFake) -> None:
+    assert check([fake(reject_mysql_login(1045, "Access denied")).endpoint("mysql")]) == []
 
 
-def test_without_an_account_an_answer_is_enough(fake: Make) -> None:
-    assert check([fake(mysql(1045, "Access denied")).endpoint("mysql")]) == []
+def test_a_server_that_closes_the_connection_is_not_mysql(fake: MakeFake) -> None:
+    finding = only(check([fake(reply_and_close(b"")).endpoint("mysql", account=ACCOUNT)]))
+    assert finding.result.startswith("an unknown service answers, not MySQL: ")
 
 
-def administrator(fake: Make, *answers: list[list[str]], version: str = "8.4.0") -> list[Failure]:
-    """An administrator of a made-up server, which answers its questions in turn."""
-    there = fake(_answering(list(answers), version))
-    return check([there.endpoint("mysql", tls="disable", account={"username": "admin", "password": "right-one"}, administrator=True)])
+def check_fake_administrator(fake: MakeFake, *answers: list[list[str]], version: str = "8.4.0") -> list[Finding]:
+    """Check the administrator of a fake server that answers the queries one after the other."""
+    server = fake(answer_queries(list(answers), version))
+    account = {"username": "admin", "password": "right-one"}
+    return check([server.endpoint("mysql", tls="disable", account=account, is_administrator=True)])
 
 
-def _answering(answers: list[list[list[str]]], version: str) -> Handler:
-    fine = b"\x07\0\0\x02\0\0\0\x02\0\0\0"
+def answer_queries(answers: list[list[list[str]]], version: str) -> Handler:
+    ok = b"\x07\0\0\x02\0\0\0\x02\0\0\0"
+    end = b"\xfe\0\0\x02\0"
 
-    def packet(body: bytes, sequence: int) -> bytes:
+    def encode_packet(body: bytes, sequence: int) -> bytes:
         return len(body).to_bytes(3, "little") + bytes([sequence]) + body
 
-    def text(value: str) -> bytes:
+    def encode_text(value: str) -> bytes:
         return b"\xfc" + len(value.encode()).to_bytes(2, "little") + value.encode()
 
-    def result(rows: list[list[str]]) -> bytes:
-        column = text("def") + text("") * 3 + text("c") + text("c") + b"\x0c\xff\0\0\0\1\0\xfd\0\0\0\0\0"
-        packets = [bytes([len(rows[0])]), *[column] * len(rows[0]), b"\xfe\0\0\x02\0", *(b"".join(map(text, row)) for row in rows), b"\xfe\0\0\x02\0"]
-        return b"".join(packet(body, number + 1) for number, body in enumerate(packets))
+    def encode_rows(rows: list[list[str]]) -> bytes:
+        column = encode_text("def") + encode_text("") * 3 + encode_text("c") * 2 + b"\x0c\xff\0\0\0\1\0\xfd\0\0\0\0\0"
+        encoded = [b"".join(map(encode_text, row)) for row in rows]
+        packets = [bytes([len(rows[0])]), *[column] * len(rows[0]), end, *encoded, end]
+        return b"".join(encode_packet(body, number + 1) for number, body in enumerate(packets))
 
     def handler(connection: Any) -> None:
-        connection.sendall(mysql_greeting(version))
+        connection.sendall(build_mysql_greeting(version))
         connection.recv(4096)
-        connection.sendall(fine)
+        connection.sendall(ok)
         while command := connection.recv(4096):
-            statement = command[5:].decode()
-            asks = statement.startswith(("SELECT", "SHOW"))
-            connection.sendall(result(answers.pop(0)) if asks else fine.replace(b"\x02\0\0\0\x02", b"\x01\0\0\0\x02", 1))
+            is_query = command[5:].decode().startswith(("SELECT", "SHOW"))
+            simple_ok = ok.replace(b"\x02\0\0\0\x02", b"\x01\0\0\0\x02", 1)
+            connection.sendall(encode_rows(answers.pop(0)) if is_query else simple_ok)
 
     return handler
 
 
-ALL = [["GRANT ALL PRIVILEGES ON *.* TO `admin`@`%` WITH GRANT OPTION"]]
+MARIADB = "the server is MariaDB ({}); the program cannot provision databases on MariaDB"
+OLD = "the server is MySQL {}; the program needs 8.0 or later"
 
 
-@pytest.mark.parametrize("version", ["5.7.44-log", "5.6.10"])
-def test_an_old_server_is_refused(version: str, fake: Make) -> None:
-    failure = only(administrator(fake, [[version, "MySQL Community Server", "admin@%"]], version=version))
-    assert failure.found == f"the server is MySQL {version}, and databases are made on 8.0 and later"
+@pytest.mark.parametrize(
+    ("version", "comment", "result"),
+    [
+        ("5.7.44-log", "MySQL", OLD),
+        ("5.6.10", "MySQL", OLD),
+        ("11.4.2-MariaDB", "mariadb.org binary", MARIADB),
+        ("10.6.1", "MariaDB Server", MARIADB),
+    ],
+)
+def test_an_unsupported_server_is_rejected(version: str, comment: str, result: str, fake: MakeFake) -> None:
+    findings = check_fake_administrator(fake, [[version, comment, "admin@%"]], version=version)
+    assert results(findings) == [result.format(version)]
 
 
-@pytest.mark.parametrize(("version", "comment"), [("11.4.2-MariaDB", "mariadb.org binary"), ("10.6.1", "MariaDB Server")])
-def test_mariadb_is_known_by_its_version_or_by_its_comment(version: str, comment: str, fake: Make) -> None:
-    assert "MariaDB" in only(administrator(fake, [[version, comment, "admin@%"]])).found
+ALL_PRIVILEGES = ["GRANT ALL PRIVILEGES ON *.* TO `admin`@`%` WITH GRANT OPTION"]
 
 
-@pytest.mark.parametrize(("flags", "grants", "refused"), [
-    (["1", "1"], ALL, True),
-    (["1", "0"], ALL, True),
-    (["1", "0"], [["GRANT CONNECTION_ADMIN ON *.* TO `admin`@`%`"], *ALL], False),
-    (["0", "0"], ALL, False),
-])  # fmt: skip
-def test_a_replica(flags: list[str], grants: list[list[str]], *, refused: bool, fake: Make) -> None:
-    failures = administrator(fake, [["8.4.0", "MySQL", "admin@%"]], grants, [flags], [["mysql"]], [["root", "localhost"]])
-    assert [("replica" in failure.found) for failure in failures] == [True] * refused, json.dumps([failure.found for failure in failures])
-
-
-def test_something_else_in_the_middle_of_a_greeting(fake: Make) -> None:
-    failure = only(check([fake(parting(b"")).endpoint("mysql", account={"username": "shop", "password": "wrong-one"})]))
-    assert "not MySQL" in failure.found
+@pytest.mark.parametrize(
+    ("flags", "grants", "variable"),
+    [
+        (["1", "1"], [ALL_PRIVILEGES], "super_read_only"),
+        (["1", "0"], [ALL_PRIVILEGES], "read_only"),
+        (["1", "0"], [["GRANT CONNECTION_ADMIN ON *.* TO `admin`@`%`"], ALL_PRIVILEGES], None),
+        (["0", "0"], [ALL_PRIVILEGES], None),
+    ],
+)
+def test_a_replica_is_rejected(flags: list[str], grants: list[list[str]], variable: str | None, fake: MakeFake) -> None:
+    version = [["8.4.0", "MySQL", "admin@%"]]
+    findings = check_fake_administrator(fake, version, grants, [flags], [["mysql"]], [["root", "localhost"]])
+    expected = [f"the server rejects changes ({variable} is on): it is a replica"] if variable else []
+    assert results(findings) == expected

@@ -1,232 +1,280 @@
-"""PostgreSQL: logins, rights and what is there already, on real servers; versions and messages on made-up ones."""
+"""PostgreSQL: logins, privileges and existing objects on real servers; versions and messages on fake ones."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from preflight import check
-from preflight.attempt import Trouble
-from preflight.endpoint import Endpoint, Failure, Wanted
-from preflight.probes import postgresql as probe
+from preflight.errors import ProbeError
+from preflight.models import PlannedDatabase
+from preflight.probes import postgresql as postgresql_probe
 from tests.e2e.servers import DatabaseServer
 from tests.e2e.tls import DAY, Authority, Secured, postgresql_with_tls
-from tests.preflight.fakes import Fake, Handler, postgresql
+from tests.preflight.fakes import (
+    MakeFake,
+    administrator_endpoint,
+    only,
+    reject_postgresql_login,
+    results,
+)
 
-Make = Callable[[Handler], Fake]
-Named = Callable[[str], DatabaseServer]
-SERVERS = pytest.mark.parametrize("name", ["postgresql", "postgresql17"])
-HOSTILE = "c4narY '\"\\ %s {x} ü€"
+FindServer = Callable[[str], DatabaseServer]
+CreateRole = Callable[[str], dict[str, str]]
+EACH_SERVER = pytest.mark.parametrize("name", ["postgresql", "postgresql17"])
+endpoint = partial(administrator_endpoint, engine="postgresql")
 
-
-def endpoint(server: DatabaseServer, **changes: Any) -> Endpoint:
-    account = {"username": server.username, "password": server.password}
-    return Endpoint(
-        **{"path": "servers.hq", "engine": "postgresql", "host": server.host, "port": server.port, "account": account, "administrator": True, **changes}
-    )
-
-
-def secured(server: Secured, **changes: Any) -> Endpoint:
-    account = {"username": server.username, "password": server.password}
-    return Endpoint(
-        **{"path": "servers.hq", "engine": "postgresql", "host": server.host, "port": server.port, "account": account, "administrator": True, **changes}
-    )
-
-
-def only(failures: list[Failure]) -> Failure:
-    assert len(failures) == 1, failures
-    return failures[0]
+ROLE = "preflight_role"
+HOSTILE_PASSWORD = "c4narY '\"\\ %s {x} ü€"
+NO_TLS = "the server does not support TLS on this port"
 
 
 @pytest.fixture
-def role(server: Named) -> Iterator[Callable[..., dict[str, str]]]:
-    """Makes a role with rights and gives its account."""
+def create_role(server: FindServer) -> Iterator[CreateRole]:
+    """Return a function that creates a role with attributes and returns the role's account."""
     superuser = server("postgresql")
-    name = "preflight_role"
 
-    def make(rights: str = "", password: str = HOSTILE) -> dict[str, str]:
+    def create(attributes: str) -> dict[str, str]:
+        literal = psycopg.sql.Literal(HOSTILE_PASSWORD).as_string()
         with superuser.administrator() as session:
-            session.run(f'DROP ROLE IF EXISTS "{name}"')
-            literal = psycopg.sql.Literal(password).as_string()
-            session.run(f'CREATE ROLE "{name}" LOGIN {rights} PASSWORD {literal}')
-        return {"username": name, "password": password}
+            session.run(f'DROP ROLE IF EXISTS "{ROLE}"')
+            session.run(f'CREATE ROLE "{ROLE}" LOGIN {attributes} PASSWORD {literal}')
+        return {"username": ROLE, "password": HOSTILE_PASSWORD}
 
-    yield make
-    superuser.drop(name)
+    yield create
+    superuser.drop(ROLE)
 
 
-@SERVERS
+@EACH_SERVER
 @pytest.mark.parametrize("kind", ["", "-limited"], ids=["superuser", "limited"])
-def test_administrators_that_can_do_it(name: str, kind: str, server: Named) -> None:
-    wanted = (Wanted(path="w", username="preflight_new", database="preflight_new"),)
-    assert check([endpoint(server(name + kind), tls="disable", wanted=wanted), endpoint(server(name + kind))]) == []
-
-
-@pytest.mark.parametrize(("rights", "lacks"), [("CREATEROLE", "CREATEDB"), ("CREATEDB", "CREATEROLE"), ("", "CREATEDB and CREATEROLE")])
-def test_a_missing_right_is_named_with_the_statement_that_gives_it(rights: str, lacks: str, server: Named, role: Callable[..., dict[str, str]]) -> None:
-    failure = only(check([endpoint(server("postgresql"), account=role(rights))]))
-    assert failure.found == f"the administrator lacks {lacks}"
-    statement = failure.remedy.splitlines()[-1].strip()
-    assert statement == 'ALTER ROLE "preflight_role" CREATEDB CREATEROLE;'
-    with server("postgresql").administrator() as session:
-        session.run(statement)
-    assert check([endpoint(server("postgresql"), account={"username": "preflight_role", "password": HOSTILE})]) == []
-
-
-def test_a_wrong_password_has_both_reasons(server: Named) -> None:
-    failure = only(check([endpoint(server("postgresql"), account={"username": "postgres", "password": "c4narY"})]))
-    assert "password authentication failed" in failure.found
-    assert all(words in failure.remedy for words in ("password in the stack file is wrong", "pg_hba.conf"))
-    assert "c4narY" not in str(failure)
-
-
-def test_an_application_without_its_database(server: Named) -> None:
-    limited = server("postgresql-limited")
-    account = {"username": limited.username, "password": limited.password, "database": "no_such"}
-    failure = only(check([endpoint(limited, administrator=False, account=account)]))
-    assert 'database "no_such" does not exist' in failure.found
-
-
-@SERVERS
-def test_what_is_there_already_is_told_under_the_group(name: str, server: Named) -> None:
-    wanted = (
-        Wanted(path="applications.a", username="preflight_new", database="preflight_new"),
-        Wanted(path="applications.b", username="postgres", database="preflight_new2"),
-        Wanted(path="applications.c", username="preflight_new3", database="template1"),
-    )
-    failures = check([endpoint(server(f"{name}-limited"), wanted=wanted)])
-    assert [failure.path for failure in failures] == ["applications.b", "applications.c"]
-    assert [failure.found for failure in failures] == ["role postgres is on the server already", "database template1 is on the server already"]
-    assert all(words in failures[0].remedy for words in ("never taken over", "`username:`", "`host:`", "drop it"))
-
-
-@SERVERS
-def test_extensions(name: str, server: Named) -> None:
-    wanted = (Wanted(path="applications.a", username="preflight_new", database="preflight_new", extensions=("citext", "no_such", "pg_stat_statements")),)
-    failures = check([endpoint(server(f"{name}-limited"), wanted=wanted)])
-    assert [failure.path for failure in failures] == ["applications.a", "applications.a"]
-    assert failures[0].found == "the server does not have the extension no_such"
-    assert failures[1].found.startswith("the extension pg_stat_statements is not trusted")
-    assert [failure.found for failure in check([endpoint(server(name), wanted=wanted)])] == [failures[0].found]
-
-
-def test_two_endpoints_of_one_server_hear_of_their_own_groups_alone(server: Named) -> None:
-    of = [Wanted(path=f"applications.{name}", username="postgres", database=f"preflight_{name}") for name in "ab"]
-    failures = check([endpoint(server("postgresql"), path=wanted.path, wanted=(wanted,)) for wanted in of])
-    assert [failure.path for failure in failures] == ["applications.a", "applications.b"]
-
-
-@pytest.mark.parametrize(("version", "named"), [(90024, "9.0.24"), (80400, "8.4.0")])
-def test_a_server_older_than_the_provider_knows_is_refused(version: int, named: str) -> None:
-    with pytest.raises(Trouble) as caught:
-        probe._suitable(version, named)
-    assert named in caught.value.found
-    assert "9.1" in caught.value.found
-
-
-@pytest.mark.parametrize("version", [90100, 150000, 180000])
-def test_a_server_that_the_provider_knows(version: int) -> None:
-    probe._suitable(version, "it")
+def test_an_administrator_with_all_privileges_passes(name: str, kind: str, server: FindServer) -> None:
+    planned = (PlannedDatabase(path="p", username="preflight_new", database="preflight_new"),)
+    administrator = server(name + kind)
+    assert check([endpoint(administrator, tls="disable", planned_databases=planned), endpoint(administrator)]) == []
 
 
 @pytest.mark.parametrize(
-    ("message", "found", "remedy"),
+    ("attributes", "missing"),
+    [("CREATEROLE", "CREATEDB"), ("CREATEDB", "CREATEROLE"), ("", "CREATEDB, CREATEROLE")],
+)
+def test_missing_privileges_are_named_with_the_statement_that_grants_them(
+    attributes: str, missing: str, server: FindServer, create_role: CreateRole
+) -> None:
+    administrator = endpoint(server("postgresql"), account=create_role(attributes))
+    finding = only(check([administrator]))
+    assert finding.result == f"missing privileges of the administrator: {missing}"
+    statement = finding.fix.splitlines()[-1].strip()
+    assert statement == f'ALTER ROLE "{ROLE}" CREATEDB CREATEROLE;'
+    with server("postgresql").administrator() as session:
+        session.run(statement)
+    assert check([administrator]) == []
+
+
+def test_a_wrong_password_is_reported_without_the_password(server: FindServer) -> None:
+    account = {"username": "postgres", "password": "c4narY"}
+    finding = only(check([endpoint(server("postgresql"), account=account)]))
+    assert finding.result == f'{REJECTED}: FATAL: password authentication failed for user "postgres"'
+    assert all(part in finding.fix for part in ("`password`", "pg_hba.conf"))
+    assert "c4narY" not in str(finding)
+
+
+def test_an_application_needs_access_to_its_database(server: FindServer) -> None:
+    limited = server("postgresql-limited")
+    account = {"username": limited.username, "password": limited.password, "database": "missing"}
+    finding = only(check([endpoint(limited, is_administrator=False, account=account)]))
+    assert finding.result.startswith("login succeeded, but the user cannot access the database: ")
+    assert finding.result.endswith('database "missing" does not exist')
+
+
+@EACH_SERVER
+def test_existing_objects_are_reported_for_their_group(name: str, server: FindServer) -> None:
+    planned = (
+        PlannedDatabase(path="applications.a", username="preflight_new", database="preflight_new"),
+        PlannedDatabase(path="applications.b", username="postgres", database="preflight_new2"),
+        PlannedDatabase(path="applications.c", username="preflight_new3", database="template1"),
+        PlannedDatabase(path="applications.d", username="postgres", database="template1"),
+    )
+    findings = check([endpoint(server(f"{name}-limited"), planned_databases=planned)])
+    assert [(finding.path, finding.result) for finding in findings] == [
+        ("applications.b", "role postgres already exists on the server"),
+        ("applications.c", "database template1 already exists on the server"),
+        ("applications.d", "database template1 and role postgres already exist on the server"),
+    ]
+    assert all(f"`{key}`" in findings[0].fix for key in ("database", "username", "host", "provisionOn"))
+
+
+@EACH_SERVER
+def test_unavailable_extensions_are_reported(name: str, server: FindServer) -> None:
+    extensions = ("citext", "no_such", "pg_stat_statements")
+    planned = (PlannedDatabase(path="applications.a", username="new", database="new", extensions=extensions),)
+    missing = "the extension no_such is not available on the server"
+    untrusted = "the extension pg_stat_statements requires a superuser, and the administrator is not one"
+    findings = check([endpoint(server(f"{name}-limited"), planned_databases=planned)])
+    assert [finding.path for finding in findings] == ["applications.a"] * 2
+    assert results(findings) == [missing, untrusted]
+    assert results(check([endpoint(server(name), planned_databases=planned)])) == [missing]
+
+
+def test_endpoints_of_one_server_get_the_findings_of_their_own_groups(server: FindServer) -> None:
+    planned = [PlannedDatabase(path=f"applications.{name}", username="postgres", database=name) for name in "ab"]
+    findings = check([endpoint(server("postgresql"), path=each.path, planned_databases=(each,)) for each in planned])
+    assert [finding.path for finding in findings] == ["applications.a", "applications.b"]
+
+
+@pytest.mark.parametrize(("version", "name"), [(90024, "9.0.24"), (80400, "8.4.0")])
+def test_a_server_that_the_provider_does_not_support_is_rejected(version: int, name: str) -> None:
+    with pytest.raises(ProbeError) as caught:
+        postgresql_probe._require_supported_version(version, name)
+    result = f"the server is PostgreSQL {name}; the program needs 9.1 or later (tested: 15 and later)"
+    assert caught.value.finding.result == result
+
+
+@pytest.mark.parametrize("version", [90100, 150000, 180000])
+def test_a_server_that_the_provider_supports_passes(version: int) -> None:
+    postgresql_probe._require_supported_version(version, "it")
+
+
+NO_ENTRY = "pg_hba.conf has no line for this machine, account and TLS mode"
+NO_ENTRY_MESSAGE = 'no pg_hba.conf entry for host "{}", user "shop", database "shop", no encryption'
+NO_ACCESS = "login succeeded, but the user cannot access the database"
+FULL = "the server accepts no more connections"
+NOT_READY = "the server does not accept logins yet"
+REJECTED = "the server rejected the login"
+
+
+@pytest.mark.parametrize(
+    ("message", "result", "fix"),
     [
-        (
-            'no pg_hba.conf entry for host "10.1.2.3", user "shop", database "shop", no encryption',
-            "admits nobody from this machine's address",
-            "host  shop  shop  10.1.2.3/32  scram-sha-256",
-        ),
-        ('no pg_hba.conf entry for host "fd00::5", user "shop", database "shop", no encryption', "admits nobody", "fd00::5/128"),
-        ("sorry, too many clients already", "takes no more connections", "max_connections"),
-        ("remaining connection slots are reserved for roles with the SUPERUSER attribute", "takes no more connections", "max_connections"),
-        ("the database system is starting up", "takes no logins yet", "Run it again"),
-        ('role "shop" is not permitted to log in', "may not log in", 'ALTER ROLE "shop" LOGIN;'),
-        ('permission denied for database "shop"', "not for the database", 'GRANT CONNECT ON DATABASE "shop" TO "shop";'),
-        ("authentification par mot de passe échouée", "the login was refused", "password in the stack file is wrong"),
+        (NO_ENTRY_MESSAGE.format("10.1.2.3"), NO_ENTRY, "host  shop  shop  10.1.2.3/32  scram-sha-256"),
+        (NO_ENTRY_MESSAGE.format("fd00::5"), NO_ENTRY, "fd00::5/128"),
+        ("sorry, too many clients already", FULL, "max_connections"),
+        ("remaining connection slots are reserved for superusers", FULL, "max_connections"),
+        ("the database system is starting up", NOT_READY, "run the check again"),
+        ("the database system is in recovery mode", NOT_READY, "run the check again"),
+        ('role "shop" is not permitted to log in', "the role cannot log in", 'ALTER ROLE "shop" LOGIN;'),
+        ('permission denied for database "shop"', NO_ACCESS, 'GRANT CONNECT ON DATABASE "shop" TO "shop";'),
+        ('database "shop" does not exist', NO_ACCESS, "`database`"),
+        ("authentification par mot de passe échouée", REJECTED, 'CREATE ROLE "shop" LOGIN PASSWORD'),
     ],
 )
-def test_what_a_server_says(message: str, found: str, remedy: str, fake: Make) -> None:
+def test_an_error_of_the_server_has_its_result_and_fix(message: str, result: str, fix: str, fake: MakeFake) -> None:
     account = {"username": "shop", "password": "wrong-one", "database": "shop"}
-    failure = only(check([fake(postgresql(message)).endpoint("postgresql", account=account)]))
-    assert found in failure.found
-    assert remedy in failure.remedy
+    finding = only(check([fake(reject_postgresql_login(message)).endpoint("postgresql", account=account)]))
+    assert finding.result == f"{result}: FATAL: {message}"
+    assert fix in finding.fix
+    assert "{" not in finding.fix
 
 
-def test_without_an_account_an_answer_is_enough(fake: Make) -> None:
-    assert check([fake(postgresql('password authentication failed for user "x"')).endpoint("postgresql")]) == []
+def test_an_administrator_needs_the_maintenance_database(fake: MakeFake) -> None:
+    server = fake(reject_postgresql_login('database "postgres" does not exist'))
+    account = {"username": "admin", "password": "right-one"}
+    finding = only(check([server.endpoint("postgresql", account=account, is_administrator=True)]))
+    assert finding.result == f'{NO_ACCESS}: FATAL: database "postgres" does not exist'
+    assert 'CREATE DATABASE "postgres";' in finding.fix
 
 
-def test_tls_as_it_is_wanted(secured_postgresql: Secured) -> None:
-    ca = str(secured_postgresql.ca)
-    assert check([secured(secured_postgresql, tls=tls, ca=ca, path=str(tls)) for tls in (None, "disable", "require", "verify-full")]) == []
+def test_a_check_without_an_account_needs_an_answer_only(fake: MakeFake) -> None:
+    server = fake(reject_postgresql_login('password authentication failed for user "x"'))
+    assert check([server.endpoint("postgresql")]) == []
 
 
-def test_the_machines_own_authorities(secured_postgresql: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "does not know" in only(check([secured(secured_postgresql, tls="verify-full")])).found
+def test_every_tls_mode_works_with_the_ca_file(secured_postgresql: Secured) -> None:
+    modes = (None, "disable", "require", "verify-full")
+    secured = partial(endpoint, secured_postgresql, ca_file=str(secured_postgresql.ca))
+    assert check([secured(tls=mode, path=str(mode)) for mode in modes]) == []
+
+
+def test_the_systems_ca_certificates_are_the_default(
+    secured_postgresql: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified = endpoint(secured_postgresql, tls="verify-full")
+    finding = only(check([verified]))
+    assert "it is not in the CA certificates of this system" in finding.result
+    assert all(part in finding.fix for part in ("`caFile`", "SSL_CERT_FILE", "`tls: require`"))
     monkeypatch.setenv("SSL_CERT_FILE", str(secured_postgresql.ca))
-    assert check([secured(secured_postgresql, tls="verify-full")]) == []
+    assert check([verified]) == []
 
 
-def test_an_authority_that_signed_something_else(secured_postgresql: Secured, tmp_path: Any) -> None:
+def test_a_certificate_of_another_ca_is_rejected(secured_postgresql: Secured, tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
     other.write_bytes(Authority("another").pem)
-    failure = only(check([secured(secured_postgresql, tls="verify-full", ca=str(other))]))
-    assert f"that {other} does not know" in failure.found
-    assert "Authority of a test" in failure.found
-    assert check([secured(secured_postgresql, tls="require", ca=str(other))]) == []
+    finding = only(check([endpoint(secured_postgresql, tls="verify-full", ca_file=str(other))]))
+    start = f"an unknown CA CN=Authority of a test signed the server's certificate; it is not in {other} ("
+    assert finding.result.startswith(start)
+    assert check([endpoint(secured_postgresql, tls="require", ca_file=str(other))]) == []
 
 
-@pytest.mark.parametrize(("content", "reason"), [(None, "there is no such file"), ("nonsense", "cannot be read as PEM")])
-def test_a_file_of_authorities_that_is_none(content: str | None, reason: str, secured_postgresql: Secured, tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "the file does not exist"), ("nonsense", "the file is not valid PEM")]
+)
+def test_an_invalid_ca_file_is_reported(
+    content: str | None, reason: str, secured_postgresql: Secured, tmp_path: Path
+) -> None:
     path = tmp_path / "ca.pem"
     if content:
         path.write_text(content)
-    assert reason in only(check([secured(secured_postgresql, tls="verify-full", ca=str(path))])).found
+    findings = check([endpoint(secured_postgresql, tls="verify-full", ca_file=str(path))])
+    assert results(findings) == [f"cannot read CA certificates from {path}: {reason}"]
 
 
-def test_a_certificate_for_another_name(secured_postgresql: Secured) -> None:
-    failure = only(check([secured(secured_postgresql, tls="verify-full", ca=str(secured_postgresql.ca), host="127.0.0.1")]))
-    assert failure.found == "the server's certificate is for another name than 127.0.0.1: it is for localhost"
+def test_a_certificate_for_another_host_is_rejected(secured_postgresql: Secured) -> None:
+    ca_file = str(secured_postgresql.ca)
+    finding = only(check([endpoint(secured_postgresql, tls="verify-full", ca_file=ca_file, host="127.0.0.1")]))
+    assert finding.result == "the server's certificate is not valid for 127.0.0.1: it is valid for localhost"
+    assert finding.fix.startswith("Set `host` to one of these names, or use a certificate with 127.0.0.1")
 
 
-def test_a_certificate_out_of_date_or_without_names(authority: Authority) -> None:
-    with postgresql_with_tls(authority, certificate=authority.issue("localhost", since=-3 * DAY, until=-2 * DAY)) as old:
-        assert "certificate expired on 20" in only(check([secured(old, tls="verify-full", ca=str(old.ca))])).found
-    with postgresql_with_tls(authority, certificate=authority.issue()) as nameless:
-        assert "no alternative names" in only(check([secured(nameless, tls="verify-full", ca=str(nameless.ca))])).found
+@pytest.mark.parametrize(
+    ("names", "since", "until", "result"),
+    [
+        (("localhost",), -3 * DAY, -2 * DAY, "the server's certificate expired on 20"),
+        (("localhost",), 2 * DAY, 3 * DAY, "the server's certificate is not valid before 20"),
+        ((), -DAY, DAY, "the server's certificate is not valid for localhost: it has no subject alternative names"),
+    ],
+    ids=["expired", "not yet valid", "without names"],
+)
+def test_an_invalid_certificate_is_rejected(
+    names: tuple[str, ...], since: timedelta, until: timedelta, result: str, authority: Authority
+) -> None:
+    certificate = authority.issue(*names, since=since, until=until)
+    with postgresql_with_tls(authority, certificate=certificate) as server:
+        finding = only(check([endpoint(server, tls="verify-full", ca_file=str(server.ca))]))
+    assert finding.result.startswith(result)
 
 
-def test_a_server_that_insists_on_tls(authority: Authority) -> None:
-    with postgresql_with_tls(authority, "localhost", access=("hostssl all all all scram-sha-256",)) as strict:
-        failure = only(check([secured(strict, tls="disable")]))
-        assert check([secured(strict), secured(strict, tls="require")]) == []
-    assert "no encryption" in failure.found
-    assert "hostssl" in failure.remedy
-    assert "host  all  postgres  127.0.0.1/32  scram-sha-256" in failure.remedy
+def test_a_server_that_requires_tls_rejects_plain_text(authority: Authority) -> None:
+    with postgresql_with_tls(authority, "localhost", access=("hostssl all all all scram-sha-256",)) as server:
+        finding = only(check([endpoint(server, tls="disable")]))
+        assert check([endpoint(server), endpoint(server, tls="require")]) == []
+    assert "no encryption" in finding.result
+    assert "host  all  postgres  127.0.0.1/32  scram-sha-256" in finding.fix
+    assert "If it has a `hostssl` line for this machine, set `tls: verify-full`" in finding.fix
 
 
 @pytest.mark.parametrize("tls", ["require", "verify-full"])
-def test_a_server_without_tls(tls: str, server: Named) -> None:
-    failure = only(check([endpoint(server("postgresql"), tls=tls)]))
-    assert failure.found == "the server has no TLS"
-    assert "tls: disable" in failure.remedy
+def test_a_server_without_tls_gets_no_plain_text_login(tls: str, server: FindServer) -> None:
+    finding = only(check([endpoint(server("postgresql"), tls=tls)]))
+    assert finding.result == NO_TLS
+    assert all(part in finding.fix for part in ("ssl_cert_file", "`tls: disable`"))
 
 
-def test_a_standby(authority: Authority) -> None:
-    """A server that was stopped, and started again as a standby of nothing."""
+def test_a_standby_is_rejected_for_administrators_only(authority: Authority) -> None:
     with postgresql_with_tls(authority, "localhost", standby=True) as standby:
-        failure = only(check([secured(standby)]))
-        assert check([secured(standby, administrator=False)]) == []
-    assert failure.found == "the server is a standby, which takes no changes"
+        assert results(check([endpoint(standby)])) == ["the server rejects changes: it is a standby"]
+        assert check([endpoint(standby, is_administrator=False)]) == []
 
 
-def test_hundreds_of_accounts_of_one_server_in_time(secured_postgresql: Secured) -> None:
-    connect = {"host": "127.0.0.1", "port": secured_postgresql.port, "user": secured_postgresql.username, "password": secured_postgresql.password}
+def test_hundreds_of_accounts_of_one_server_are_checked_in_time(secured_postgresql: Secured) -> None:
     names = [f"preflight_{number}" for number in range(300)]
-    with psycopg.connect(**connect, dbname="postgres", autocommit=True) as connection:  # type: ignore[arg-type]
+    url = (
+        f"postgresql://{secured_postgresql.username}:{secured_postgresql.password}@127.0.0.1:{secured_postgresql.port}"
+    )
+    with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
         for name in names:
             connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'".encode())
     accounts = [{"username": name, "password": name, "database": "postgres"} for name in names]
-    assert check([secured(secured_postgresql, path=account["username"], account=account, tls="disable", administrator=False) for account in accounts]) == []
+    application = partial(endpoint, secured_postgresql, tls="disable", is_administrator=False)
+    assert check([application(path=account["username"], account=account) for account in accounts]) == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.engines import ENGINES
 from offline.recorder import run_program
 from stacks.config import Stack, load_stack, parse_stack
-from stacks.problems import InvalidStackConfigError
+from stacks.errors import InvalidStackConfigError
 from tests.support import (
     CANARY,
     ENGINES_WITH_SERVER,
@@ -293,10 +293,7 @@ def test_models_do_not_show_the_passwords_that_they_hold() -> None:
 
 def group_of(stack: Stack, name: str = "main") -> Any:
     return next(
-        group
-        for application in stack.applications
-        for group in application.database_groups
-        if group.group_name == name
+        group for application in stack.applications for group in application.database_groups if group.group_name == name
     )
 
 
@@ -463,7 +460,7 @@ def test_a_password_in_plain_text_is_a_warning_with_the_command_that_mends_it(en
     ]
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if "token" in ENGINES[name].existing_account_keys])
+@pytest.mark.parametrize("engine", [name for name in ENGINES if "token" in ENGINES[name].existing_account.keys])
 def test_a_token_in_plain_text_is_a_warning_too(engine: str) -> None:
     path = f"applications.shop.databases.{engine}.main.server.token"
     assert (

@@ -1,0 +1,3 @@
+#!/bin/sh
+set -eu
+exec timeout 8 bash /etc/database-groups/login

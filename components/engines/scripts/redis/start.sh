@@ -1,0 +1,11 @@
+#!/bin/sh
+set -eu
+umask 077
+# The image reads no password from a variable. Only the server can read this file.
+cat > /run/server/server.conf <<CONFIGURATION
+appendonly yes
+include /etc/database-groups/settings
+requirepass "$APPLICATION_PASSWORD"
+dir /data
+CONFIGURATION
+exec docker-entrypoint.sh "$SERVER_COMMAND" /run/server/server.conf

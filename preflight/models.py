@@ -1,0 +1,68 @@
+"""The values of a check: the server to check, and what the check finds."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+__all__ = ["SECRET_KEYS", "Endpoint", "Finding", "PlannedDatabase", "TlsMode"]
+
+TlsMode = Literal["disable", "require", "verify-full"]
+"""TLS modes, named as in libpq. This package must not import `components`, so a test compares the modes with theirs."""
+SECRET_KEYS = frozenset({"password", "token"})
+"""Keys of an account whose values must not appear in a message. A test compares them with those of `stacks`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedDatabase:
+    """A database and a user that the update will create, so neither may exist on the server."""
+
+    path: str
+    """Path in the stack file: `applications.shop.databases.postgresql.main`."""
+    username: str
+    database: str
+    extensions: tuple[str, ...] = ()
+    """Extensions that the update will create in the database. The server must provide them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """An address of an external server, with the account to check."""
+
+    path: str
+    """Path in the stack file: `externalServers.mysql-hq`."""
+    engine: str
+    host: str
+    """Host name or IP address."""
+    port: int
+    tls: TlsMode | None = None
+    """Default: None; every TLS mode that the server offers is accepted."""
+    ca_file: str | None = None
+    """Path of a PEM file with the CA certificates. Default: None; the CA certificates of the system."""
+    account: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    """Any of the keys username, password, database, token, org, bucket and vhost."""
+    is_administrator: bool = False
+    """Whether the program provisions databases with the account."""
+    planned_databases: tuple[PlannedDatabase, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Host and port as text: `mysql.example.org:3306`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A failed check. The runner sets the fields that a probe leaves empty."""
+
+    result: str
+    """What is wrong, in one line."""
+    fix: str
+    """What to do: sentences, then commands to copy, one per line and indented by two spaces."""
+    _: KW_ONLY
+    check: str = ""
+    """What was checked. Default: the current step of the probe."""
+    path: str = ""
+    """Path in the stack file. Default: the path of the endpoint."""
+    endpoint: str = ""
+    """Address of the server: `mysql.example.org:3306`."""

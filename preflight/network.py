@@ -1,0 +1,100 @@
+"""Host names and connections: the DNS lookup of a host, and the first address that accepts a connection."""
+
+import errno
+import socket
+from collections.abc import Callable
+
+from preflight.errors import ProbeError
+
+__all__ = ["connect_first", "resolve_host"]
+
+CONNECT_TIMEOUT_SECONDS = 4.0
+FIREWALL_FIX = (
+    "A firewall probably drops the packets. Allow this machine's address and the port in the server's firewall or in "
+    "its cloud's security group. Check `host` and `port` in the stack file."
+)
+RESET = (
+    "the connection was reset immediately",
+    "A firewall or a proxy rejects the connection. Allow this machine's address and the port there.",
+)
+NO_ROUTE = (
+    "no route to the server's network",
+    "Run Pulumi where the server's network is reachable: inside the network, through a VPN or through a tunnel. For a "
+    "tunnel, set `administrator.host` and `administrator.port` to its local end.",
+)
+NO_SOCKETS = ("this process has reached its limit of open files", "Increase the limit of open files:\n  ulimit -n 4096")
+BLOCKED_LOCALLY = ("this machine blocks the connection", "Allow the connection in the firewall of this machine.")
+RESULT_AND_FIX_BY_ERRNO = {
+    errno.ECONNRESET: RESET,
+    errno.ECONNABORTED: RESET,
+    errno.ENETUNREACH: NO_ROUTE,
+    errno.EHOSTUNREACH: NO_ROUTE,
+    errno.EHOSTDOWN: NO_ROUTE,
+    errno.ENETDOWN: NO_ROUTE,
+    errno.EADDRNOTAVAIL: NO_ROUTE,
+    errno.EAFNOSUPPORT: NO_ROUTE,
+    errno.EMFILE: NO_SOCKETS,
+    errno.ENFILE: NO_SOCKETS,
+    errno.EACCES: BLOCKED_LOCALLY,
+    errno.EPERM: BLOCKED_LOCALLY,
+}
+
+
+def resolve_host(host: str, port: int) -> list[str]:
+    """Return the IP addresses of a host without duplicates. Raises ProbeError if the lookup fails."""
+    try:
+        results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise _explain_lookup_error(host, error) from None
+    except (UnicodeError, ValueError):
+        raise ProbeError("the host name is invalid", "Correct `host` in the stack file.") from None
+    return list(dict.fromkeys(str(address[0]) for *_, address in results))
+
+
+def _explain_lookup_error(host: str, error: socket.gaierror) -> ProbeError:
+    if error.errno == socket.EAI_AGAIN:
+        return ProbeError(
+            "the DNS servers of this machine do not answer",
+            "Check the DNS servers of this machine, and whether only a private network (VPN) resolves the name:\n"
+            f"  getent hosts {host}",
+        )
+    return ProbeError(
+        "the host name does not exist",
+        "Correct `host` in the stack file, or add the name to the DNS of this machine. If `tls` is not `verify-full`, "
+        f"an IP address works too.\n  getent hosts {host}",
+    )
+
+
+def connect_first(
+    addresses: list[str], port: int, timeout_seconds: float, listen_setting_hint: str, on_attempt: Callable[[str], None]
+) -> str:
+    """Return the first address that accepts a connection. Raises ProbeError if none does.
+
+    `on_attempt` is called with each address before the connection attempt.
+    """
+    failure = ProbeError("the host name has no IP address", "Correct `host` in the stack file.")
+    timeout = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds) / max(len(addresses), 1)
+    for address in addresses:
+        on_attempt(address)
+        try:
+            socket.create_connection((address, port), timeout).close()
+        except OSError as error:
+            check = f"connecting to {', '.join(addresses)}, port {port}"
+            failure = ProbeError(*_explain_connect_error(error, port, listen_setting_hint), check=check)
+        else:
+            return address
+    raise failure
+
+
+def _explain_connect_error(error: OSError, port: int, listen_setting_hint: str) -> tuple[str, str]:
+    """Return the result and the fix."""
+    if isinstance(error, ConnectionRefusedError):
+        return (
+            "connection refused: the host is up, but no program listens on this address and port",
+            "Start the server, correct `port` in the stack file, or configure the server to listen on the network: "
+            f"{listen_setting_hint}.\nOn the server:\n  ss -ltnp 'sport = :{port}'",
+        )
+    if isinstance(error, TimeoutError):
+        return "no answer: the connection timed out", FIREWALL_FIX
+    unknown = (f"the connection failed: {error.strerror or type(error).__name__}", FIREWALL_FIX)
+    return RESULT_AND_FIX_BY_ERRNO.get(error.errno or 0, unknown)

@@ -1,0 +1,250 @@
+"""The runner of the server checks: all servers in parallel, within one time limit.
+
+A check resolves the host name, connects, detects the engine's protocol and logs in. For an administrator it also checks
+the version, the privileges and the existing objects. A check changes nothing on a server.
+"""
+
+import queue
+import sys
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupportedError, UnexpectedProtocolError
+from preflight.models import Endpoint, Finding
+from preflight.network import connect_first, resolve_host
+from preflight.probe_context import ProbeContext
+from preflight.probes import get_probe
+from preflight.service_detection import detect_service, is_silent
+
+if sys.platform != "win32":
+    import resource
+
+__all__ = ["check", "format_findings"]
+
+MAX_PARALLEL_LOGINS = 4
+"""Per server. Its connection limit is for applications."""
+THREAD_STACK_BYTES = 512 * 1024
+"""The default of 8 MB is too large for 1,000 threads."""
+SPARE_SOCKETS = 256
+REPORTING_MARGIN_SECONDS = 0.25
+"""Time reserved to report the servers that do not answer."""
+CHECK_LOG = "Check the server's log."
+NO_TLS_FIX = "{}, or set `tls: disable` if you trust the network."
+LISTENER_FIX = "Check on the server which program listens on this port."
+
+EndpointKey = tuple[object, ...]
+ResultQueue = queue.SimpleQueue[ProbeContext]
+UnexpectedServices = dict[tuple[str, str | None], Finding]
+"""Findings by engine and TLS mode. A server is identified once for all accounts."""
+
+
+def check(endpoints: Sequence[Endpoint], timeout_seconds: float = 10) -> list[Finding]:
+    """Check the servers and return the findings in the order of the endpoints.
+
+    The check takes at most `timeout_seconds`, for any number of servers. Endpoints that differ only in their paths are
+    checked once. Threads that hang in a resolver or a driver are abandoned; they do not keep the process from exiting.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    contexts = _group_by_endpoint(endpoints, deadline - REPORTING_MARGIN_SECONDS)
+    contexts_by_address: defaultdict[tuple[str, int], list[ProbeContext]] = defaultdict(list)
+    for context in contexts.values():
+        contexts_by_address[context.endpoint.host, context.endpoint.port].append(context)
+    results: ResultQueue = queue.SimpleQueue()
+    _raise_socket_limit(len(contexts_by_address))
+    with _limit_thread_stack_size():
+        for group in contexts_by_address.values():
+            threading.Thread(target=_probe_host, args=(group, results), daemon=True).start()
+    finished = _wait_for_results(results, len(contexts), deadline)
+    for key, context in contexts.items():
+        if key not in finished:
+            context.add_finding(Finding(f"no answer within {timeout_seconds:g} s", context.timeout_fix))
+    return [
+        finding
+        for endpoint in endpoints
+        for finding in _select_findings(endpoint, contexts[_build_endpoint_key(endpoint)])
+    ]
+
+
+def format_findings(findings: Sequence[Finding]) -> str:
+    """Format the findings as one text, without the level `error:` or `warning:`."""
+    header = f"{len(findings)} external server check{'s' if len(findings) != 1 else ''} failed:"
+    return "\n\n".join([header, *map(_format_finding, findings)])
+
+
+def _format_finding(finding: Finding) -> str:
+    fix = finding.fix.replace("\n", "\n         ")
+    return (
+        f"  {finding.path} ({finding.endpoint})\n"
+        f"    check: {finding.check}\n    result: {finding.result}\n    fix: {fix}"
+    )
+
+
+def _build_endpoint_key(endpoint: Endpoint) -> EndpointKey:
+    """Return the parts of an endpoint that determine the result of its check."""
+    account = tuple(sorted(endpoint.account.items()))
+    address = (endpoint.host, endpoint.port, endpoint.tls, endpoint.ca_file)
+    return (endpoint.engine, *address, account, endpoint.is_administrator)
+
+
+def _group_by_endpoint(endpoints: Iterable[Endpoint], deadline: float) -> dict[EndpointKey, ProbeContext]:
+    """Create one context for all endpoints with the same key, with the planned databases of all of them."""
+    groups: defaultdict[EndpointKey, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        groups[_build_endpoint_key(endpoint)].append(endpoint)
+    contexts = {}
+    for key, group in groups.items():
+        planned = tuple(planned for endpoint in group for planned in endpoint.planned_databases)
+        contexts[key] = ProbeContext(endpoint=replace(group[0], planned_databases=planned), deadline=deadline)
+    return contexts
+
+
+@contextmanager
+def _limit_thread_stack_size() -> Iterator[None]:
+    """Limit the stack size of the threads that are started in the context."""
+    previous = threading.stack_size(THREAD_STACK_BYTES)
+    try:
+        yield
+    finally:
+        threading.stack_size(previous)
+
+
+def _raise_socket_limit(addresses: int) -> None:
+    """Raise the process's limit of open files so that all addresses can be checked at once, if that is allowed."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    required = 2 * addresses + SPARE_SOCKETS
+    if resource.RLIM_INFINITY != soft < required:
+        limit = required if hard == resource.RLIM_INFINITY else min(required, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+def _wait_for_results(results: ResultQueue, count: int, deadline: float) -> set[EndpointKey]:
+    """Wait until the deadline and return the keys of the checks that finished."""
+    finished: set[EndpointKey] = set()
+    while len(finished) < count:
+        try:
+            context = results.get(timeout=max(deadline - time.monotonic(), 0))
+        except queue.Empty:
+            break
+        finished.add(_build_endpoint_key(context.endpoint))
+    return finished
+
+
+def _select_findings(endpoint: Endpoint, context: ProbeContext) -> Iterator[Finding]:
+    """Yield the findings that concern one endpoint of a context."""
+    planned_paths = {planned.path for planned in endpoint.planned_databases}
+    for finding in context.findings:
+        if not finding.path or finding.path in planned_paths:
+            yield replace(finding, path=finding.path or endpoint.path, endpoint=endpoint.address)
+
+
+def _probe_host(contexts: list[ProbeContext], results: ResultQueue) -> None:
+    """Connect to a server once, then run the probes of all its accounts, a few at a time."""
+    try:
+        address = _resolve_and_connect(contexts)
+    except ProbeError as error:
+        for context in contexts:
+            context.add_finding(error.finding)
+            results.put(context)
+        return
+    waiting = deque(contexts)
+    unexpected_services: UnexpectedServices = {}
+    for context in contexts:
+        context.address = address
+    _set_step(
+        contexts,
+        f"waiting for {len(contexts) - 1} other logins to this server, {MAX_PARALLEL_LOGINS} at a time",
+        "The server or this machine is too slow to check all accounts in time. Run the check again, or turn it off "
+        "with `preflight: false`.",
+    )
+    for _ in range(min(MAX_PARALLEL_LOGINS, len(contexts)) - 1):
+        threading.Thread(target=_run_worker, args=(waiting, unexpected_services, results), daemon=True).start()
+    _run_worker(waiting, unexpected_services, results)
+
+
+def _set_step(contexts: list[ProbeContext], step: str, timeout_fix: str) -> None:
+    for context in contexts:
+        context.set_step(step, timeout_fix)
+
+
+def _resolve_and_connect(contexts: list[ProbeContext]) -> str:
+    """Return the IP address that accepts a connection. Raises ProbeError if there is none."""
+    host, port = contexts[0].endpoint.host, contexts[0].endpoint.port
+    dns_fix = "Check why the DNS servers of this machine do not answer. An IP address needs no DNS."
+    _set_step(contexts, f"resolving the host name {host}", dns_fix)
+    addresses = resolve_host(host, port)
+    hint = get_probe(contexts[0].endpoint.engine).listen_setting_hint
+
+    def on_attempt(address: str) -> None:
+        _set_step(contexts, f"connecting to {address}, port {port}", "Check whether a firewall drops the packets.")
+
+    return connect_first(addresses, port, contexts[0].remaining_seconds, hint, on_attempt)
+
+
+def _run_worker(waiting: deque[ProbeContext], unexpected_services: UnexpectedServices, results: ResultQueue) -> None:
+    """Run probes until none is waiting."""
+    while True:
+        try:
+            context = waiting.popleft()
+        except IndexError:
+            return
+        finding = unexpected_services.get((context.endpoint.engine, context.endpoint.tls))
+        if finding:
+            context.add_finding(finding)
+        else:
+            _run_probe(context, unexpected_services)
+        results.put(context)
+
+
+def _run_probe(context: ProbeContext, unexpected_services: UnexpectedServices) -> None:
+    """Run the engine's probe and add what it finds to the context."""
+    endpoint, probe = context.endpoint, get_probe(context.endpoint.engine)
+    request = "logging in" if context.password else f"sending the first {probe.title} request"
+    context.set_step(
+        f"logging in as {context.username}" if context.username else request,
+        f"The server accepts connections but does not answer. {probe.busy_hint}",
+    )
+    try:
+        probe.run(context)
+    except AuthenticationRequiredError:
+        pass
+    except ProbeError as error:
+        context.add_finding(error.finding)
+    except UnexpectedProtocolError as error:
+        context.add_finding(_explain_unexpected_service(context, error, probe.title))
+        unexpected_services[endpoint.engine, endpoint.tls] = context.findings[-1]
+    except Exception as error:  # an unknown error of one driver must not hide the findings of others
+        context.add_finding(Finding(context.redact(f"{type(error).__name__}: {error}"), CHECK_LOG))
+
+
+def _explain_unexpected_service(context: ProbeContext, error: UnexpectedProtocolError, title: str) -> Finding:
+    """Explain what answers: another service than the engine, or the engine without the planned TLS."""
+    check = context.step
+    if isinstance(error, TlsNotSupportedError) and error.enable_hint:
+        return Finding(str(error), NO_TLS_FIX.format(error.enable_hint))
+    context.set_step("identifying the service that answers", LISTENER_FIX)
+    name = detect_service(context) or ""
+    is_engine = name == title or name.startswith(f"{title} (")
+    name, message = context.redact(name), context.redact(error)
+    address_fix = f"Correct `host` and `port` in the stack file: this service is not {title}."
+    if is_engine and isinstance(error, TlsNotSupportedError):
+        result, fix = str(error), NO_TLS_FIX.format("Set `port` to the TLS port of the server")
+    elif is_engine:
+        result, fix = f"{name} answers, but the session failed: {message}", CHECK_LOG
+    elif name:
+        result, fix = f"another service answers: {name}", address_fix
+    elif is_silent(context):
+        result = "the port accepts connections but sends no data"
+        fix = (
+            "Check whether the server hangs, or whether a proxy or port forwarding answers for a stopped server. "
+            "Otherwise correct `host` and `port` in the stack file."
+        )
+    else:
+        result, fix = f"an unknown service answers, not {title}: {message}", address_fix
+    return Finding(result, fix, check=check)

@@ -1,0 +1,69 @@
+"""The commands `python -m stacks check STACK` and `python -m stacks schema`."""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+
+from preflight import check, format_findings
+from stacks.config import STACK_FOLDER, parse_pulumi_config
+from stacks.config_source import read_config_source
+from stacks.external_server_checks import TOTAL_TIMEOUT_SECONDS, list_endpoints
+from stacks.previous_state import collect_component_outputs
+from stacks.reference import REFERENCE_PATH, render_reference
+from stacks.schema import SCHEMA_PATH, render_schema
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m stacks")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check_command = commands.add_parser("check", help="check the external servers of a stack")
+    check_command.add_argument("stack")
+    commands.add_parser("schema", help="write stacks/schema.json and docs/reference.md from the models")
+    options = parser.parse_args(arguments)
+    if options.command == "check":
+        return check_external_servers(options.stack)
+    SCHEMA_PATH.write_text(render_schema())
+    REFERENCE_PATH.write_text(render_reference())
+    return 0
+
+
+def check_external_servers(stack_name: str) -> int:
+    """Check the external servers of a stack in its last deployed state. Returns the exit code."""
+    try:
+        configuration = _run_pulumi_json("config", "--json", "--show-secrets", "--stack", stack_name)
+        values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
+        encrypted_keys = {key for key, entry in configuration.items() if entry.get("secret")}
+        path = STACK_FOLDER / f"Pulumi.{stack_name.rpartition('/')[2]}.yaml"
+        stack = parse_pulumi_config(values, read_config_source(path, values, encrypted_keys, f"stack {stack_name!r}"))
+        state = _run_pulumi_json("stack", "export", "--stack", stack_name)["deployment"] or {}
+        endpoints = list(list_endpoints(stack, collect_component_outputs(state.get("resources", []))))
+    except pulumi.RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for warning in stack.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    findings = check(endpoints, TOTAL_TIMEOUT_SECONDS)
+    count = f"{len(endpoints)} external server address{'' if len(endpoints) == 1 else 'es'}"
+    print(format_findings(findings) if findings else f"Checked {count}: all usable.")
+    return 1 if findings else 0
+
+
+def _run_pulumi_json(*arguments: str) -> dict[str, Any]:
+    """Return the JSON output of a Pulumi command. Raises pulumi.RunError with Pulumi's message if it fails."""
+    process = subprocess.run(["pulumi", *arguments, "--non-interactive"], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    if process.returncode:
+        raise pulumi.RunError(process.stderr.strip().removeprefix("error: "))
+    output: dict[str, Any] = json.loads(process.stdout)
+    return output
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,61 @@
+"""The previous state of a stack: what the last update registered.
+
+The state holds the outputs of the components, also after an update that failed or was interrupted. The outputs are
+names; docs/decisions/0007 gives the reasons.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, cast
+
+import pulumi
+from pulumi.runtime import invoke
+
+from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
+from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs
+
+__all__ = ["READ_STACK_OUTPUTS_TOKEN", "PreviousState", "collect_component_outputs", "read_previous_state"]
+
+READ_STACK_OUTPUTS_TOKEN = "pulumi:pulumi:readStackResourceOutputs"  # noqa: S105 (a function of the engine)
+RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between attempts. A file backend cannot be read at the moment in which it is written."""
+
+PreviousState: TypeAlias = Mapping[str, ApplicationState]
+"""Applications by name. Pulumi's state does not hold keys without a value."""
+
+
+def read_previous_state() -> PreviousState:
+    """Return the state of the running stack after its last update; empty before the first one.
+
+    Raises pulumi.RunError if the state cannot be read.
+    """
+    name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    for delay in (*RETRY_DELAYS_SECONDS, None):
+        try:
+            outputs = invoke(READ_STACK_OUTPUTS_TOKEN, {"stackName": name}).value["outputs"]
+            return collect_component_outputs(outputs.values())
+        except Exception as error:  # the SDK raises no class of its own
+            if delay is None:
+                message = f"cannot read the previous state of the stack; nothing was changed: {error}"
+                raise pulumi.RunError(message) from None
+            time.sleep(delay)
+    raise AssertionError
+
+
+def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> PreviousState:
+    """Return the applications among the resources of a state, each with its `type` and `outputs`."""
+    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {APPLICATION_TYPE: [], DATABASE_GROUP_TYPE: []}
+    for resource in resources:
+        outputs_by_type.get(resource["type"], []).append(resource.get("outputs") or {})
+    applications: dict[str, ApplicationState] = {}
+    databases: dict[str, dict[str, dict[str, GroupOutputs]]] = {}
+    for outputs in outputs_by_type[APPLICATION_TYPE]:
+        if "name" in outputs:
+            application = cast("ApplicationOutputs", outputs)
+            groups_by_engine = databases.setdefault(application["name"], {})
+            applications[application["name"]] = {**application, "databases": groups_by_engine}
+    for outputs in outputs_by_type[DATABASE_GROUP_TYPE]:
+        if outputs.get("application") in databases:
+            group = cast("GroupOutputs", outputs)
+            databases[group["application"]].setdefault(group["engine"], {})[group["group"]] = group
+    return applications

@@ -1,0 +1,141 @@
+"""The reference of all keys of a stack file, built from the models. `make schema` writes it to `docs/reference.md`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.spec import format_choices
+from stacks.key_details import KEY_DETAILS, get_details_name
+from stacks.schema import build_stack_schema
+from stacks.spec import PROJECT
+
+__all__ = ["REFERENCE_PATH", "list_keys", "render_reference"]
+
+REFERENCE_PATH = Path(__file__).parent.parent / "docs" / "reference.md"
+INTRODUCTION = f"""\
+# Stack-file reference
+
+All keys of `stacks/Pulumi.<stack>.yaml`. `make schema` generates this page from the models that parse the file.
+Write each top-level key as `{PROJECT}:<key>`. Pulumi also accepts the key without the prefix.
+
+- Write sizes with a unit: `512Mi`, `50Gi`. Write CPUs as `2`, `0.5` or `500m`.
+- Write booleans as `true` or `false`.
+- Write durations as whole seconds. The unit is in the key's name.
+- Relative paths start at the project directory.
+- *Edit* is the effect of another value in a deployed stack. "In place" restarts no server.
+"""
+HEADER = ("Key", "Type", "Default", "Meaning", "Example", "Edit")
+PLACEHOLDERS = {
+    "externalServers": ("<server>",),
+    "applications": ("<application>",),
+    "databases": ("<engine>", "<group>"),
+}
+"""The user's names in the maps of a stack file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Key:
+    """A key of a model."""
+
+    model: str
+    name: str
+    schema: Mapping[str, Any]
+    required: bool
+
+
+def list_keys() -> dict[str, list[str]]:
+    """Return the keys of each model, by the names that KEY_DETAILS uses."""
+    keys: dict[str, dict[str, None]] = {}
+    for _, models in _list_sections():
+        for key in (key for model in models for key in _read_keys(model)):
+            keys.setdefault(key.model, {})[key.name] = None
+    return {model: list(names) for model, names in keys.items()}
+
+
+def render_reference() -> str:
+    """Return the content of the page."""
+    parts = [INTRODUCTION]
+    for path, models in _list_sections():
+        kinds = [model["properties"]["kind"]["const"] for model in models if _is_server(model)]
+        title = f"`{path}`" if path else "Top level"
+        if kinds:
+            title += f" with `kind` {format_choices([f'`{kind}`' for kind in kinds])}"
+        description = " ".join(model["description"].replace("\n", " ") for model in models)
+        parts += [f"\n## {title}\n\n{description}\n\n", _render_table(models)]
+    return "".join(parts)
+
+
+def _is_server(model: Mapping[str, Any]) -> bool:
+    return "const" in model["properties"].get("kind", {})
+
+
+def _render_table(models: Sequence[Mapping[str, Any]]) -> str:
+    rows = {key.name: _render_row(key, models) for model in models for key in _read_keys(model)}
+    lines = [HEADER, ("---",) * len(HEADER), *rows.values()]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def _render_row(key: _Key, models: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    meaning, _, default = key.schema["description"].partition(" Default: ")
+    default = "required" if key.required else default.removesuffix(".") or "none"
+    owners = [model["properties"] for model in models if key.name in model["properties"]]
+    if len(owners) < len(models):
+        meaning += f" Supported with `kind: {owners[0]['kind']['const']}` only."
+    types = dict.fromkeys(_describe_type(owner[key.name]) for owner in owners)
+    details = KEY_DETAILS[key.model][key.name]
+    return f"`{key.name}`", " or ".join(types), default, meaning, f"`{details.example}`", details.edit
+
+
+def _read_keys(model: Mapping[str, Any]) -> Iterator[_Key]:
+    name = get_details_name(model["title"])
+    for key, schema in model["properties"].items():
+        yield _Key(model=name, name=key, schema=schema, required=key in model.get("required", ()))
+
+
+def _list_sections() -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Return each path of the stack file with the models of its map, in the order of the file."""
+    sections: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    _add_sections(sections, "", build_stack_schema())
+    return [(path, models) for (path, _), models in sections.items()]
+
+
+def _add_sections(
+    sections: dict[tuple[str, str], list[Mapping[str, Any]]], path: str, model: Mapping[str, Any]
+) -> None:
+    models = sections.setdefault((path, get_details_name(model["title"])), [])
+    if model in models:
+        return
+    models.append(model)
+    for key, schema in model["properties"].items():
+        inner = ".".join([*([path] if path else []), key, *PLACEHOLDERS.get(key, ())])
+        for suffix, reference in _find_models(schema):
+            _add_sections(sections, f"{inner}{suffix}", build_stack_schema()["$defs"][reference])
+
+
+def _find_models(schema: Any) -> Iterator[tuple[str, str]]:
+    """Yield the models inside the schema of a value, with `[]` for those in a list."""
+    if isinstance(schema, Mapping):
+        if "$ref" in schema:
+            yield "", schema["$ref"].removeprefix("#/$defs/")
+        for key, value in schema.items():
+            yield from ((("[]" if key == "items" else "") + suffix, name) for suffix, name in _find_models(value))
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _find_models(value)
+
+
+def _describe_type(schema: Mapping[str, Any]) -> str:
+    """Return the type of a value in the words of YAML."""
+    if "anyOf" in schema:
+        choices = [choice for choice in schema["anyOf"] if choice.get("type") != "null"]
+        return " or ".join(dict.fromkeys(map(_describe_type, choices)))
+    if "enum" in schema or "const" in schema:
+        values = schema.get("enum", [schema.get("const")])
+        return format_choices([f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in values])
+    if "secure" in schema.get("properties", {}):
+        return "`{secure: …}`"
+    if schema.get("type") == "array":
+        return f"list of {_describe_type(schema['items'])}".replace("list of map", "list of maps")
+    names = {"string": "text", "boolean": "`true` or `false`", "integer": "whole number", "number": "number"}
+    return names.get(schema.get("type", ""), "map")

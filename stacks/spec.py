@@ -1,0 +1,32 @@
+"""The model of a stack file's configuration: the top-level keys of the program."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.application import ApplicationSpec
+from components.external_servers import ExternalServerSpec
+from components.platform import NodePoolSpec
+from components.spec import DnsLabel, SpecModel, StrictBool
+
+__all__ = ["PROJECT", "StackSpec"]
+
+PROJECT = "database-groups"
+"""Name of the project, which is the namespace of its configuration keys."""
+
+
+class StackSpec(SpecModel):
+    """The keys of a stack file that belong to the program."""
+
+    environment: Literal["development", "production"] = "development"
+    """Environment of the stack. In `production` the data is protected and every group requires `server`.
+    Default: `development`."""
+    database_nodes: NodePoolSpec = Field(default_factory=NodePoolSpec)
+    """Nodes of dedicated servers. Default: any node."""
+    preflight: StrictBool = True
+    """Whether the program checks all external servers before an update, from the machine that runs Pulumi.
+    Default: `true`."""
+    external_servers: dict[DnsLabel, ExternalServerSpec] = Field(default_factory=dict)
+    """External servers on which the program creates databases, by name. Default: none."""
+    applications: Annotated[dict[DnsLabel, ApplicationSpec], Field(min_length=1)]
+    """Applications with their database groups, by name. At least one."""

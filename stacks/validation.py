@@ -1,0 +1,291 @@
+"""Validation across several values of a stack: names and their lengths, uniqueness, primary groups, namespaces."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from components.application import ApplicationArgs
+from components.database_group import DatabaseGroupArgs
+from components.persisted.names import (
+    MAX_DNS_LABEL_LENGTH,
+    MAX_STATEFUL_SET_NAME_LENGTH,
+    database_account_name,
+    environment_secret_name,
+    service_resource_name,
+    workload_resource_name,
+)
+from components.servers import SERVER_KINDS
+from components.spec import format_choices
+from stacks.errors import ConfigIssue, Location, format_path, shorten
+from stacks.suggestions import find_nearest, suggest_choice
+
+__all__ = ["list_production_warnings", "validate_applications"]
+
+RENAME = "rename one application or group"
+KUBERNETES_PREFIX = "kube-"
+DEFAULT_NAMESPACE = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameClaim:
+    """A name that only one part of the stack can have."""
+
+    identity: Hashable
+    """What distinguishes the name from others."""
+    owner: Location
+    description: str
+    """The name in a message."""
+    remedy: str = RENAME
+
+
+def validate_applications(
+    applications: Sequence[ApplicationArgs], *, is_server_invalid: Callable[[str], bool] = lambda _name: False
+) -> Iterator[ConfigIssue]:
+    """Yield all issues of a stack's applications.
+
+    `is_server_invalid` returns whether an entry of `externalServers` has errors of its own. The groups on such a
+    server are not validated against it.
+    """
+    valid_groups: list[DatabaseGroupArgs] = []
+    for application in applications:
+        yield from _validate_namespace(application)
+        yield from _validate_primary_groups(application)
+        has_long_name = False
+        for issue in _validate_application_name(application):
+            has_long_name = True
+            yield issue
+        for group in application.database_groups:
+            if _is_server_missing(group, is_server_invalid):
+                continue
+            issues = list(_validate_group(group, with_account_names=not has_long_name))
+            yield from issues
+            valid_groups += [] if issues else [group]
+    yield from _validate_shared_namespaces(applications)
+    yield from _validate_unique(claim for application in applications for claim in _claim_workloads(application))
+    yield from _validate_unique(claim for application in applications for claim in _claim_pulumi_names(application))
+    yield from _validate_unique(claim for group in valid_groups for claim in _claim_databases(group))
+
+
+def list_production_warnings(applications: Iterable[ApplicationArgs]) -> Iterator[ConfigIssue]:
+    """Yield a warning for each group of a production stack whose server kind is not for production."""
+    for group in (group for application in applications for group in application.database_groups):
+        reason = group.server_kind.production_warning
+        if group.platform.production and reason:
+            yield ConfigIssue((*group.config_location, "server"), reason)
+
+
+def _validate_application_name(application: ApplicationArgs) -> Iterator[ConfigIssue]:
+    """Reject a name that is too long for the environment Secret. The longest valid name also fits the accounts."""
+    secret = environment_secret_name(application.name)
+    if len(secret) <= MAX_DNS_LABEL_LENGTH:
+        return
+    lengths = [MAX_DNS_LABEL_LENGTH - len(environment_secret_name(""))]
+    for group in application.database_groups:
+        limits = (group.engine.max_username_length, group.engine.max_database_name_length)
+        lengths += [limit - len(database_account_name("", group.group_name)) for limit in limits if limit]
+    yield ConfigIssue(
+        ("applications", application.name),
+        f"name too long: the environment Secret would have a name of {len(secret)} characters"
+        f" (limit {MAX_DNS_LABEL_LENGTH}); shorten the application name to {max(1, min(lengths))}",
+    )
+
+
+def _validate_namespace(application: ApplicationArgs) -> Iterator[ConfigIssue]:
+    """Reject the namespaces of Kubernetes itself."""
+    name, location = application.namespace, _find_namespace_location(application)
+    if name.startswith(KUBERNETES_PREFIX):
+        yield ConfigIssue(location, f"namespace '{name}' is reserved for Kubernetes; set another `namespace`")
+    elif name == DEFAULT_NAMESPACE and application.spec.create_namespace:
+        yield ConfigIssue(location, f"namespace '{name}' exists in every cluster; set `createNamespace: false`")
+
+
+def _find_namespace_location(application: ApplicationArgs) -> Location:
+    location: Location = ("applications", application.name)
+    return (*location, "namespace") if application.spec.namespace else location
+
+
+def _validate_primary_groups(application: ApplicationArgs) -> Iterator[ConfigIssue]:
+    for engine, groups in application.spec.databases.items():
+        primaries = [name for name, group in groups.items() if group.primary]
+        if len(primaries) > 1:
+            names = ", ".join(map(shorten, primaries))
+            yield ConfigIssue(
+                ("applications", application.name, "databases", engine),
+                f"{len(primaries)} groups are primary ({names}); remove `primary: true` from all but one",
+            )
+
+
+def _is_server_missing(group: DatabaseGroupArgs, is_server_invalid: Callable[[str], bool]) -> bool:
+    """Return whether the group's external server was left out because of its own errors."""
+    name = getattr(group.spec.server, "provision_on", None)
+    return name is not None and name not in group.platform.external_servers and is_server_invalid(name)
+
+
+def _validate_group(group: DatabaseGroupArgs, *, with_account_names: bool) -> Iterator[ConfigIssue]:
+    """Yield the issues of one group, independent of all others."""
+    location, engine = group.config_location, group.engine
+    variants = [variant.name for variant in engine.variants]
+    if group.spec.variant is not None and group.spec.variant not in variants:
+        advice = suggest_choice(group.spec.variant, variants)
+        yield ConfigIssue((*location, "variant"), f"unsupported variant {shorten(group.spec.variant)!r}; {advice}")
+        return
+    if group.platform.production and "server" not in group.spec.model_fields_set:
+        kinds = format_choices(sorted(name for name, kind in SERVER_KINDS.items() if kind.production_warning is None))
+        yield ConfigIssue((*location, "server"), f"required in production; set `server` to {kinds}")
+    excess = len(group.object_name) - MAX_STATEFUL_SET_NAME_LENGTH
+    if excess > 0:
+        yield ConfigIssue(
+            location,
+            f"name too long: the server would have a name of {len(group.object_name)} characters (limit"
+            f" {MAX_STATEFUL_SET_NAME_LENGTH}); shorten the group name to {len(group.group_name) - excess}",
+        )
+    issues = [
+        ConfigIssue((*location, "server", *_split_key(key)), f"{message}{_suggest_server(group, key)}")
+        for key, message in group.server_kind.validate(group.server_args, group.spec.server)
+    ]
+    yield from issues
+    if not issues:
+        yield from _validate_password_version(group)
+        yield from _validate_account_names(group) if with_account_names and excess <= 0 else ()
+
+
+def _split_key(key: str) -> tuple[str, ...]:
+    """Return the location of a server's key. A setting's name can contain dots."""
+    name, _, setting = key.partition(".")
+    return tuple(step for step in (name, setting) if step)
+
+
+def _suggest_server(group: DatabaseGroupArgs, key: str) -> str:
+    """Return a suggestion for a misspelt name of an external server, as the end of a message."""
+    names = group.platform.external_servers
+    name = getattr(group.spec.server, "provision_on", None)
+    nearest = find_nearest(name, names) if key == "provisionOn" and name and name not in names else None
+    return f"; did you mean '{nearest}'?" if nearest else ""
+
+
+def _validate_password_version(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
+    location = (*group.config_location, "passwordVersion")
+    if group.spec.password_version and not group.server_access.account_is_managed:
+        yield ConfigIssue(location, "not supported for existing accounts; change `password` instead")
+    elif group.spec.password_version and group.engine.credential_key is None:
+        yield ConfigIssue(location, f"not supported for {group.engine.name}, which has no password; remove it")
+
+
+def _validate_account_names(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
+    """Reject names of a user and a database that are too long for the engine; the first one only."""
+    access, engine = group.server_access, group.engine
+    if not access.account_is_managed:
+        return
+    names = {
+        "username": (access.account.username, engine.max_username_length, "user name"),
+        "database": (access.account.database, engine.max_database_name_length, "database name"),
+    }
+    for key, (name, limit, description) in names.items():
+        if name is None or limit is None or len(name) <= limit:
+            continue
+        message = f"the {description} has {len(name)} characters ({engine.name} limit {limit})"
+        if key in group.spec.server.model_fields_set:
+            yield ConfigIssue((*group.config_location, "server", key), f"{message}; use a shorter name")
+            return
+        alternative = f", or set `{key}`" if access.external_server_name else ""
+        remedy = f"shorten the application or group name{alternative}"
+        yield ConfigIssue(group.config_location, f"{message}; {remedy}")
+        return
+
+
+def _validate_shared_namespaces(applications: Sequence[ApplicationArgs]) -> Iterator[ConfigIssue]:
+    """Reject objects of one name in one namespace: one issue for each pair of applications."""
+    by_namespace: dict[str, list[ApplicationArgs]] = {}
+    for application in applications:
+        secret = f"Secret '{environment_secret_name(application.name)}'"
+        for group in application.database_groups:
+            if f"Secret '{group.object_name}'" == secret:
+                message = f"name conflict: the {secret} also holds the application's environment; rename the group"
+                yield ConfigIssue(group.config_location, message)
+        for other in by_namespace.setdefault(application.namespace, []):
+            shared = _find_shared_objects(application, other)
+            path, location = format_path(("applications", other.name)), _find_namespace_location(application)
+            if shared:
+                names = " and ".join(shared)
+                yield ConfigIssue(
+                    location,
+                    f"name conflict with {path}: both create {names} in namespace '{application.namespace}';"
+                    " use separate namespaces",
+                )
+            elif application.spec.create_namespace and other.spec.create_namespace:
+                yield ConfigIssue(
+                    location,
+                    f"name conflict with {path}: both create the namespace '{application.namespace}';"
+                    " set `createNamespace: false` for one of them",
+                )
+        by_namespace[application.namespace].append(application)
+
+
+def _find_shared_objects(first: ApplicationArgs, second: ApplicationArgs) -> list[str]:
+    """Return the Services and Secrets that two applications would both create, one for each engine."""
+    objects, others = _list_objects(first), _list_objects(second)
+    by_engine: dict[str, str] = {}
+    for name, engine in objects.items():
+        if name in others:
+            by_engine.setdefault(engine, name)
+    return list(by_engine.values())
+
+
+def _list_objects(application: ApplicationArgs) -> dict[str, str]:
+    """Return the engines of an application's Services and Secrets, by a text with kind and name."""
+    groups = application.database_groups
+    services = {f"Service '{group.service_name}'": group.engine.name for group in groups}
+    secrets = {f"Secret '{group.object_name}'": group.engine.name for group in groups}
+    return {**services, **secrets, f"Secret '{environment_secret_name(application.name)}'": ""}
+
+
+def _claim_workloads(application: ApplicationArgs) -> Iterator[NameClaim]:
+    for number, workload in enumerate(application.spec.workloads):
+        yield NameClaim(
+            identity=(application.namespace, workload.kind, workload.name),
+            owner=("applications", application.name, "workloads", number),
+            description=f"list the {workload.kind} '{shorten(workload.name)}'",
+            remedy="list each workload once, with all its containers",
+        )
+
+
+def _claim_pulumi_names(application: ApplicationArgs) -> Iterator[NameClaim]:
+    """Yield the Pulumi names of groups, Services and patches, each once. Names of different types do not conflict."""
+    owners: dict[tuple[str, str], Location] = {}
+    for group in application.database_groups:
+        service = service_resource_name(application.name, group.service_name)
+        owners.setdefault(("group", group.resource_name), group.config_location)
+        owners.setdefault(("Service", service), group.config_location)
+    for number, workload in enumerate(application.spec.workloads):
+        name = workload_resource_name(application.name, workload.kind, workload.name)
+        owners.setdefault((workload.kind, name), ("applications", application.name, "workloads", number))
+    for identity, owner in owners.items():
+        description = f"would be the Pulumi resource '{shorten(identity[1])}'"
+        yield NameClaim(identity=identity, owner=owner, description=description)
+
+
+def _claim_databases(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
+    """Yield the database and the user that the program creates on a server that other groups also use."""
+    access = group.server_access
+    if not (access.account_is_managed and access.backend and access.backend.hosts):
+        return
+    names = {"database": access.account.database, "user": access.account.username}
+    for description, name in names.items():
+        if name is not None:
+            yield NameClaim(
+                identity=(description, access.backend.hosts, access.backend.port, name),
+                owner=group.config_location,
+                description=f"create the {description} '{shorten(name)}' on one server",
+                remedy="set another `database` and `username`",
+            )
+
+
+def _validate_unique(claims: Iterable[NameClaim]) -> Iterator[ConfigIssue]:
+    """Reject a name that two parts of the stack claim; one issue for each pair of them."""
+    owners: dict[Hashable, Location] = {}
+    pairs: set[tuple[Location, Location]] = set()
+    for claim in claims:
+        owner = owners.setdefault(claim.identity, claim.owner)
+        if owner != claim.owner and (owner, claim.owner) not in pairs:
+            pairs.add((owner, claim.owner))
+            message = f"name conflict with {format_path(owner)}: both {claim.description}; {claim.remedy}"
+            yield ConfigIssue(claim.owner, message)
