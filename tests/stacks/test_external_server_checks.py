@@ -1,4 +1,4 @@
-"""What is checked before anything is created: every address outside the cluster, each with the account that is used there."""
+"""Before an update, the program checks every address outside the cluster with the account that uses it."""
 
 import json
 import subprocess
@@ -10,10 +10,11 @@ import pulumi
 import pytest
 
 from offline.recorder import run_program
-from preflight.endpoint import Endpoint, Failure
-from stacks import external_server_checks
+from preflight.models import Endpoint, Finding
+from stacks.__main__ import main
 from stacks.config import parse_stack
-from stacks.external_server_checks import list_endpoints, main, require_reachable
+from stacks.external_server_checks import list_endpoints, require_reachable
+from stacks.previous_state import PreviousState
 from tests.support import (
     CANARY,
     EXISTING_SERVER,
@@ -25,242 +26,219 @@ from tests.support import (
     provisioned_on,
     record_stack,
     stack_with_group,
+    stack_with_provisioned_group,
 )
 
-FAILURE = Failure(
-    path="servers.hq", endpoint="mysql.example.org:3306", tried="connecting", found="nothing", remedy="Start it."
+FINDING = Finding(
+    path="externalServers.hq",
+    endpoint="mysql.example.org:3306",
+    check="connecting",
+    result="no answer",
+    fix="Start it.",
 )
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQmFzZTY0\n-----END CERTIFICATE-----\n"
-Before = dict[str, Any]
+HOSTS = ["10.1.2.3", "10.1.2.4"]
+TUNNEL = {"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 13306}
 
 
-def found(raw: dict[str, Any], before: Before | None = None) -> list[Endpoint]:
-    return list(list_endpoints(parse_stack(raw, encrypted=("applications", "externalServers")), before or {}))
+def endpoints(raw: dict[str, Any], previous: PreviousState | None = None) -> list[Endpoint]:
+    return list(list_endpoints(parse_stack(raw), previous or {}))
 
 
-def provisioned(*names: str, **keys: Any) -> dict[str, Any]:
+def provision(*names: str, **server: Any) -> dict[str, Any]:
     return {
-        "externalServers": {"hq": external_server("mysql", **keys)},
+        "externalServers": {"hq": external_server("mysql", **server)},
         **groups(mysql={name: provisioned_on("hq") for name in names}),
     }
 
 
-def test_servers_in_the_cluster_and_files_are_not_checked() -> None:
-    assert (
-        found(
-            groups(
-                mysql={"main": None},
-                redis={"main": {"server": managed_server("redis", "dedicated")}},
-                sqlite={"main": None},
-            )
-        )
-        == []
-    )
+def test_servers_in_the_cluster_are_not_checked() -> None:
+    redis = {"main": {"server": managed_server("redis", "dedicated")}}
+    assert endpoints(groups(mysql={"main": None}, redis=redis, sqlite={"main": None})) == []
 
 
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
-def test_an_account_that_exists_is_checked_as_it_is_used(engine: str) -> None:
-    given = existing_account(engine, port=17)
-    (endpoint,) = found(stack_with_group(engine, given))
-    assert (endpoint.path, endpoint.address) == (
-        f"applications.shop.databases.{engine}.main.server",
-        f"{engine}.example.org:17",
-    )
-    assert endpoint.engine == engine
-    assert {key: given[key] for key in endpoint.account} == dict(endpoint.account)
-    assert set(given) - set(endpoint.account) == {"kind", "host", "port"}
-    assert not endpoint.administrator
-    assert endpoint.wanted == ()
+def test_existing_account_is_checked(engine: str) -> None:
+    account = existing_account(engine, port=17)
+    (endpoint,) = endpoints(stack_with_group(engine, account))
+    assert endpoint.path == f"applications.shop.databases.{engine}.main.server"
+    assert (endpoint.engine, endpoint.address) == (engine, f"{engine}.example.org:17")
+    assert dict(endpoint.account) == {key: account[key] for key in set(account) - {"kind", "host", "port"}}
+    assert not endpoint.is_administrator
+    assert endpoint.planned_databases == ()
 
 
-@pytest.mark.parametrize("engine", NETWORK_ENGINES)
-def test_what_is_not_said_of_an_account_is_what_the_application_is_told(engine: str) -> None:
-    (endpoint,) = found(stack_with_group(engine, existing_account(engine, whole=False)))
-    assert {"redis": {"database": "0"}, "rabbitmq": {"vhost": "/"}}.get(engine, {}).items() <= endpoint.account.items()
+@pytest.mark.parametrize(("engine", "defaults"), [("redis", {"database": "0"}), ("rabbitmq", {"vhost": "/"})])
+def test_existing_account_is_checked_with_its_defaults(engine: str, defaults: dict[str, str]) -> None:
+    (endpoint,) = endpoints(stack_with_group(engine, existing_account(engine, whole=False)))
+    assert defaults.items() <= endpoint.account.items()
 
 
-def test_each_address_of_a_list_is_checked() -> None:
-    hosts = ["10.1.2.3", "10.1.2.4"]
-    assert [
-        endpoint.host for endpoint in found(stack_with_group("redis", {"kind": "external", "host": hosts}))
-    ] == hosts
+def test_each_address_of_an_existing_account_is_checked() -> None:
+    raw = stack_with_group("redis", {"kind": "external", "host": HOSTS})
+    assert [endpoint.host for endpoint in endpoints(raw)] == HOSTS
 
 
-def test_a_server_of_the_stack_is_checked_as_its_administrator_with_what_is_to_be_made() -> None:
-    (endpoint,) = found(provisioned("main", "spare", tls="require"))
-    assert (endpoint.path, endpoint.address, endpoint.tls, endpoint.administrator) == (
-        "servers.hq",
-        "mysql.example.org:3306",
-        "require",
-        True,
-    )
+def test_administrator_is_checked_with_the_planned_databases() -> None:
+    (endpoint,) = endpoints(provision("main", "spare", tls="require"))
+    assert (endpoint.path, endpoint.address) == ("externalServers.hq", "mysql.example.org:3306")
+    assert (endpoint.tls, endpoint.is_administrator) == ("require", True)
     assert dict(endpoint.account) == {"username": "provisioner", "password": CANARY}
-    assert [(wanted.path, wanted.username, wanted.database) for wanted in endpoint.wanted] == [
+    assert [(planned.path, planned.username, planned.database) for planned in endpoint.planned_databases] == [
         ("applications.shop.databases.mysql.main", "shop_main", "shop_main"),
         ("applications.shop.databases.mysql.spare", "shop_spare", "shop_spare"),
     ]
 
 
-def test_a_server_that_no_group_uses_is_checked_too() -> None:
-    assert [
-        endpoint.path
-        for endpoint in found({"externalServers": {"hq": external_server("mysql")}, **stack_with_group("mysql")})
-    ] == ["servers.hq"]
+def test_unused_server_is_checked() -> None:
+    raw = {"externalServers": {"hq": external_server("mysql")}, **stack_with_group("mysql")}
+    assert [endpoint.path for endpoint in endpoints(raw)] == ["externalServers.hq"]
 
 
-def test_every_address_of_a_server_is_checked_unless_the_administrator_has_a_way_of_its_own() -> None:
-    hosts = ["10.1.2.3", "10.1.2.4"]
-    first, second = found(provisioned("main", host=hosts))
-    assert (first.host, first.administrator, first.path) == ("10.1.2.3", True, "servers.hq")
-    assert (second.host, second.administrator, second.path) == ("10.1.2.4", False, "servers.hq.host")
-    tunnel = {"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 13306}
-    assert [endpoint.address for endpoint in found(provisioned("main", host=hosts, administrator=tunnel))] == [
-        "127.0.0.1:13306"
-    ]
+def test_each_address_of_a_server_is_checked_unless_the_administrator_has_its_own() -> None:
+    first, second = endpoints(provision("main", host=HOSTS))
+    assert (first.host, first.is_administrator, first.path) == (HOSTS[0], True, "externalServers.hq")
+    assert (second.host, second.is_administrator, second.path) == (HOSTS[1], False, "externalServers.hq.host")
+    (tunnel,) = endpoints(provision("main", host=HOSTS, administrator=TUNNEL))
+    assert tunnel.address == "127.0.0.1:13306"
 
 
-def test_chosen_names_and_extensions_are_what_is_to_be_made() -> None:
-    group = {
-        "server": {
-            "kind": "external",
-            "provisionOn": "hq",
-            "database": "store",
-            "username": "keeper",
-            "extensions": ["pg_trgm"],
-        }
-    }
-    ((wanted,),) = (
-        endpoint.wanted
-        for endpoint in found(
-            {"externalServers": {"hq": external_server("postgresql")}, **groups(postgresql={"main": group})}
-        )
+def test_planned_database_has_the_chosen_names_and_extensions() -> None:
+    keys: dict[str, Any] = {"database": "store", "username": "keeper", "extensions": ["pg_trgm"]}
+    ((planned,),) = (
+        endpoint.planned_databases for endpoint in endpoints(stack_with_provisioned_group("postgresql", **keys))
     )
-    assert (wanted.database, wanted.username, wanted.extensions) == ("store", "keeper", ("pg_trgm",))
+    assert (planned.database, planned.username, planned.extensions) == ("store", "keeper", ("pg_trgm",))
 
 
-def test_what_the_last_update_made_may_be_there() -> None:
-    before = parse_stack(provisioned("main")).outputs()
-    (endpoint,) = found(provisioned("main", "spare"), before)
-    assert [wanted.path for wanted in endpoint.wanted] == ["applications.shop.databases.mysql.spare"]
+def test_database_of_the_previous_state_is_not_planned() -> None:
+    previous = parse_stack(provision("main")).outputs
+    (endpoint,) = endpoints(provision("main", "spare"), previous)
+    assert [planned.path for planned in endpoint.planned_databases] == ["applications.shop.databases.mysql.spare"]
     elsewhere = {
         "externalServers": {"hq": external_server("mysql"), "other": external_server("mysql", host="other")},
         **groups(mysql={"main": provisioned_on("other")}),
     }
-    assert [len(endpoint.wanted) for endpoint in found(elsewhere, before)] == [0, 1]
+    assert [len(endpoint.planned_databases) for endpoint in endpoints(elsewhere, previous)] == [0, 1]
 
 
-def test_the_authorities_are_checked_by(tmp_path: Path) -> None:
+def test_check_uses_the_ca_file(tmp_path: Path) -> None:
     path = tmp_path / "ca.crt"
     path.write_text(CERTIFICATE)
     raw = {
-        "externalServers": {"hq": external_server("mysql", ca=str(path))},
+        "externalServers": {"hq": external_server("mysql", caFile=str(path))},
         **stack_with_group("postgresql", {**EXISTING_SERVER, "caFile": str(path), "tls": "verify-full"}),
     }
-    assert [(endpoint.ca, endpoint.tls) for endpoint in found(raw)] == [(str(path), "verify-full")] * 2
+    assert [(endpoint.ca_file, endpoint.tls) for endpoint in endpoints(raw)] == [(str(path), "verify-full")] * 2
+
+
+# The result of the checks
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Endpoint]]:
-    """Servers that are never there; returns what was checked."""
-    checked: list[Sequence[Endpoint]] = []
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Endpoint]]:
+    """Replace the checks by failing ones. Return the checked endpoints."""
+    calls: list[Sequence[Endpoint]] = []
 
-    def check(wanted: Sequence[Endpoint], seconds: float) -> list[Failure]:
+    def check(found: Sequence[Endpoint], seconds: float) -> list[Finding]:
         assert seconds <= 10
-        checked.append(wanted)
-        return [FAILURE]
+        calls.append(found)
+        return [FINDING]
 
-    monkeypatch.setattr(reachability, "check", check)
-    return checked
+    monkeypatch.setattr("stacks.external_server_checks.check", check)
+    monkeypatch.setattr("stacks.__main__.check", check)
+    return calls
 
 
-def test_an_update_fails_and_a_preview_warns(
-    failing: list[Sequence[Endpoint]], monkeypatch: pytest.MonkeyPatch
+def test_failed_check_stops_an_update_and_warns_in_a_preview(
+    checked: list[Sequence[Endpoint]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack, warnings = parse_stack(provisioned("main")), list[str]()
+    stack, warnings = parse_stack(provision("main")), list[str]()
     monkeypatch.setattr(pulumi.log, "warn", warnings.append)
-    with pytest.raises(
-        pulumi.RunError, match=r"(?s)servers\.hq \(mysql\.example\.org:3306\).*nothing was changed"
-    ) as error:
+    message = r"(?s)externalServers\.hq \(mysql\.example\.org:3306\).*nothing was changed"
+    with pytest.raises(pulumi.RunError, match=message) as error:
         run_program(lambda: require_reachable(stack, {}))
     assert warnings == []
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
     run_program(lambda: require_reachable(stack, {}))
     (warning,) = warnings
     assert f"{warning}\nnothing was changed" == str(error.value)
-    assert len(failing) == 2
+    assert len(checked) == 2
 
 
-def test_a_runner_that_reaches_no_server_checks_none(failing: list[Sequence[Endpoint]]) -> None:
-    run_program(lambda: require_reachable(parse_stack({**provisioned("main"), "preflight": "none"}), {}))
-    assert failing == []
+@pytest.mark.parametrize(("preflight", "is_offline"), [(False, False), (True, True)])
+def test_checks_are_skipped(checked: list[Sequence[Endpoint]], preflight: bool, is_offline: bool) -> None:
+    stack = parse_stack({**provision("main"), "preflight": preflight}, is_offline=is_offline)
+    run_program(lambda: require_reachable(stack, {}))
+    assert checked == []
+
+
+# The command
 
 
 @pytest.fixture
-def pulumi_says(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, str]]:
-    """What commands of Pulumi's answer, by their first word."""
-    answers: dict[str, tuple[int, str]] = {}
+def pulumi_output(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, str]]:
+    """Replace the commands of Pulumi. Return their exit codes and outputs, by their first word."""
+    outputs: dict[str, tuple[int, str]] = {"stack": (0, '{"deployment": {}}')}
 
-    def answered(command: list[str], **_options: object) -> Any:
-        code, text = answers[command[1]]
+    def run(command: list[str], **_options: object) -> Any:
+        code, text = outputs[command[1]]
         return subprocess.CompletedProcess(command, code, stdout=text, stderr=text)
 
-    monkeypatch.setattr(subprocess, "run", answered)
-    return answers
+    monkeypatch.setattr(subprocess, "run", run)
+    return outputs
 
 
-def test_the_command_checks_what_pulumi_says_of_the_stack(
-    failing: list[Sequence[Endpoint]], pulumi_says: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str]
+def format_config(raw: dict[str, Any]) -> str:
+    """Return a configuration as `pulumi config --json --show-secrets` prints it."""
+    return json.dumps(
+        {f"database-groups:{key}": {"value": json.dumps(value), "secret": True} for key, value in raw.items()}
+    )
+
+
+def test_command_checks_the_deployed_stack(
+    checked: list[Sequence[Endpoint]],
+    pulumi_output: dict[str, tuple[int, str]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    raw = provisioned("main", "spare")
-    pulumi_says["config"] = (
-        0,
-        json.dumps(
-            {f"database-groups:{key}": {"value": json.dumps(value), "secret": True} for key, value in raw.items()}
-        ),
-    )
-    pulumi_says["stack"] = (
-        0,
-        json.dumps({"deployment": {"resources": [*record_stack(provisioned("main")).component_states().values()]}}),
-    )
-    assert main(["production"]) == 1
-    ((endpoint,),) = failing
-    assert [wanted.database for wanted in endpoint.wanted] == ["shop_spare"]
-    told = capsys.readouterr()
-    assert "mysql.example.org:3306" in told.out
-    assert CANARY not in told.out + told.err
+    state = {"deployment": {"resources": [*record_stack(provision("main")).component_states().values()]}}
+    pulumi_output |= {"config": (0, format_config(provision("main", "spare"))), "stack": (0, json.dumps(state))}
+    assert main(["check", "production"]) == 1
+    ((endpoint,),) = checked
+    assert [planned.database for planned in endpoint.planned_databases] == ["shop_spare"]
+    output = capsys.readouterr()
+    assert "mysql.example.org:3306" in output.out
+    assert CANARY not in output.out + output.err
 
 
-def test_the_command_says_that_all_is_well(
-    pulumi_says: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_command_reports_success(
+    pulumi_output: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reachability, "check", lambda _endpoints, _seconds: [])
-    pulumi_says["config"] = (
-        0,
-        json.dumps(
-            {f"database-groups:{key}": {"value": json.dumps(value)} for key, value in provisioned("main").items()}
-        ),
-    )
-    pulumi_says["stack"] = (0, '{"deployment": {}}')
-    assert main(["production"]) == 0
-    assert capsys.readouterr().out == "addresses of external servers that were checked: 1; each can be used\n"
+    monkeypatch.setattr("stacks.__main__.check", lambda _endpoints, _seconds: [])
+    pulumi_output["config"] = (0, format_config(provision("main")))
+    assert main(["check", "production"]) == 0
+    assert capsys.readouterr().out == "Checked 1 external server address: all usable.\n"
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ((255, "error: no stack named 'x' found\n"), "error: no stack named 'x' found\n"),
-        ((0, "{}"), "error: the stack's configuration has 1 mistake"),
+        ((0, "{}"), "error: stack 'x' has 1 error; nothing was changed:\n  applications: missing; add"),
     ],
     ids=["no stack", "no applications"],
 )
-def test_the_command_tells_why_it_cannot(
-    answer: tuple[int, str], said: str, pulumi_says: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str]
+def test_command_reports_errors(
+    answer: tuple[int, str], message: str, pulumi_output: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pulumi_says["config"] = answer
-    assert main(["x"]) == 1
-    assert capsys.readouterr().err.startswith(said)
+    pulumi_output["config"] = answer
+    assert main(["check", "x"]) == 1
+    assert capsys.readouterr().err.startswith(message)
 
 
-def test_the_command_wants_one_stack(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
-    assert "usage:" in capsys.readouterr().err
+@pytest.mark.parametrize("arguments", [[], ["check"], ["check", "a", "b"], ["deploy"]])
+def test_command_rejects_other_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: python -m stacks" in capsys.readouterr().err
