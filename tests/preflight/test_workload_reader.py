@@ -120,6 +120,7 @@ def test_the_cluster_is_the_providers(default_kubeconfig: Path, source: str) -> 
 NONE_FOUND = "no cluster configuration found (tried "
 DEFAULT_SOURCES = f"{NONE_FOUND}KUBECONFIG, ~/.kube/config, the Pod's service account; kubernetes:context): "
 KUBECONFIG = f"{NONE_FOUND}kubernetes:kubeconfig): "
+CLUSTER_KEY = "kubernetes:cluster: not supported when the program reads the cluster; set `kubernetes:context`"
 INVALID = "Invalid kube-config file. Expected"
 
 
@@ -129,7 +130,7 @@ INVALID = "Invalid kube-config file. Expected"
         ("context", CANARY, f"{DEFAULT_SOURCES}{INVALID} object with the configured name in PATH/contexts list{SET}"),
         ("kubeconfig", f"/{CANARY}/config", f"{KUBECONFIG}{INVALID} key current-context in kube-config{SET}"),
         ("kubeconfig", f"{CANARY}: [b", f"{KUBECONFIG}ParserError{SET}"),
-        ("cluster", CANARY, "kubernetes:cluster: not supported together with `workloads`; set `kubernetes:context`"),
+        ("cluster", CANARY, CLUSTER_KEY),
     ],
     ids=["context", "path", "no YAML", "cluster"],
 )
