@@ -29,6 +29,8 @@ ROOTS = (
     "components",
     "offline",
     "preflight",
+    "scripts",
+    "status",
     "__main__.py",
 )
 """The checked files, and directories with checked files."""
