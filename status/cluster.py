@@ -114,6 +114,7 @@ def read_volume_usage(connection: Any, nodes: Iterable[str]) -> tuple[dict[tuple
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     api = client.CoreV1Api(connection)
+    connection.configuration.safe_chars_for_path_param = "/"  # as kubectl; proxies may reject an encoded slash
     deadline = time.monotonic() + USAGE_TIMEOUT_SECONDS
     statuses: set[int | None] = set()
 
