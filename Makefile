@@ -72,6 +72,7 @@ lint: .venv/.installed-dev ## check format, style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/shellcheck scripts/*.sh .ci/run
 
 schema: .venv/.installed ## write stacks/schema.json and docs/reference.md from the models
 	@$(BIN)/python -m stacks schema
