@@ -7,8 +7,8 @@ STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale lint schema requirements \
-	clean .stack
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale states lint schema \
+	requirements clean .stack
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,11 +68,14 @@ test: lint ## run the linters and tests; skips tests whose requirements are miss
 scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) applications on two database servers (half an hour)
 	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py
 
-lint: .venv/.installed-dev ## check format, style and types
+states: .venv/.installed-dev ## record the states of the example stacks for the tests of later releases
+	@RECORD_STATES=1 $(BIN)/python -m pytest tests/e2e/test_persisted_states.py
+
+lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck scripts/*.sh .ci/run
+	@$(BIN)/shellcheck scripts/*.sh .ci/run components/engines/scripts/*/*.sh
 
 schema: .venv/.installed ## write stacks/schema.json and docs/reference.md from the models
 	@$(BIN)/python -m stacks schema

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 __all__ = ["Host", "Hosts", "is_ip_address", "is_loopback"]
 
-HOSTNAME_RE = re.compile(r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+HOSTNAME_PATTERN = r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+HOSTNAME_RE = re.compile(HOSTNAME_PATTERN)
 IPV4_LIKE_RE = re.compile(r"[0-9.]+")
 MAX_HOSTS = 100
 """An EndpointSlice holds at most 100 endpoints by default (Kubernetes' documentation, "EndpointSlices")."""
@@ -92,17 +93,32 @@ def _is_allowed_in_endpoint_slice(address: ipaddress.IPv4Address | ipaddress.IPv
     )
 
 
-Host = Annotated[str, AfterValidator(_validate_host)]
+NAME_SCHEMA = {"type": "string", "pattern": rf"^(?![0-9.]+$){HOSTNAME_PATTERN}$"}
+ADDRESS_SCHEMA = {"type": "string", "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\S+)?)$"}
+UNREACHABLE_RE = r"^(127|169\.254|22[4-9]|23[0-9])\.|^0\.0\.0\.0$|^::(1$|ffff:)|%|(^|\.)localhost$"
+UNREACHABLE_SCHEMA = {"type": "string", "pattern": UNREACHABLE_RE}
+"""Schemas for editors. The validators also reject addresses that only their value excludes."""
+
+Host = Annotated[str, AfterValidator(_validate_host), WithJsonSchema({"anyOf": [NAME_SCHEMA, ADDRESS_SCHEMA]})]
 Hosts = Annotated[
     tuple[Host, ...],
     Field(max_length=MAX_HOSTS),
     WrapValidator(_validate_hosts),
     WithJsonSchema(
         {
+            "not": UNREACHABLE_SCHEMA,
             "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_HOSTS},
-            ]
+                NAME_SCHEMA,
+                ADDRESS_SCHEMA,
+                {"type": "array", "items": NAME_SCHEMA, "minItems": 1, "maxItems": 1},
+                {
+                    "type": "array",
+                    "items": {**ADDRESS_SCHEMA, "not": UNREACHABLE_SCHEMA},
+                    "minItems": 1,
+                    "maxItems": MAX_HOSTS,
+                    "uniqueItems": True,
+                },
+            ],
         }
     ),
 ]

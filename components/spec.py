@@ -40,8 +40,10 @@ SETTING_NAME_PATTERN = r"[A-Za-z_][-A-Za-z0-9_.]*"
 EXTENSION_NAME_PATTERN = r"[a-z][a-z0-9_-]{0,62}"
 MAX_QUANTITY_LENGTH = 20
 MAX_SETTING_LENGTH = 4096
-CONTROL_CHARACTERS_RE = re.compile(r"[\x00-\x1f\x7f]")
-LINE_BREAKS_RE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+CONTROL_CHARACTERS = r"\u0000-\u001f\u007f"
+CONTROL_CHARACTERS_RE = re.compile(f"[{CONTROL_CHARACTERS}]")
+LINE_BREAKS = rf"{CONTROL_CHARACTERS}-\u009f\u2028\u2029\ufeff\ufffe\uffff"
+LINE_BREAKS_RE = re.compile(f"[{LINE_BREAKS}]")
 """Characters that some configuration file reads as the end of a line, or rejects."""
 
 
@@ -155,7 +157,11 @@ SettingName = Annotated[str, *constrain_str(SETTING_NAME_PATTERN, 200, "setting_
 SettingValue = Annotated[
     str | int | float | bool,
     BeforeValidator(_validate_setting_value),
-    _build_any_of_schema({"type": "string", "maxLength": MAX_SETTING_LENGTH}, {"type": "number"}, {"type": "boolean"}),
+    _build_any_of_schema(
+        {"type": "string", "maxLength": MAX_SETTING_LENGTH, "pattern": rf"^[^{LINE_BREAKS}]*$"},
+        {"type": "number"},
+        {"type": "boolean"},
+    ),
 ]
 EXTENSION_NAME_MESSAGE = "invalid extension name{value}; use the name in `CREATE EXTENSION`, for example `pg_trgm`"
 ExtensionName = Annotated[str, *constrain_str(EXTENSION_NAME_PATTERN, 63, "extension_name", EXTENSION_NAME_MESSAGE)]
@@ -164,7 +170,7 @@ SecretText = Annotated[
     Field(min_length=1),
     AfterValidator(_reject_control_characters),
     _build_any_of_schema(
-        {"type": "string", "minLength": 1},
+        {"type": "string", "pattern": rf"^[^{CONTROL_CHARACTERS}]+$"},
         {
             "type": "object",
             "properties": {"secure": {"type": "string"}},

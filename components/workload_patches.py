@@ -84,6 +84,7 @@ class WorkloadSpec(SpecModel):
                     "type": "array",
                     "items": {"type": "string", "pattern": f"^{CONTAINER_NAME_PATTERN}$", "maxLength": 63},
                     "minItems": 1,
+                    "uniqueItems": True,
                 }
             ),
         ]

@@ -86,9 +86,9 @@ class Recorder(mocks.MockMonitor):
                 deleted_with=request.deletedWith,
                 provider=request.provider,
             )
-        return self._fake_response(request)
+        return self._build_response(request)
 
-    def _fake_response(self, request: Any) -> Any:
+    def _build_response(self, request: Any) -> Any:
         """Return the response of a provider: the inputs as outputs, and a placeholder for a random value."""
         urn = self.make_urn(request.parent, request.type, request.name)
         outputs = request.object

@@ -39,10 +39,10 @@ def render_manifest(registration: Registration) -> dict[str, Any]:
     content = _restore_integers(registration.inputs)
     if content["kind"] == "Secret":
         content["data"] = dict.fromkeys(sorted(content["data"]), base64.b64encode(PLACEHOLDER.encode()).decode())
-    return {key: content[key] for key in sorted(content, key=_key_order)}
+    return {key: content[key] for key in sorted(content, key=_get_key_order)}
 
 
-def _key_order(key: str) -> tuple[int, str]:
+def _get_key_order(key: str) -> tuple[int, str]:
     return (FIRST_KEYS.index(key) if key in FIRST_KEYS else len(FIRST_KEYS), key)
 
 
@@ -70,18 +70,20 @@ def _render_documents(recorder: Recorder, is_selected: Callable[[str], bool]) ->
     objects: dict[str, list[dict[str, Any]]] = {}
     for registration in recorder.registrations.values():
         if registration.type.startswith(KUBERNETES_PREFIX) and is_selected(registration.type):
-            objects.setdefault(_application_name(recorder, registration), []).append(render_manifest(registration))
+            objects.setdefault(_find_application_name(recorder, registration), []).append(render_manifest(registration))
     return {
-        application: yaml.dump_all(sorted(contents, key=_document_order), Dumper=_Dumper, sort_keys=False, width=160)
+        application: yaml.dump_all(
+            sorted(contents, key=_get_document_order), Dumper=_Dumper, sort_keys=False, width=160
+        )
         for application, contents in sorted(objects.items())
     }
 
 
-def _document_order(content: Mapping[str, Any]) -> tuple[bool, str, str]:
+def _get_document_order(content: Mapping[str, Any]) -> tuple[bool, str, str]:
     return content["kind"] != "Namespace", content["metadata"]["name"], content["kind"]
 
 
-def _application_name(recorder: Recorder, registration: Registration) -> str:
+def _find_application_name(recorder: Recorder, registration: Registration) -> str:
     """Return the name of the application that a resource belongs to."""
     while registration.type != APPLICATION_TYPE:
         registration = recorder.registrations[registration.parent]
@@ -94,20 +96,20 @@ def _format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _variable_names_by_application(recorder: Recorder) -> dict[str, list[str]]:
+def _list_variable_names(recorder: Recorder) -> dict[str, list[str]]:
     secrets = (
         registration
         for registration in recorder.resources_of_type("kubernetes:core/v1:Secret")
         if registration.name.endswith("-environment")
     )
-    return {_application_name(recorder, secret): sorted(secret.inputs["data"]) for secret in secrets}
+    return {_find_application_name(recorder, secret): sorted(secret.inputs["data"]) for secret in secrets}
 
 
-def _application_states(recorder: Recorder) -> Iterator[tuple[str, ApplicationState]]:
+def _list_applications(recorder: Recorder) -> Iterator[tuple[str, ApplicationState]]:
     yield from sorted(recorder.stack_outputs()["applications"].items())
 
 
-def _group_summaries(application: ApplicationState) -> Iterator[tuple[str, str, GroupSummary]]:
+def _list_groups(application: ApplicationState) -> Iterator[tuple[str, str, GroupSummary]]:
     """Return the engine, the name and the summary of each group."""
     for engine, groups in sorted(application["databases"].items()):
         for group_name, group in sorted(groups.items()):
@@ -116,9 +118,9 @@ def _group_summaries(application: ApplicationState) -> Iterator[tuple[str, str, 
 
 def render_summary(recorder: Recorder) -> str:
     """Return each application with its groups, environment variables and workloads, as text."""
-    variable_names = _variable_names_by_application(recorder)
+    variable_names = _list_variable_names(recorder)
     lines: list[str] = []
-    for name, application in _application_states(recorder):
+    for name, application in _list_applications(recorder):
         header = ("GROUP", "VARIANT", "VERSION", "KIND", "SERVICE", "SECRET")
         rows = [
             (
@@ -129,7 +131,7 @@ def render_summary(recorder: Recorder) -> str:
                 group.get("service") or "-",
                 group["secret"],
             )
-            for engine, group_name, group in _group_summaries(application)
+            for engine, group_name, group in _list_groups(application)
         ]
         lines += [f"{name}: namespace {application['namespace']}", "", *_format_table([header, *rows]), ""]
         lines += [f"  Environment variables in Secret {application['secret']}:"]
@@ -147,7 +149,7 @@ def _render_workloads(recorder: Recorder, application: str, workloads: Sequence[
         for patch in recorder.registrations.values()
         if patch.type.endswith(PATCH_SUFFIX)
         and "spec" in patch.inputs["spec"]["template"]
-        and _application_name(recorder, patch) == application
+        and _find_application_name(recorder, patch) == application
     }
     if workloads:
         yield "  Workloads that receive the variables:"
@@ -160,15 +162,18 @@ def _render_workloads(recorder: Recorder, application: str, workloads: Sequence[
 def render_diagram(recorder: Recorder) -> str:
     """Return the applications, their Services and the servers as a Mermaid flowchart in Markdown."""
     lines = ["```mermaid", "flowchart LR"]
-    for name, application in _application_states(recorder):
-        node = _node_id(name)
+    for name, application in _list_applications(recorder):
+        node = _format_node_id(name)
         lines += [
-            f'  subgraph {_node_id(name, "namespace")} ["namespace {application["namespace"]}"]',
+            f'  subgraph {_format_node_id(name, "namespace")} ["namespace {application["namespace"]}"]',
             f'    {node}(["{name}"])',
         ]
         external_servers: list[str] = []
-        for engine, group_name, group in _group_summaries(application):
-            service, server = _node_id(name, engine, group_name), _node_id(name, engine, group_name, "server")
+        for engine, group_name, group in _list_groups(application):
+            service, server = (
+                _format_node_id(name, engine, group_name),
+                _format_node_id(name, engine, group_name, "server"),
+            )
             label = " ".join(word for word in (group["variant"], group.get("version")) if word)
             server_node = f'{server}[("{label}<br/>{group["kind"]}")]'
             if not group.get("service"):  # a file, which the application mounts
@@ -181,6 +186,6 @@ def render_diagram(recorder: Recorder) -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def _node_id(*names: str) -> str:
+def _format_node_id(*names: str) -> str:
     """Return the identifier of a node. The prefix keeps Mermaid's reserved identifiers, such as `end`, out of it."""
     return "node_" + "__".join(name.replace("-", "_") for name in names)

@@ -1,1 +1,1 @@
-"""The stack files, and the parser that makes component arguments of them."""
+"""The stack files, and the parser that creates the arguments of the components from them."""

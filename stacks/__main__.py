@@ -44,7 +44,7 @@ def check_external_servers(stack_name: str) -> int:
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for warning in stack.warnings:
+    for warning in (*stack.source.warnings, *stack.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     findings = check(endpoints, TOTAL_TIMEOUT_SECONDS)
     count = f"{len(endpoints)} external server address{'' if len(endpoints) == 1 else 'es'}"

@@ -76,13 +76,18 @@ class Stack:
 
 
 def load_stack() -> Stack:
-    """Return the stack of the running Pulumi program. Raises InvalidStackConfigError."""
+    """Return the stack of the running Pulumi program, and log the warnings about its file.
+
+    Raises InvalidStackConfigError.
+    """
     values = _read_pulumi_values()
     is_offline = OFFLINE_CONFIG_KEY in values
     stack = pulumi.get_stack()
     path = Path(values.get(STACK_FILE_CONFIG_KEY) or STACK_FOLDER / f"Pulumi.{stack}.yaml")
     encrypted_keys = {key for key in values if config.is_config_secret(key)}
     source = read_config_source(path, values, encrypted_keys, default_name=f"stack {stack!r}")
+    for warning in source.warnings:
+        pulumi.log.warn(warning)
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     return parse_pulumi_config(values, source, full_name=full_name, is_offline=is_offline)
 
@@ -123,16 +128,15 @@ def parse_stack(
         applications = _build_application_args(spec, full_name)
         issues += validate_applications(applications, is_server_invalid=_find_invalid_servers(issues))
     if spec is None or issues:
-        located = (source.add_line(source.hide_secrets(issue, raw)) for issue in issues)
-        raise InvalidStackConfigError(located, source.name)
+        raise InvalidStackConfigError(map(source.add_line, source.hide_secrets(issues, raw)), source.name)
     warnings = [*list_production_warnings(applications), *_find_unencrypted_secrets(spec, source)]
-    texts = tuple(source.format_warning(source.hide_secrets(warning, raw)) for warning in warnings)
+    texts = tuple(map(source.format_warning, source.hide_secrets(warnings, raw)))
     return Stack(
         spec=spec,
         applications=applications,
         source=source,
         is_offline=is_offline,
-        warnings=(*source.warnings, *texts),
+        warnings=texts,
     )
 
 

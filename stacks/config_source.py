@@ -1,13 +1,13 @@
 """The stack file behind a configuration: its name, the lines of its keys, and its encrypted values."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from stacks.config_keys import config_key_warnings
+from stacks.config_keys import list_key_warnings
 from stacks.errors import SECRET_KEYS, ConfigIssue, Location
 from stacks.spec import PROJECT
 from stacks.stack_file import HIDDEN, StackFile, StackFileError, load_stack_file
@@ -40,12 +40,10 @@ class ConfigSource:
         above = (self.lines.get(location[:length]) for length in range(len(location), 0, -1))
         return next((line for line in above if line is not None), None)
 
-    def hide_secrets(self, issue: ConfigIssue, raw: Mapping[str, Any]) -> ConfigIssue:
-        """Return an issue whose message repeats no secret of the configuration `raw`, whatever key it describes."""
-        message = issue.message
-        for value in self._list_secrets(raw, ()):
-            message = message.replace(repr(value), HIDDEN_VALUE)
-        return replace(issue, message=message)
+    def hide_secrets(self, issues: Iterable[ConfigIssue], raw: Mapping[str, Any]) -> list[ConfigIssue]:
+        """Return issues whose messages repeat no secret of the configuration `raw`, whatever key a secret has."""
+        secrets = {repr(value) for value in self._list_secrets(raw, ())}
+        return [replace(issue, message=_hide(issue.message, secrets)) for issue in issues]
 
     def add_line(self, issue: ConfigIssue) -> ConfigIssue:
         """Return an issue with its line."""
@@ -76,7 +74,7 @@ def read_config_source(
     try:
         file = load_stack_file(path, PROJECT)
     except StackFileError:
-        warnings = config_key_warnings(values, PROJECT).values()
+        warnings = list_key_warnings(values, PROJECT).values()
         return ConfigSource(name=default_name, encrypted_locations=frozenset(encrypted), warnings=tuple(warnings))
     same = {
         _get_location(key)[0] for key, value in values.items() if key.startswith(PREFIX) if _is_same(file, key, value)
@@ -101,6 +99,12 @@ def decode_value(value: Any) -> Any:
         return json.loads(value)
     except (TypeError, ValueError, RecursionError):
         return value
+
+
+def _hide(message: str, secrets: Collection[str]) -> str:
+    for secret in secrets:
+        message = message.replace(secret, HIDDEN_VALUE)
+    return message
 
 
 def _get_location(key: str) -> Location:

@@ -1,6 +1,6 @@
-"""Validation errors of pydantic as issues: each with the user's location and the program's words.
+"""Validation errors of pydantic as issues: each with the user's location and the program's message.
 
-A model's own error (PydanticCustomError) brings its message, in which `{value}` stands for the value. A message shows a
+A model's own error (PydanticCustomError) brings its message, in which `{value}` is a placeholder. A message shows a
 value only if it cannot be a secret: short text, a number or a boolean under a key without secrets.
 """
 
@@ -368,7 +368,7 @@ def _list_choices(context: Mapping[str, Any]) -> list[str]:
 
 
 def _describe_type(value: object) -> str:
-    """Return the type of a value in the words of YAML."""
+    """Return the type of a value as YAML names it."""
     if isinstance(value, bool):
         return str(value).lower()
     return next((name for type_, name in TYPE_NAMES if isinstance(value, type_)), "nothing")

@@ -126,7 +126,7 @@ def _find_models(schema: Any) -> Iterator[tuple[str, str]]:
 
 
 def _describe_type(schema: Mapping[str, Any]) -> str:
-    """Return the type of a value in the words of YAML."""
+    """Return the type of a value as YAML names it."""
     if "anyOf" in schema:
         choices = [choice for choice in schema["anyOf"] if choice.get("type") != "null"]
         return " or ".join(dict.fromkeys(map(_describe_type, choices)))

@@ -24,6 +24,7 @@ from components.persisted.names import (
     environment_secret_name,
     object_name,
 )
+from components.tls import VERIFY_FULL
 from stacks.spec import PROJECT, StackSpec
 
 __all__ = ["SCHEMA_PATH", "build_schema_document", "build_stack_schema", "render_schema"]
@@ -36,7 +37,10 @@ DEFAULT_BY_KIND_RE = re.compile(r"`([^`]*)` \(`(\w+)`\)")
 IN_CLUSTER = {"properties": {"kind": {"enum": ["local", "dedicated"]}}, "required": ["kind"]}
 EXTERNAL = {"properties": {"kind": {"const": "external"}}}
 PROVISIONED = {**EXTERNAL, "required": ["kind", "provisionOn"]}
-EXISTING = {**EXTERNAL, "required": ["kind", "host"]}
+EXISTING = {**EXTERNAL, "required": ["kind", "host"], "type": "object"}
+NOT_NULL = {"not": {"const": None}}
+FIRST_VERSION = {"properties": {"passwordVersion": {"const": 0}}}
+MAX_NAME_LENGTH = 253
 ACCOUNT_NAME = {"type": ["string", "null"], "pattern": "^[a-z][a-z0-9_]*$"}
 
 
@@ -95,7 +99,7 @@ def build_schema_document() -> dict[str, Any]:
     for engine in ENGINES.values():
         definitions[_get_definition_name(engine.name)] = _build_groups_schema(engine, groups)
     max_length = MAX_DNS_LABEL_LENGTH - len(environment_secret_name(""))
-    model["properties"]["applications"]["propertyNames"] = {"maxLength": max_length}
+    model["properties"]["applications"] |= _build_name_rules(max_length)
     keys = model["properties"]
     own_keys = {name: {"$ref": f"#/$defs/{key}"} for key in keys for name in _list_spellings(key)}
     other_namespaces = {"pattern": f"^(?!{PROJECT}:)[^:]+:.+$"}
@@ -124,6 +128,19 @@ def render_schema() -> str:
     return json.dumps(build_schema_document(), indent=1, ensure_ascii=False) + "\n"
 
 
+def _build_name_rules(max_length: int) -> Schema:
+    """Return the rules for an application whose namespace has its name."""
+    creates_no_namespace = {"properties": {"createNamespace": {"const": False}}, "required": ["createNamespace"]}
+    other_namespace = {"required": ["namespace"]}
+    return {
+        "propertyNames": {"maxLength": max_length},
+        "allOf": [
+            {"properties": {"default": {"anyOf": [creates_no_namespace, other_namespace]}}},
+            {"patternProperties": {"^kube-": other_namespace}},
+        ],
+    }
+
+
 def _list_spellings(key: str) -> list[str]:
     """Return a top-level key with and without the project's name; Pulumi accepts both."""
     return [f"{PROJECT}:{key}", key]
@@ -144,6 +161,7 @@ def _build_model_rules() -> dict[str, Schema]:
                 {"if": EXISTING, "then": {"dependentRequired": {"username": ["password"]}}},
             ],
         },
+        "ExternalServerSpec": {"allOf": list(_build_administrator_rules())},
         "TolerationSpec": {
             "allOf": [
                 {
@@ -169,10 +187,21 @@ def _build_model_rules() -> dict[str, Schema]:
     }
 
 
+def _build_administrator_rules() -> Iterator[Schema]:
+    """Yield a rule for each engine whose provider does not support all user names."""
+    for engine in ENGINES.values():
+        forbidden = engine.provisioner.forbidden_username_characters if engine.provisioner else ""
+        if forbidden:
+            username = {"not": {"pattern": f"[{re.escape(forbidden)}]"}}
+            administrator = {"properties": {"administrator": {"properties": {"username": username}}}}
+            yield {"if": {"properties": {"engine": {"const": engine.name}}}, "then": administrator}
+
+
 def _build_production_rules() -> Iterator[Schema]:
     """Yield the rule that every group of a production stack has a server."""
     group = {"type": "object", "required": ["server"]}
-    databases = {"additionalProperties": {"additionalProperties": group}}
+    embedded = [engine.name for engine in ENGINES.values() if engine.build_runtime is None]
+    databases = {"properties": _reject_keys(embedded), "additionalProperties": {"additionalProperties": group}}
     applications = {"additionalProperties": {"properties": {"databases": databases}}}
     for environment in _list_spellings("environment"):
         yield {
@@ -192,8 +221,11 @@ def _build_groups_schema(engine: Engine, groups: Schema) -> Schema:
         "allOf": [
             *(_build_variant_rule(engine, variant) for variant in engine.variants),
             {"properties": {"server": {"allOf": list(_build_server_rules(engine))}}},
+            {"if": {"properties": {"server": EXISTING}, "required": ["server"]}, "then": FIRST_VERSION},
         ],
     }
+    if engine.credential_key is None:
+        rule["allOf"].append(FIRST_VERSION)
     ((pattern, group),) = groups["patternProperties"].items()
     max_length = MAX_STATEFUL_SET_NAME_LENGTH - len(object_name(engine.name, ""))
     return {
@@ -220,14 +252,17 @@ def _build_server_rules(engine: Engine) -> Iterator[Schema]:
         names = {"propertyNames": {"not": {"pattern": rf"^({reserved})(\.|$)"}}}
         yield {"if": IN_CLUSTER, "then": {"properties": {"settings": names}}}
     if provisioner is None:
-        yield {"not": PROVISIONED}
+        yield {"properties": _reject_keys(["provisionOn"])}
     else:
-        account_name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({provisioner.reserved_names_pattern})$"}}
-        properties = {"database": account_name, "username": account_name}
+        limits = {"database": engine.max_database_name_length, "username": engine.max_username_length}
+        name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({provisioner.reserved_names_pattern})$"}}
+        properties = {key: {**name, "maxLength": limit or MAX_NAME_LENGTH} for key, limit in limits.items()}
         yield {"if": PROVISIONED, "then": {"properties": properties}}
     yield {"if": EXISTING, "then": _build_existing_account_rule(engine)}
     if not engine.supports_tls_in_uri:
         yield {"if": EXTERNAL, "then": {"properties": _reject_keys(["tls", "caFile"])}}
+    several_hosts = {"properties": {"host": {"type": "array", "minItems": 2}}, "required": ["host"]}
+    yield {"if": several_hosts, "then": {"properties": {"tls": {"not": {"const": VERIFY_FULL}}}}}
     if not (provisioner and provisioner.supports_extensions):
         yield {"if": EXTERNAL, "then": {"properties": _reject_keys(["extensions"])}}
 
@@ -244,7 +279,7 @@ def _build_existing_account_rule(engine: Engine) -> Schema:
     dependent = {} if nameless else {"password": ["username"]}
     return {
         "required": list(account.required),
-        "properties": _reject_keys([*unsupported, "extensions"]),
+        "properties": {**_reject_keys([*unsupported, "extensions"]), **dict.fromkeys(account.required, NOT_NULL)},
         "dependentRequired": {**dependent, "storage": ["storageClass"], "storageClass": ["storage"]},
     }
 

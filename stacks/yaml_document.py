@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
-from stacks.yaml_scalars import Scalar, implicit_value, tagged_value
-from stacks.yaml_syntax import Finding, Location, YamlError, parse_events, printable_key
+from stacks.yaml_scalars import Scalar, read_implicit_value, read_tagged_value
+from stacks.yaml_syntax import Finding, Location, YamlError, format_key, parse_events
 
 __all__ = ["YamlDocument", "read_yaml"]
 
@@ -39,11 +39,11 @@ def read_yaml(content: bytes) -> YamlDocument:
     Raises YamlError for invalid YAML.
     """
     findings: list[Finding] = []
-    root = _compose(parse_events(content), findings)
+    root = _build_tree(parse_events(content), findings)
     resolved = _Resolver(findings).resolve(root, depth=0) if root else None
     lines: dict[Location, int] = {}
     typed_keys: set[Location] = set()
-    value = _plain_value(resolved, (), lines, typed_keys)
+    value = _strip_positions(resolved, (), lines, typed_keys)
     return YamlDocument(value=value, lines=lines, typed_keys=frozenset(typed_keys), findings=tuple(findings))
 
 
@@ -51,13 +51,14 @@ def read_yaml(content: bytes) -> YamlDocument:
 class _Scalar:
     line: int
     value: Scalar
-    is_merge_key: bool
 
 
 @dataclass(eq=False)
 class _Collection:
     line: int
     is_map: bool
+    is_flow: bool
+    """Whether the collection is in brackets."""
     items: list["_Node"] = field(default_factory=list)
     """The items of a list, or the keys and values of a map in turns."""
 
@@ -71,7 +72,7 @@ class _Alias:
 _Node: TypeAlias = _Scalar | _Collection | _Alias
 
 
-def _compose(events: Iterable[yaml.Event], findings: list[Finding]) -> _Node | None:
+def _build_tree(events: Iterable[yaml.Event], findings: list[Finding]) -> _Node | None:
     """Return the root of the first document. Unlike PyYAML's composer, this one accepts an anchor's second use."""
     root: _Node | None = None
     open_collections: list[_Collection] = []
@@ -79,14 +80,16 @@ def _compose(events: Iterable[yaml.Event], findings: list[Finding]) -> _Node | N
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent) and root:
             message = "a second YAML document starts here, and Pulumi reads only the first one; remove the line '---'"
-            findings.append(Finding(message=message, line=_line(event)))
+            findings.append(Finding(message=message, line=_get_line(event)))
             break
         if isinstance(event, yaml.CollectionEndEvent):
             open_collections.pop()
         if not isinstance(event, yaml.NodeEvent):
             continue
-        node = _node(event, anchors)
+        node = _build_node(event, anchors)
         if open_collections:
+            if open_collections[-1].is_flow and isinstance(event, yaml.ScalarEvent) and not event.style:
+                _check_flow_text(event)
             open_collections[-1].items.append(node)
         else:
             root = node
@@ -95,38 +98,44 @@ def _compose(events: Iterable[yaml.Event], findings: list[Finding]) -> _Node | N
     return root
 
 
-def _node(event: yaml.NodeEvent, anchors: dict[str, _Node]) -> _Node:
+def _build_node(event: yaml.NodeEvent, anchors: dict[str, _Node]) -> _Node:
     """Return the node of an event and note its anchor. Raises YamlError."""
     node: _Node
     if isinstance(event, yaml.AliasEvent):
         if event.anchor not in anchors:
             message = "invalid YAML: no anchor has this name; put a value that starts with '*' in quotes"
-            raise YamlError(message, _line(event))
-        return _Alias(_line(event), anchors[event.anchor])
+            raise YamlError(message, _get_line(event))
+        return _Alias(_get_line(event), anchors[event.anchor])
     if isinstance(event, yaml.ScalarEvent):
-        node = _scalar(event)
+        node = _read_scalar(event)
     else:
-        node = _Collection(_line(event), isinstance(event, yaml.MappingStartEvent))
+        is_flow = bool(getattr(event, "flow_style", False))
+        node = _Collection(_get_line(event), isinstance(event, yaml.MappingStartEvent), is_flow)
     if event.anchor:
         anchors[event.anchor] = node
     return node
 
 
-def _scalar(event: yaml.ScalarEvent) -> _Scalar:
+def _read_scalar(event: yaml.ScalarEvent) -> _Scalar:
     tag = None if event.tag in (None, "!") else event.tag.removeprefix(TAG_PREFIX)
     is_plain = not event.style
-    is_merge_key = event.value == MERGE_KEY and (tag == "merge" or (tag is None and is_plain))
     try:
         if tag is not None:
-            value = tagged_value(tag, event.value)
+            value = read_tagged_value(tag, event.value)
         else:
-            value = implicit_value(event.value) if is_plain else event.value
+            value = read_implicit_value(event.value) if is_plain else event.value
     except ValueError as error:
-        raise YamlError(f"invalid YAML: {error}", _line(event)) from None
-    return _Scalar(_line(event), value, is_merge_key)
+        raise YamlError(f"invalid YAML: {error}", _get_line(event)) from None
+    return _Scalar(_get_line(event), value)
 
 
-def _line(event: yaml.Event) -> int:
+def _check_flow_text(event: yaml.ScalarEvent) -> None:
+    """Raise YamlError for text in brackets that libyaml accepts, but yaml.v3 does not."""
+    if "? " in event.value:
+        raise YamlError("invalid YAML: put a value with '? ' in quotes", _get_line(event))
+
+
+def _get_line(event: yaml.Event) -> int:
     return event.start_mark.line + 1 if event.start_mark else 1
 
 
@@ -153,18 +162,18 @@ class _Resolver:
 
     def resolve(self, node: _Node, depth: int) -> _Resolved:
         """Return the value of a node. Raises YamlError where the document has no value."""
-        self._count(node, depth)
+        self._count_nodes(node, depth)
         match node:
             case _Scalar():
                 return node.value
             case _Alias():
-                return self._alias_value(node, depth)
+                return self._resolve_alias(node, depth)
             case _Collection(is_map=True):
-                return self._map_value(node, depth)
+                return self._resolve_map(node, depth)
             case _Collection():
                 return [_Entry(item.line, self.resolve(item, depth + 1)) for item in node.items]
 
-    def _count(self, node: _Node, depth: int) -> None:
+    def _count_nodes(self, node: _Node, depth: int) -> None:
         """Raise YamlError for nesting that is too deep and, by the rule of yaml.v3, for too many aliases."""
         if depth > MAX_DEPTH:
             raise YamlError(f"more than {MAX_DEPTH} levels of nesting", node.line)
@@ -174,7 +183,7 @@ class _Resolver:
         if self.alias_count > 100 and self.count > 1000 and self.alias_count / self.count > allowed:  # noqa: PLR2004
             raise YamlError("aliases repeat too many values", node.line)
 
-    def _alias_value(self, node: _Alias, depth: int) -> _Resolved:
+    def _resolve_alias(self, node: _Alias, depth: int) -> _Resolved:
         if node in self.open_aliases:
             raise YamlError("the alias refers to a value that contains the alias; remove it", node.line)
         self.open_aliases.append(node)
@@ -182,7 +191,7 @@ class _Resolver:
         self.open_aliases.pop()
         return value
 
-    def _map_value(self, node: _Collection, depth: int) -> dict[str, _Entry]:
+    def _resolve_map(self, node: _Collection, depth: int) -> dict[str, _Entry]:
         """Return the entries of a map: its own, and for other keys those of the maps that it merges."""
         entries: dict[str, _Entry] = {}
         merged: dict[str, _Entry] = {}
@@ -193,20 +202,21 @@ class _Resolver:
                 message = "a map or a list cannot be a key; put a value that starts with '{' or '[' in quotes"
                 self.findings.append(Finding(message=message, line=key_node.line))
                 continue
-            key = _key_text(resolved_key)
+            key = _format_key(resolved_key)
             if key in first_lines:
-                message = f"duplicate key {printable_key(key)} (first on line {first_lines[key]}); remove one"
+                message = f"duplicate key {format_key(key)} (first on line {first_lines[key]}); remove one"
                 self.findings.append(Finding(message=message, line=key_node.line))
                 continue
             first_lines[key] = key_node.line
-            if isinstance(key_node, _Scalar) and key_node.is_merge_key:
-                merged = self._merged_entries(value_node, depth)
+            # Pulumi merges for the key in quotes too, because it writes the map as YAML once more, without quotes.
+            if key == MERGE_KEY:
+                merged = self._merge_entries(value_node, depth)
             else:
                 value = self.resolve(value_node, depth + 1)
                 entries[key] = _Entry(key_node.line, value, is_text=type(resolved_key) is str)
         return {**merged, **entries}
 
-    def _merged_entries(self, node: _Node, depth: int) -> dict[str, _Entry]:
+    def _merge_entries(self, node: _Node, depth: int) -> dict[str, _Entry]:
         """Return the entries of one map or of a list of maps, of which the first one wins. Raises YamlError."""
         entries: dict[str, _Entry] = {}
         for source in node.items if isinstance(node, _Collection) and not node.is_map else [node]:
@@ -217,7 +227,7 @@ class _Resolver:
         return entries
 
 
-def _key_text(value: Scalar) -> str:
+def _format_key(value: Scalar) -> str:
     """Return a key as Go prints it."""
     match value:
         case None:
@@ -230,18 +240,18 @@ def _key_text(value: Scalar) -> str:
             return str(value)
 
 
-def _plain_value(resolved: _Resolved, location: Location, lines: dict[Location, int], typed: set[Location]) -> Any:
+def _strip_positions(resolved: _Resolved, location: Location, lines: dict[Location, int], typed: set[Location]) -> Any:
     """Return a value without its positions, which go into `lines`, and note the keys that are not text."""
 
-    def plain(key: str | int, entry: _Entry) -> Any:
+    def strip_entry(key: str | int, entry: _Entry) -> Any:
         inner = (*location, key)
         lines[inner] = entry.line
         if not entry.is_text:
             typed.add(inner)
-        return _plain_value(entry.value, inner, lines, typed)
+        return _strip_positions(entry.value, inner, lines, typed)
 
     if isinstance(resolved, dict):
-        return {key: plain(key, entry) for key, entry in resolved.items()}
+        return {key: strip_entry(key, entry) for key, entry in resolved.items()}
     if isinstance(resolved, list):
-        return list(map(plain, range(len(resolved)), resolved))
+        return list(map(strip_entry, range(len(resolved)), resolved))
     return resolved

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
-__all__ = ["Scalar", "Timestamp", "implicit_value", "tagged_value"]
+__all__ = ["Scalar", "Timestamp", "read_implicit_value", "read_tagged_value"]
 
 CONSTANTS: Mapping[str, bool | float | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -51,7 +51,7 @@ TAGS: Mapping[type, str] = {
 }
 
 
-def tagged_value(tag: str, text: str) -> Scalar:
+def read_tagged_value(tag: str, text: str) -> Scalar:
     """Return the value of a scalar with a tag, such as `int` for `!!int`. Other tags than YAML's own mean text.
 
     Raises ValueError for text that is not of the tag's type.
@@ -63,7 +63,7 @@ def tagged_value(tag: str, text: str) -> Scalar:
             raise ValueError("the value is not base64, which its tag '!!binary' requires") from None
     if tag not in TAGS.values():
         return text
-    value = implicit_value(text, with_timestamps=tag == "timestamp")
+    value = read_implicit_value(text, with_timestamps=tag == "timestamp")
     if TAGS.get(type(value)) == tag:
         return value
     if tag == "float" and type(value) is int:
@@ -71,13 +71,13 @@ def tagged_value(tag: str, text: str) -> Scalar:
     raise ValueError(f"the value does not have the type of its tag '!!{tag}'")
 
 
-def implicit_value(text: str, *, with_timestamps: bool = True) -> Scalar:
+def read_implicit_value(text: str, *, with_timestamps: bool = True) -> Scalar:
     """Return the value of a scalar without quotes and without a tag."""
     if text in CONSTANTS:
         return CONSTANTS[text]
     if text[0] not in "+-.0123456789":
         return text
-    timestamp = _timestamp(text) if with_timestamps else None
+    timestamp = _read_timestamp(text) if with_timestamps else None
     if timestamp is not None:
         return timestamp
     number = DIGIT_SEPARATOR.sub("", text) if text[0] == "." else text.replace("_", "")
@@ -93,7 +93,7 @@ def implicit_value(text: str, *, with_timestamps: bool = True) -> Scalar:
     return text
 
 
-def _timestamp(text: str) -> Timestamp | None:
+def _read_timestamp(text: str) -> Timestamp | None:
     """Return the date or time that a text is, or None."""
     match = TIMESTAMP.fullmatch(text)
     if not match:

@@ -77,25 +77,37 @@ ALLOWED_NAMES = {
 }
 """Names of engines and kinds outside their own modules, with the reason."""
 
-NAMING_PACKAGES = ("components", "stacks", "status")
+NAMING_PACKAGES = ("components", "stacks", "preflight", "offline", "status")
 """Packages whose function names are checked."""
 PREDICATES = {"can", "has", "is"}
 VERBS = PREDICATES | set(
     re.findall(
         r"\w+",
-        "add allow ask assume await build call check claim close coerce collect compare connect constrain convert create "
-        "decode dereference describe detect encode expand explain fetch find forget format get hash hide identify "
-        "limit list load log match normalize open parse probe provision quote raise read redact reject remove render "
-        "replace represent request require resolve restore run select set shorten split start strip suggest translate unwrap "
-        "validate verify wait wrap write",
+        "add allow ask assume await build call check claim close coerce collect compare connect constrain convert "
+        "count create decode dereference describe detect encode expand explain fetch find forget format get group hash "
+        "hide identify limit list load log match merge normalize open parse probe provision quote raise read "
+        "redact reject remove render replace represent request require resolve restore run select set shorten "
+        "sort split start strip suggest translate unwrap validate verify wait wrap write",
     )
 )
-"""First words of the names of functions."""
+"""Verbs with which the name of a function begins."""
 GETTER_MODULES = ("components.persisted.names", "components.persisted.labels")
 """Modules of pure getters: each function returns the name, the labels or the metadata that it is named after."""
 NAMING_EXCEPTIONS = {
     ("components.connection", "connection_secret_data"): "pure getter: the data of the connection Secret",
     ("components.engines.definition", "secret_entries"): "pure getter: the account as entries of a Secret",
+    ("offline.__main__", "main"): "the entry point of the command",
+    ("offline.__main__", "program"): "the program that Pulumi runs",
+    ("offline.recorder", "main"): "the program that Pulumi runs",
+    ("offline.recorder", "RegisterResource"): "a method of Pulumi's protocol",
+    ("offline.recorder", "RegisterResourceOutputs"): "a method of Pulumi's protocol",
+    ("offline.recorder", "Invoke"): "a method of Pulumi's protocol",
+    ("offline.recorder", "new_resource"): "a method of Pulumi's mocks",
+    ("offline.recorder", "component_states"): "pure getter: the components of the run",
+    ("offline.recorder", "resources_of_type"): "pure getter: the resources of a type",
+    ("offline.recorder", "stack_outputs"): "pure getter: the outputs of the stack",
+    ("preflight.runner", "on_attempt"): "the callback of an attempt",
+    ("preflight.service_detection", "accepts_tls"): "a predicate",
     ("stacks.__main__", "main"): "the entry point of the command",
     ("status.__main__", "main"): "the entry point of the command",
     ("stacks.schema", "dict_schema"): "a method of pydantic",
@@ -138,14 +150,14 @@ def list_strings(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def list_words(path: Path) -> Iterator[str]:
-    """Yield every word of a module's strings.
+def list_names(path: Path) -> Iterator[str]:
+    """Yield every name in a module's strings.
 
-    Of an engine's module, yield only strings of one word: `local` has another meaning in scripts and settings.
+    Of an engine's module, yield only strings that are one name: `local` has another meaning in scripts and settings.
     """
     for text in list_strings(path):
-        words = re.findall(r"[A-Za-z_]+", text)
-        yield from words if words == [text] or not is_within(module_name(path), "components.engines") else ()
+        names = re.findall(r"[A-Za-z_]+", text)
+        yield from names if names == [text] or not is_within(module_name(path), "components.engines") else ()
 
 
 def get_layer(name: str) -> int | None:
@@ -245,8 +257,8 @@ def test_components_name_an_engine_or_a_kind_only_in_its_module(path: Path) -> N
     """A tenth engine is one module and one line: no code branches on the name of an engine."""
     name = module_name(path)
     if is_within(name, "components"):
-        foreign = {word for word in list_words(path) if OWN_MODULES.get(word, name) != name}
-        assert {word for word in foreign if (name, word) not in ALLOWED_NAMES} == set()
+        foreign = {other for other in list_names(path) if OWN_MODULES.get(other, name) != name}
+        assert {other for other in foreign if (name, other) not in ALLOWED_NAMES} == set()
 
 
 @each_module
@@ -257,14 +269,14 @@ def test_preflight_names_an_engine_only_in_its_probe_and_in_the_table_of_probes(
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_list_words_finds_names_in_the_module_of_an_engine(
+def test_list_names_finds_names_in_the_module_of_an_engine(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "components" / "engines" / f"{engine}.py"
     path.parent.mkdir(parents=True)
     path.write_text('KIND = "local"\nENGINE = "mysql"\nSCRIPT = "local x=1 # external_pid_file"\n')
     monkeypatch.setattr("tests.test_architecture.ROOT", tmp_path)
-    assert list(list_words(path)) == ["local", "mysql"]
+    assert list(list_names(path)) == ["local", "mysql"]
 
 
 def test_engines_and_kinds_have_their_own_modules() -> None:
@@ -327,7 +339,7 @@ def test_begins_with_verb_rejects_nouns_and_participles(name: str, expected: boo
 
 def test_every_exception_is_needed() -> None:
     paths = {module_name(path): path for path in FILES}
-    assert [(name, word) for name, word in ALLOWED_NAMES if word not in set(list_words(paths[name]))] == []
+    assert [(name, other) for name, other in ALLOWED_NAMES if other not in set(list_names(paths[name]))] == []
     assert [
         (name, function) for name, function in NAMING_EXCEPTIONS if function not in set(list_functions(paths[name]))
     ] == []

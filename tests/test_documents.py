@@ -154,7 +154,8 @@ def test_outputs_page_lists_the_secret_keys_of_each_engine() -> None:
     for engine, uri, additional, missing in table:
         keys = CONTRACTS[engine].secret_keys
         assert uri.partition("://")[0] == CONTRACTS[engine].uri.partition("://")[0]
-        assert (set(quoted(additional)), set(quoted(missing))) == (keys - usual, usual - keys)
+        assert set(quoted(additional)) == keys - usual
+        assert set(quoted(missing)) == usual - keys
 
 
 def test_outputs_page_shows_the_keys_of_the_stack_output() -> None:

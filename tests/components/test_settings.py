@@ -205,7 +205,8 @@ def test_setting_cannot_be_a_value_and_a_map() -> None:
     path = "applications.shop.databases.mongodb.main.server.settings"
     values: dict[str, SettingValue] = {"storage.engine": "x", "storage.engine.y": 1, "storage.z": 2}
     assert config_issues(stack_with_group("mongodb", managed_server("mongodb", settings=values))) == [
-        f"{path}.storage.engine: conflicts with 'storage.engine.y': a setting cannot be both a value and a map; remove one"
+        f"{path}.storage.engine: conflicts with 'storage.engine.y': a setting cannot be both a value and a map;"
+        " remove one"
     ]
     assert (
         config_issues(

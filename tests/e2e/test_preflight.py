@@ -1,4 +1,4 @@
-"""A server that cannot be used fails the update before the first change, in seconds, with one message for all servers."""
+"""A server that cannot be used fails the update in seconds, before the first change, with one message."""
 
 import http.server
 import re

@@ -11,12 +11,8 @@ from tests.e2e.servers import REFUSED, DatabaseServer
 ACCOUNT = "shop_spare"
 
 
-def test_example_deploys_settles_and_is_protected(
-    project: Project, simulated_node: Cluster, server: Callable[[str], DatabaseServer]
-) -> None:
-    """`pulumi config set --path` changes the values of the example."""
-    mysql = server("mysql")
-    mysql.drop(ACCOUNT)
+def create_production_stack(project: Project, simulated_node: Cluster, mysql: DatabaseServer) -> None:
+    """Create the stack of the example with the address and the administrator of a real server."""
     project.new("production")
     selector = ",".join(f"{key}={value}" for key, value in SIMULATED_NODE_LABELS.items())
     node = simulated_node.core.list_node(label_selector=selector).items[0]
@@ -36,6 +32,15 @@ def test_example_deploys_settles_and_is_protected(
         project.pulumi(*command, stack="production").succeeded()
     password = "database-groups:externalServers.mysql-hq.administrator.password"
     project.pulumi("config", "set", "--secret", "--path", password, mysql.password, stack="production").succeeded()
+
+
+def test_example_deploys_settles_and_is_protected(
+    project: Project, simulated_node: Cluster, server: Callable[[str], DatabaseServer]
+) -> None:
+    """`pulumi config set --path` changes the values of the example."""
+    mysql = server("mysql")
+    mysql.drop(ACCOUNT)
+    create_production_stack(project, simulated_node, mysql)
 
     try:
         output = project.up("production").succeeded().output

@@ -1,4 +1,4 @@
-"""The way of docs/upgrading.md, on servers that really run: its scripts are run as they stand there, and what an application had is there afterwards."""
+"""The scripts of docs/upgrading.md copy all data of an application to a server of another release series."""
 
 import re
 import shutil
@@ -13,45 +13,45 @@ import psycopg
 import pymysql
 import pytest
 
-from tests.e2e.clients import LIBRARIES, in_time, mysql, postgresql
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.clients import LIBRARIES, connect_mysql, connect_postgresql, wait_for_value
+from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import Project
 from tests.pages import ROOT, blocks, sections, title
 
-pytestmark = pytest.mark.timeout(600)  # there may be a wait for the nodes
+pytestmark = pytest.mark.timeout(600)  # the test can wait for other tests that use the nodes
 STACK = "upgrading"
-OLD, NEW = "main", "next"  # as the document names them
-DOCUMENT = sections((ROOT / "docs" / "upgrading.md").read_text())
+OLD, NEW = "main", "next"  # the names of the groups in the page
+PAGE = sections((ROOT / "docs" / "upgrading.md").read_text())
 EVERY_BYTE = bytes(range(256)) * 20
 AWKWARD = "Zoë ☃ 🐘 ' \" \\ \t end\nNULL \\N % `b`"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """Data of an engine that is moved from one group to another."""
+    """Data of one engine that the scripts move from one group to another."""
 
     engine: str
     connect: Callable[[str, str], Any]
-    """By a URI, and the address that its host stands for."""
+    """Connect with a URI to the address of its host."""
     images: tuple[str, ...]
-    """Those that are built for it; the last one has the tools."""
+    """Images that the test builds. The last one contains the client programs."""
     groups: Mapping[str, Mapping[str, Any]]
     """The servers of the old and the new group."""
-    made: tuple[tuple[str, tuple[Any, ...]], ...]
-    """The statements that make the data."""
-    seen: tuple[str, ...]
-    """What an application sees of its data; the last ones write."""
-    emptied: tuple[str, ...] = ()
-    """What empties a database, where the script does not."""
+    setup: tuple[tuple[str, tuple[Any, ...]], ...]
+    """Statements that create the data."""
+    queries: tuple[str, ...]
+    """Statements whose results must be the same on both servers. The last ones write."""
+    cleanup: tuple[str, ...] = ()
+    """Statements that empty the database, if the script does not."""
     orphan: str
-    """A row that a foreign key refuses."""
-    refused: type[Exception]
+    """Statement that violates a foreign key."""
+    orphan_error: type[Exception]
     owners: str
-    """Whose the objects are."""
-    where: str
-    """In which database a connection is."""
+    """Query for the owners of all objects."""
+    current_database: str
+    """Query for the database of a connection."""
     release: str
-    """Prints the release of the server, in its Pod."""
+    """Command in the Pod of the server that prints its release."""
 
     @property
     def application(self) -> str:
@@ -61,28 +61,31 @@ class Move:
 MOVES = (
     Move(
         engine="postgresql",
-        connect=postgresql,
+        connect=connect_postgresql,
         images=("postgres:15", "postgres:17"),
         groups={
             OLD: {"kind": "local", "version": "15", "initScript": "CREATE EXTENSION pg_trgm"},
             NEW: {"kind": "local", "version": "17", "initScript": "CREATE EXTENSION pg_trgm"},
         },
-        made=(
+        setup=(
             ("CREATE EXTENSION citext", ()),
             ("CREATE SCHEMA extra", ()),
             ("CREATE TYPE extra.weather AS ENUM ('☀', '☃')", ()),
             (
-                "CREATE TABLE authors (id serial PRIMARY KEY, name citext UNIQUE, photo bytea, said text[], data jsonb, weather extra.weather)",
+                "CREATE TABLE authors (id serial PRIMARY KEY, name citext UNIQUE, photo bytea, quotes text[],"
+                " data jsonb, weather extra.weather)",
                 (),
             ),
             ("COMMENT ON TABLE authors IS 'who wrote: \N{SNOWMAN}'", ()),
             (
-                "INSERT INTO authors (name, photo, said, data, weather) VALUES (%s, %s, %s, '{\"a\": [1, null]}', '☃')",
+                "INSERT INTO authors (name, photo, quotes, data, weather)"
+                " VALUES (%s, %s, %s, '{\"a\": [1, null]}', '☃')",
                 (AWKWARD, EVERY_BYTE, [AWKWARD, None]),
             ),
             ("INSERT INTO authors (name) SELECT 'author ' || number FROM generate_series(1, 500) number", ()),
             (
-                'CREATE TABLE "Bücher ""und"" mehr" (id bigint GENERATED ALWAYS AS IDENTITY (START 1000), author int NOT NULL REFERENCES authors)',
+                'CREATE TABLE "Bücher ""und"" mehr" (id bigint GENERATED ALWAYS AS IDENTITY (START 1000),'
+                " author int NOT NULL REFERENCES authors)",
                 (),
             ),
             ('INSERT INTO "Bücher ""und"" mehr" (author) VALUES (1), (2)', ()),
@@ -90,16 +93,18 @@ MOVES = (
             ('CREATE VIEW shelf AS SELECT count(*) AS books, author FROM "Bücher ""und"" mehr" GROUP BY author', ()),
             ("CREATE MATERIALIZED VIEW summary AS SELECT sum(books) AS all_books FROM shelf", ()),
             (
-                "CREATE FUNCTION twice(number int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN RETURN number * 2; END $$",
+                "CREATE FUNCTION twice(number int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER"
+                " AS $$ BEGIN RETURN number * 2; END $$",
                 (),
             ),
             (
-                "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name::text); RETURN NEW; END $$",
+                "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql"
+                " AS $$ BEGIN NEW.name := upper(NEW.name::text); RETURN NEW; END $$",
                 (),
             ),
             ("CREATE TRIGGER shouted BEFORE INSERT ON authors FOR EACH ROW EXECUTE FUNCTION shout()", ()),
             ("CREATE TABLE lines (line text)", ()),
-            # Lines of data that look like the script's own concerns.
+            # Data that looks like the lines that the script edits.
             (
                 "INSERT INTO lines VALUES (%s), (%s), (%s)",
                 ("COMMENT ON EXTENSION pg_trgm IS 'data';", "\\.", "COPY lines (line) FROM stdin;"),
@@ -107,7 +112,7 @@ MOVES = (
             ("SELECT lo_from_bytea(4242, %s)", (EVERY_BYTE,)),
             ("GRANT SELECT ON authors TO PUBLIC", ()),
         ),
-        seen=(
+        queries=(
             "SELECT * FROM authors ORDER BY id",
             'SELECT * FROM "Bücher ""und"" mehr" ORDER BY id',
             "SELECT * FROM shelf ORDER BY author",
@@ -120,49 +125,52 @@ MOVES = (
             "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname",
             "INSERT INTO authors (name) SELECT 'new ' || count(*) FROM authors RETURNING id, name",
             'INSERT INTO "Bücher ""und"" mehr" (author) VALUES (1) RETURNING id',
-            "REFRESH MATERIALIZED VIEW summary",  # as a dump does
+            "REFRESH MATERIALIZED VIEW summary",  # a dump refreshes it, too
         ),
-        emptied=("DROP OWNED BY CURRENT_USER CASCADE",),
+        cleanup=("DROP OWNED BY CURRENT_USER CASCADE",),
         orphan='INSERT INTO "Bücher ""und"" mehr" (author) VALUES (-1)',
-        refused=psycopg.errors.ForeignKeyViolation,
+        orphan_error=psycopg.errors.ForeignKeyViolation,
         owners="""
             SELECT tableowner FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
             UNION SELECT viewowner FROM pg_views WHERE schemaname = 'public'
             UNION SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname IN ('twice', 'shout')
         """,
-        where="SELECT current_database()",
+        current_database="SELECT current_database()",
         release="postgres --version",
     ),
     Move(
         engine="mysql",
-        connect=mysql,
-        # The one series that Debian has. The tools and the way are the same from an older one.
+        connect=connect_mysql,
+        # The only series in Debian. The programs and the steps are the same from an older one.
         images=("mysql:9.7",),
         groups={
             group: {"kind": "local", "version": "9.7", "settings": {"log_bin_trust_function_creators": True}}
             for group in (OLD, NEW)
         },
-        made=(
+        setup=(
             (
-                """CREATE TABLE authors (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(200) NOT NULL, photo LONGBLOB, data JSON,
-                length INT GENERATED ALWAYS AS (CHAR_LENGTH(name)) STORED, seen TIMESTAMP(6) NULL, flags BIT(5)) COMMENT 'who wrote: ☃'""",
+                "CREATE TABLE authors (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(200) NOT NULL, photo LONGBLOB,"
+                " data JSON, length INT GENERATED ALWAYS AS (CHAR_LENGTH(name)) STORED, seen TIMESTAMP(6) NULL,"
+                " flags BIT(5)) COMMENT 'who wrote: ☃'",
                 (),
             ),
             (
-                "INSERT INTO authors (name, photo, data, seen, flags) VALUES (%s, %s, '{\"a\": [1, null]}', '2026-01-02 03:04:05.678901', b'10101')",
+                "INSERT INTO authors (name, photo, data, seen, flags)"
+                " VALUES (%s, %s, '{\"a\": [1, null]}', '2026-01-02 03:04:05.678901', b'10101')",
                 (AWKWARD, EVERY_BYTE),
             ),
             (
-                "INSERT INTO authors (name) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) SELECT CONCAT('author ', i) FROM n",
+                "INSERT INTO authors (name) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+                " WHERE i < 500) SELECT CONCAT('author ', i) FROM n",
                 (),
             ),
             (
-                """CREATE TABLE `Bücher "und" mehr` (id BIGINT AUTO_INCREMENT PRIMARY KEY, author INT NOT NULL, FOREIGN KEY (author) REFERENCES authors (id))
-                AUTO_INCREMENT = 1000""",
+                'CREATE TABLE `Bücher "und" mehr` (id BIGINT AUTO_INCREMENT PRIMARY KEY, author INT NOT NULL,'
+                " FOREIGN KEY (author) REFERENCES authors (id)) AUTO_INCREMENT = 1000",
                 (),
             ),
             ('INSERT INTO `Bücher "und" mehr` (author) VALUES (1), (2)', ()),
-            ("CREATE TABLE western (word VARCHAR(20)) CHARACTER SET latin1", ()),
+            ("CREATE TABLE western (name VARCHAR(20)) CHARACTER SET latin1", ()),
             ("INSERT INTO western VALUES ('Käse')", ()),
             ('CREATE VIEW shelf AS SELECT COUNT(*) AS books, author FROM `Bücher "und" mehr` GROUP BY author', ()),
             ("CREATE FUNCTION twice (number INT) RETURNS INT DETERMINISTIC RETURN number * 2", ()),
@@ -170,7 +178,7 @@ MOVES = (
             ("CREATE TRIGGER shouted BEFORE INSERT ON authors FOR EACH ROW SET NEW.name = UPPER(NEW.name)", ()),
             ("CREATE EVENT later ON SCHEDULE AT '2099-01-01 00:00:00' DO DELETE FROM authors", ()),
             ("CREATE TABLE `lines` (line TEXT)", ()),
-            # Lines of data that look like the script's own concerns.
+            # Data that looks like the lines that the script edits.
             (
                 "INSERT INTO `lines` VALUES (%s), (%s)",
                 (
@@ -179,16 +187,19 @@ MOVES = (
                 ),
             ),
         ),
-        seen=(
+        queries=(
             "SELECT * FROM authors ORDER BY id",
             'SELECT * FROM `Bücher "und" mehr` ORDER BY id',
-            "SELECT word, HEX(word) FROM western",
+            "SELECT name, HEX(name) FROM western",
             "SELECT * FROM shelf ORDER BY author",
             "SELECT twice(21)",
             "SELECT line FROM `lines` ORDER BY line",
-            "SELECT table_name, table_comment FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name",
-            "SELECT event_name, execute_at, event_definition FROM information_schema.events WHERE event_schema = DATABASE()",
-            "SELECT routine_name, routine_definition FROM information_schema.routines WHERE routine_schema = DATABASE() ORDER BY routine_name",
+            "SELECT table_name, table_comment FROM information_schema.tables WHERE table_schema = DATABASE()"
+            " ORDER BY table_name",
+            "SELECT event_name, execute_at, event_definition FROM information_schema.events"
+            " WHERE event_schema = DATABASE()",
+            "SELECT routine_name, routine_definition FROM information_schema.routines WHERE routine_schema = DATABASE()"
+            " ORDER BY routine_name",
             "INSERT INTO authors (name) VALUES ('new')",
             "SELECT LAST_INSERT_ID()",
             "SELECT name FROM authors WHERE id = LAST_INSERT_ID()",
@@ -196,7 +207,7 @@ MOVES = (
             "SELECT LAST_INSERT_ID()",
         ),
         orphan='INSERT INTO `Bücher "und" mehr` (author) VALUES (-1)',
-        refused=pymysql.err.IntegrityError,
+        orphan_error=pymysql.err.IntegrityError,
         owners="""
             SELECT SUBSTRING_INDEX(definer, '@', 1) FROM (
                 SELECT definer FROM information_schema.views WHERE table_schema = DATABASE()
@@ -204,23 +215,23 @@ MOVES = (
                 UNION SELECT definer FROM information_schema.triggers WHERE trigger_schema = DATABASE()
                 UNION SELECT definer FROM information_schema.events WHERE event_schema = DATABASE()) AS definers
         """,
-        where="SELECT DATABASE()",
+        current_database="SELECT DATABASE()",
         release="mysqld --version",
     ),
 )
 moves = pytest.mark.parametrize("move", MOVES, ids=lambda move: move.engine)
 
 
-class Upgrades:
-    """A stack with an application for each engine, each with an old group and a new one."""
+class Deployment:
+    """A stack with an application for each engine. Each application has an old and a new group."""
 
     def __init__(self, project: Project, cluster: Cluster) -> None:
         self.project, self.cluster = project, cluster
         self.primary = OLD
         self.versions: dict[str, str] = {}
-        """Those of new groups that were changed."""
+        """Changed versions of new groups, by engine."""
 
-    def config(self) -> dict[str, Any]:
+    def build_config(self) -> dict[str, Any]:
         applications = {}
         for move in MOVES:
             servers = {group: dict(server) for group, server in move.groups.items()}
@@ -230,57 +241,65 @@ class Upgrades:
         return {"applications": applications}
 
     def start(self) -> None:
-        self.project.new(STACK, self.config())
+        self.project.new(STACK, self.build_config())
         self.project.up(STACK).succeeded()
 
     def update(self) -> None:
-        self.project.write(STACK, self.config())
+        self.project.write(STACK, self.build_config())
         self.project.up(STACK).succeeded()
 
-    def keys(self, move: Move, group: str) -> dict[str, str]:
-        """The connection Secret of a group."""
-        return self.cluster.secret(move.application, f"{move.engine}-{group}")
+    def read_connection(self, move: Move, group: str) -> dict[str, str]:
+        """Return the connection Secret of a group."""
+        return self.cluster.read_secret(move.application, f"{move.engine}-{group}")
 
-    def variables(self, move: Move) -> dict[str, str]:
-        """The variables of the application."""
-        return self.cluster.secret(move.application, f"{move.application}-databases")
+    def read_variables(self, move: Move) -> dict[str, str]:
+        """Return the variables of the application."""
+        return self.cluster.read_secret(move.application, f"{move.application}-databases")
 
-    def connection(self, move: Move, uri: str) -> Any:
-        """A connection by a URI, whose host is a Service of the application."""
-        return move.connect(uri, self.cluster.service_address(move.application, urlsplit(uri).hostname or ""))
+    def connect(self, move: Move, uri: str) -> Any:
+        """Connect with a URI whose host is a Service of the application."""
+        return move.connect(uri, self.cluster.read_service_address(move.application, urlsplit(uri).hostname or ""))
 
-    def results(self, move: Move, uri: str, *queries: str) -> list[Any]:
-        """The rows of each query, in the order in which they come."""
-        found: list[Any] = []
-        with self.connection(move, uri) as connection, connection.cursor() as cursor:
+    def run_queries(self, move: Move, uri: str, *queries: str) -> list[Any]:
+        """Return the rows of each query, or the number of rows that it changed."""
+        results: list[Any] = []
+        with self.connect(move, uri) as connection, connection.cursor() as cursor:
             for query in queries:
                 cursor.execute(query)
-                found.append(list(cursor.fetchall()) if cursor.description else cursor.rowcount)
-        return found
+                results.append(list(cursor.fetchall()) if cursor.description else cursor.rowcount)
+        return results
+
+    def uses_group(self, move: Move, uri: str, group: str) -> bool | None:
+        """Return whether a URI connects to a group, or None. A Service needs a moment to route to another server."""
+        database = self.read_connection(move, group)["database"]
+        try:
+            return self.run_queries(move, uri, move.current_database) == [[(database,)]] or None
+        except (psycopg.OperationalError, pymysql.OperationalError):
+            return None
 
 
 @pytest.fixture(scope="module")
-def upgrades(module_project: Project, real_node: Cluster, build_images: Callable[..., None]) -> Iterator[Upgrades]:
+def deployment(module_project: Project, real_node: Cluster, build_images: Callable[..., None]) -> Iterator[Deployment]:
+    """Yield the stack on the real node."""
     build_images(*(image for move in MOVES for image in move.images))
     with ExitStack() as namespaces:
         for move in MOVES:
-            namespaces.enter_context(real_node.namespace(move.application))
-        upgrades = Upgrades(module_project, real_node)
-        upgrades.start()
-        yield upgrades
+            namespaces.enter_context(real_node.create_namespace(move.application))
+        deployment = Deployment(module_project, real_node)
+        deployment.start()
+        yield deployment
         module_project.destroy(STACK).succeeded()
 
 
 @pytest.fixture
-def bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Runs a script as a user does who has `kubectl`. Returns what it printed."""
+def run_bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return a function that runs a script, as a user with `kubectl` does, and returns its output."""
     if not shutil.which("kubectl"):
         pytest.skip("kubectl is not on PATH")
 
     def run(script: str) -> str:
-        command = ["bash", "-euo", "pipefail", "-c", script]
-        ended = subprocess.run(
-            command,
+        process = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -288,93 +307,86 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
             check=False,
             cwd=tmp_path_factory.mktemp("bash"),
         )
-        assert ended.returncode == 0, ended.stdout
-        return ended.stdout
+        assert process.returncode == 0, process.stdout
+        return process.stdout
 
     return run
 
 
-def said(move: Move) -> tuple[str, ...]:
-    """The document's commands for an engine, the application's and the administrator's, with the names of the test in the place of the document's."""
-    names, function = blocks(DOCUMENT["Moving"], "sh")
-    scripts = blocks(DOCUMENT[title(move.engine)], "sh")
+def read_documented_scripts(move: Move) -> tuple[str, ...]:
+    """Return the page's scripts of the application and of the superuser, with the names of the test."""
+    names, function = blocks(PAGE["Moving"], "sh")
+    scripts = blocks(PAGE[title(move.engine)], "sh")
     renamed, count = re.subn(r"\bshop\b", move.application, names)
     assert count == 2, "the namespace and the application"
     assert f"docker.io/library/{move.images[-1]} " in scripts[0]
-    assert "by `tests/e2e/test_upgrading.py`" in DOCUMENT[title(move.engine)], "the document says so"
+    assert "by `tests/e2e/test_upgrading.py`" in PAGE[title(move.engine)], "the page names this test"
     return tuple(renamed + function + script for script in scripts)
 
 
 @moves
-def test_data_is_moved_by_what_the_document_says(upgrades: Upgrades, move: Move, bash: Callable[[str], str]) -> None:
-    """By the applications' own accounts, and by the administrator's. Afterwards the new group has everything that the old one has, and all of it is its own."""
-    old, new = upgrades.keys(move, OLD), upgrades.keys(move, NEW)
-    with upgrades.connection(move, old["uri"]) as connection, connection.cursor() as cursor:
-        for statement, values in move.made:
+def test_documented_scripts_copy_all_data(deployment: Deployment, move: Move, run_bash: Callable[[str], str]) -> None:
+    """The application's account and the superuser each copy all objects. The new group's user owns the copies."""
+    old, new = deployment.read_connection(move, OLD), deployment.read_connection(move, NEW)
+    with deployment.connect(move, old["uri"]) as connection, connection.cursor() as cursor:
+        for statement, values in move.setup:
             cursor.execute(statement, values or None)
 
-    as_application, as_administrator = said(move)
-    for script, writers in ((as_application, 1), (as_administrator, 2)):
-        upgrades.results(move, new["uri"], *move.emptied)
-        output = bash(script)
+    of_application, of_superuser = read_documented_scripts(move)
+    for script, writers in ((of_application, 1), (of_superuser, 2)):
+        deployment.run_queries(move, new["uri"], *move.cleanup)
+        output = run_bash(script)
         assert old["password"] not in output
         assert new["password"] not in output
-        there, here = (upgrades.results(move, keys["uri"], *move.seen) for keys in (old, new))
-        assert len(there[0]) == 500 + writers
-        assert here == there
-        assert upgrades.results(move, new["uri"], move.owners) == [[(new["username"],)]]
-        with pytest.raises(move.refused):
-            upgrades.results(move, new["uri"], move.orphan)
-        assert ("authors" in output) == (script == as_application), "it counts"
+        expected, copied = (deployment.run_queries(move, data["uri"], *move.queries) for data in (old, new))
+        assert len(expected[0]) == 500 + writers
+        assert copied == expected
+        assert deployment.run_queries(move, new["uri"], move.owners) == [[(new["username"],)]]
+        with pytest.raises(move.orphan_error):
+            deployment.run_queries(move, new["uri"], move.orphan)
+        assert ("authors" in output) == (script == of_application), "the application's script prints its counts"
 
 
-def test_the_new_group_becomes_the_applications_database(upgrades: Upgrades) -> None:
-    """The short variables and DATABASE_URL lead to the old group until another update, and then to the new one; the old one stays under its long name."""
+def test_primary_selects_the_group_of_the_short_variables(deployment: Deployment) -> None:
+    """DATABASE_URL and the short variables use the primary group. The long variables always use their own group."""
     for primary in (OLD, NEW):
-        if upgrades.primary != primary:
-            upgrades.primary = primary
-            upgrades.update()
+        if deployment.primary != primary:
+            deployment.primary = primary
+            deployment.update()
         for move in MOVES:
-            variables, word = upgrades.variables(move), move.engine.upper()
-            for name in (f"{word}_URL", "DATABASE_URL"):
-                assert urlsplit(variables[name]).hostname == move.engine
-                until(20, f"{name} leads to {primary}", lambda: _is_in(upgrades, move, variables[name], primary))  # noqa: B023 (called at once)
+            variables, prefix = deployment.read_variables(move), move.engine.upper()
+            for name in (f"{prefix}_URL", "DATABASE_URL"):
+                uri = variables[name]
+                assert urlsplit(uri).hostname == move.engine
+                condition = f"{name} connects to {primary}"
+                wait_for(20, condition, lambda: deployment.uses_group(move, uri, primary))  # noqa: B023 (called at once)
             for group in (OLD, NEW):
-                assert _is_in(upgrades, move, variables[f"{word}_{group.upper()}_URL"], group)
+                assert deployment.uses_group(move, variables[f"{prefix}_{group.upper()}_URL"], group)
 
 
-def _is_in(upgrades: Upgrades, move: Move, uri: str, group: str) -> bool | None:
-    """Whether a URI leads to a group, whose account is good for nothing else. A Service may take a moment."""
-    try:
-        return upgrades.results(move, uri, move.where) == [[(upgrades.keys(move, group)["database"],)]] or None
-    except (psycopg.OperationalError, pymysql.OperationalError):
-        return None
-
-
-def test_a_patch_within_a_series_rolls_the_server_and_keeps_its_data(upgrades: Upgrades) -> None:
-    """From the tag of the series to that of the release: another Pod of another image on the same volume, which the same credentials open."""
+def test_release_of_the_same_series_restarts_the_server_with_its_data(deployment: Deployment) -> None:
+    """The version changes from the series to a release. The new Pod has the same volume and the same credentials."""
     before = {}
     for move in MOVES:
-        keys, pod = upgrades.keys(move, NEW), f"{move.engine}-{NEW}-0"
-        LIBRARIES[move.engine].save(keys, upgrades.cluster.service_address(move.application, keys["host"]))
-        before[move.engine] = (
-            keys,
-            upgrades.cluster.ready_pod(move.application, pod),
-            upgrades.cluster.image(move.application, pod),
-        )
-        release = re.search(r"\d+(\.\d+)+", upgrades.cluster.run(move.application, pod, move.release)[1])
+        data, pod = deployment.read_connection(move, NEW), f"{move.engine}-{NEW}-0"
+        address = deployment.cluster.read_service_address(move.application, data["host"])
+        LIBRARIES[move.engine].write(data, address)
+        uid = deployment.cluster.wait_for_pod(move.application, pod)
+        before[move.engine] = data, uid, deployment.cluster.read_image(move.application, pod)
+        release = re.search(r"\d+(\.\d+)+", deployment.cluster.run(move.application, pod, move.release)[1])
         assert release, move.engine
         assert release[0] != move.groups[NEW]["version"]
-        upgrades.versions[move.engine] = release[0]
+        deployment.versions[move.engine] = release[0]
 
-    upgrades.update()
+    deployment.update()
 
     for move in MOVES:
-        keys, uid, image = before[move.engine]
-        pod, version = f"{move.engine}-{NEW}-0", upgrades.versions[move.engine]
-        assert upgrades.cluster.ready_pod(move.application, pod, but=uid)
-        assert upgrades.cluster.image(move.application, pod) == f"{image.rpartition(':')[0]}:{version}" != image
-        assert upgrades.keys(move, NEW) == keys
-        address = upgrades.cluster.service_address(move.application, keys["host"])
-        in_time(lambda: LIBRARIES[move.engine].read(keys, address))  # noqa: B023 (called at once)
-    upgrades.project.settles(STACK)
+        data, uid, image = before[move.engine]
+        pod, version = f"{move.engine}-{NEW}-0", deployment.versions[move.engine]
+        assert deployment.cluster.wait_for_pod(move.application, pod, other_than=uid)
+        new_image = deployment.cluster.read_image(move.application, pod)
+        assert new_image == f"{image.rpartition(':')[0]}:{version}" != image
+        assert deployment.read_connection(move, NEW) == data
+        address = deployment.cluster.read_service_address(move.application, data["host"])
+        wait_for_value(lambda: LIBRARIES[move.engine].read(data, address))  # noqa: B023 (called at once)
+    deployment.project.assert_settled(STACK)

@@ -1,4 +1,4 @@
-"""An application's variables in workloads that are somebody else's: put in, rolled when a value changes, taken out again, and nothing else touched."""
+"""Variables in existing workloads: the program adds them, restarts the Pods, removes them, and changes nothing else."""
 
 import base64
 import copy
@@ -11,20 +11,22 @@ from typing import Any
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import SIMULATED_NODE_LABELS, Cluster, wait_for
 from tests.e2e.project import Project
 
-KINDS = {"Deployment": "web", "StatefulSet": "jobs", "DaemonSet": "agent"}
-OURS = "database-groups/"
-PROVIDERS_OWN = "pulumi.com/"
-CONTROLLERS_OWN = {"deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"}
-SHARED = "10.5.120.104"
+WORKLOADS = {"Deployment": "web", "StatefulSet": "jobs", "DaemonSet": "agent"}
+WEB = {"kind": "Deployment", "name": "web"}
+PROGRAM_PREFIX = "database-groups/"
+PROVIDER_PREFIX = "pulumi.com/"
+CONTROLLER_ANNOTATIONS = {"deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"}
+EXTERNAL_REDIS = {"kind": "external", "host": "10.5.120.104"}
+OTHER_EXTERNAL_REDIS = {"kind": "external", "host": "10.5.120.105"}
 IMAGE = "registry.example.org/web:1"
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-def manifest(kind: str, name: str, **pod: Any) -> dict[str, Any]:
-    """A workload with something of its own wherever something is put in, on the node where Pods are ready at once."""
+def build_manifest(kind: str, name: str, **pod: Any) -> dict[str, Any]:
+    """Return a workload on the simulated node. It has its own entry in every list and map that the program changes."""
     containers = [
         {"name": "proxy", "image": IMAGE, "securityContext": RESTRICTED},
         {
@@ -44,7 +46,7 @@ def manifest(kind: str, name: str, **pod: Any) -> dict[str, Any]:
         "metadata": {"labels": {"app": name}, "annotations": {"own": "yes"}},
         "spec": {
             "terminationGracePeriodSeconds": 0,
-            "nodeSelector": {"type": "kwok"},
+            "nodeSelector": SIMULATED_NODE_LABELS,
             "tolerations": [{"operator": "Exists"}],
             "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": containers,
@@ -52,7 +54,7 @@ def manifest(kind: str, name: str, **pod: Any) -> dict[str, Any]:
             **pod,
         },
     }
-    extra: dict[str, dict[str, Any]] = {
+    keys: dict[str, dict[str, Any]] = {
         "StatefulSet": {"serviceName": name, "replicas": 1},
         "Deployment": {"replicas": 2},
     }
@@ -60,84 +62,94 @@ def manifest(kind: str, name: str, **pod: Any) -> dict[str, Any]:
         "apiVersion": "apps/v1",
         "kind": kind,
         "metadata": {"name": name, "labels": {"own": "yes"}, "annotations": {"own/note": "yes"}},
-        "spec": {"selector": {"matchLabels": {"app": name}}, "template": template, **extra.get(kind, {})},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "template": template, **keys.get(kind, {})},
     }
 
 
-def put(cluster: Cluster, namespace: str, *manifests: dict[str, Any]) -> None:
-    for found in manifests:
-        cluster.apply({**found, "metadata": {**found["metadata"], "namespace": namespace}})
+def apply_manifests(cluster: Cluster, namespace: str, *manifests: dict[str, Any]) -> None:
+    for manifest in manifests:
+        cluster.apply({**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}})
 
 
-def read(cluster: Cluster, namespace: str, kind: str, name: str) -> dict[str, Any]:
+def read_workload(cluster: Cluster, namespace: str, kind: str = "Deployment", name: str = "web") -> dict[str, Any]:
     resource = cluster.dynamic.resources.get(api_version="apps/v1", kind=kind)
-    found: dict[str, Any] = resource.get(name=name, namespace=namespace).to_dict()
-    return found
+    workload: dict[str, Any] = resource.get(name=name, namespace=namespace).to_dict()
+    return workload
 
 
-def remove(cluster: Cluster, namespace: str, kind: str, name: str) -> None:
-    """Deletes a workload and waits until it is gone."""
+def delete_workload(cluster: Cluster, namespace: str, kind: str = "Deployment", name: str = "web") -> None:
+    """Delete a workload and wait until it does not exist."""
     cluster.dynamic.resources.get(api_version="apps/v1", kind=kind).delete(name=name, namespace=namespace)
 
-    def gone() -> bool | None:
+    def attempt() -> bool | None:
         try:
-            read(cluster, namespace, kind, name)
+            read_workload(cluster, namespace, kind, name)
         except ApiException:
             return True
         return None
 
-    until(30, f"the {kind} is gone", gone)
+    wait_for(30, f"the {kind} is deleted", attempt)
 
 
-def owners(found: dict[str, Any]) -> dict[str, Any]:
-    """What of a workload is its owner's: its labels, annotations and specification, without what controllers write."""
-    metadata = found["metadata"]
-    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key not in CONTROLLERS_OWN}
-    return copy.deepcopy({"labels": metadata["labels"], "annotations": annotations, "spec": found["spec"]})
+def select_owner_fields(workload: dict[str, Any]) -> dict[str, Any]:
+    """Return the labels, annotations and specification of a workload, without annotations of controllers."""
+    metadata = workload["metadata"]
+    annotations = {
+        key: value for key, value in metadata.get("annotations", {}).items() if key not in CONTROLLER_ANNOTATIONS
+    }
+    return copy.deepcopy({"labels": metadata["labels"], "annotations": annotations, "spec": workload["spec"]})
 
 
-def without_ours(found: dict[str, Any], secret: str, containers: set[str]) -> dict[str, Any]:
-    """The same, with what is put in taken out; fails where that is not there."""
-    left = owners(found)
-    added = {key for key in left["annotations"] if key.startswith((OURS, PROVIDERS_OWN))}
-    assert f"{OURS}applied" in added
-    left["annotations"] = {key: value for key, value in left["annotations"].items() if key not in added}
-    template = left["spec"]["template"]
-    assert template["metadata"]["labels"].pop(f"{OURS}application")
-    assert template["metadata"]["annotations"].pop(f"{OURS}connections")
+def remove_patched_fields(workload: dict[str, Any], secret: str, patched: set[str]) -> dict[str, Any]:
+    """Return the owner's fields without those of the program. Assert that the containers `patched` have the latter."""
+    fields = select_owner_fields(workload)
+    added = {key for key in fields["annotations"] if key.startswith((PROGRAM_PREFIX, PROVIDER_PREFIX))}
+    assert f"{PROGRAM_PREFIX}applied" in added
+    fields["annotations"] = {key: value for key, value in fields["annotations"].items() if key not in added}
+    template = fields["spec"]["template"]
+    assert template["metadata"]["labels"].pop(f"{PROGRAM_PREFIX}application")
+    assert template["metadata"]["annotations"].pop(f"{PROGRAM_PREFIX}connections")
     for container in template["spec"]["containers"]:
         entries = container.pop("env", [])
-        ours = [
-            entry for entry in entries if (entry.get("valueFrom") or {}).get("secretKeyRef", {}).get("name") == secret
-        ]
-        assert bool(ours) == (container["name"] in containers)
-        assert all(entry["name"] == entry["valueFrom"]["secretKeyRef"]["key"] for entry in ours)
-        if rest := [entry for entry in entries if entry not in ours]:
-            container["env"] = rest
-    return left
+        references = [(entry, (entry.get("valueFrom") or {}).get("secretKeyRef", {})) for entry in entries]
+        injected = [entry for entry, reference in references if reference.get("name") == secret]
+        assert bool(injected) == (container["name"] in patched)
+        assert all(entry["name"] == entry["valueFrom"]["secretKeyRef"]["key"] for entry in injected)
+        if own := [entry for entry in entries if entry not in injected]:
+            container["env"] = own
+    return fields
 
 
-def variables(found: dict[str, Any], container: str) -> set[str]:
-    (only,) = [one for one in found["spec"]["template"]["spec"]["containers"] if one["name"] == container]
-    return {entry["name"] for entry in only.get("env", [])}
+def list_variables(workload: dict[str, Any], container: str) -> set[str]:
+    (match,) = [found for found in workload["spec"]["template"]["spec"]["containers"] if found["name"] == container]
+    return {entry["name"] for entry in match.get("env", [])}
 
 
-def roll(found: dict[str, Any]) -> str:
-    word: str = found["spec"]["template"]["metadata"]["annotations"][f"{OURS}connections"]
-    return word
+def get_connections_annotation(workload: dict[str, Any]) -> str:
+    """Return the annotation of the Pods that changes with a value of a variable."""
+    annotations = workload["spec"]["template"]["metadata"]["annotations"]
+    return str(annotations[f"{PROGRAM_PREFIX}connections"])
 
 
-def config(namespace: str, workloads: Any, application: str = "wl-app", **databases: Any) -> dict[str, Any]:
-    """A stack with one application in a namespace that is there, with a server that needs no Pod unless others are named."""
-    databases = databases or {"redis": {"main": {"server": {"kind": "external", "host": SHARED}}}}
-    entry = {"namespace": namespace, "createNamespace": False, "workloads": workloads, "databases": databases}
-    return {"preflight": "none", "applications": {application: entry}}
+def list_patches(project: Project, stack: str) -> list[dict[str, Any]]:
+    return [resource for resource in project.resources(stack) if resource["type"].endswith("Patch")]
+
+
+def build_stack(namespace: str, workloads: Any, **databases: Any) -> dict[str, Any]:
+    """Return a stack with one application in an existing namespace. By default its server needs no Pod."""
+    application = {
+        "namespace": namespace,
+        "createNamespace": False,
+        "workloads": workloads,
+        "databases": databases or {"redis": {"main": {"server": EXTERNAL_REDIS}}},
+    }
+    return {"preflight": False, "applications": {"wl-app": application}}
 
 
 @contextmanager
-def stack(project: Project, name: str, content: dict[str, Any]) -> Iterator[str]:
-    """A stack that is gone before its namespace is."""
-    project.new(name, content)
+def create_stack(project: Project, name: str, config: dict[str, Any]) -> Iterator[str]:
+    """Create a stack, and destroy it before its namespace is deleted."""
+    project.new(name, config)
     try:
         yield name
     finally:
@@ -146,226 +158,207 @@ def stack(project: Project, name: str, content: dict[str, Any]) -> Iterator[str]
 
 
 @pytest.mark.timeout(900)
-def test_variables_are_put_in_rolled_and_taken_out(project: Project, pretend_node: Cluster) -> None:
-    """A Deployment, a StatefulSet and a DaemonSet with containers, variables and annotations of their own."""
+def test_program_adds_changes_and_removes_variables(project: Project, simulated_node: Cluster) -> None:
+    """Each kind of workload has its own containers, variables and annotations, which the program does not change."""
     entries = [
-        {"kind": "Deployment", "name": "web", "containers": "web"},
+        {**WEB, "containers": ["web"]},
         {"kind": "StatefulSet", "name": "jobs"},
         {"kind": "DaemonSet", "name": "agent", "containers": ["proxy", "web"]},
     ]
-    given = {"Deployment": {"web"}, "StatefulSet": {"proxy", "web"}, "DaemonSet": {"proxy", "web"}}
+    patched = {"Deployment": {"web"}, "StatefulSet": {"proxy", "web"}, "DaemonSet": {"proxy", "web"}}
     groups: dict[str, Any] = {
         "main": {"server": "local", "primary": True},
-        "spare": {"server": {"kind": "external", "host": SHARED}},
+        "spare": {"server": EXTERNAL_REDIS},
     }
-    content = config("wl-kinds", entries, redis=groups)
+    config = build_stack("wl-kinds", entries, redis=groups)
 
-    def now() -> dict[str, dict[str, Any]]:
-        return {kind: read(pretend_node, "wl-kinds", kind, name) for kind, name in KINDS.items()}
+    def read_workloads() -> dict[str, dict[str, Any]]:
+        return {kind: read_workload(simulated_node, "wl-kinds", kind, name) for kind, name in WORKLOADS.items()}
 
-    with pretend_node.namespace("wl-kinds"), stack(project, "wl-kinds", content) as name:
-        put(pretend_node, "wl-kinds", *(manifest(kind, of) for kind, of in KINDS.items()))
-        before = now()
-        project.up(name).succeeded()
-        first = now()
-        expected = set(pretend_node.secret("wl-kinds", "wl-app-databases"))
+    def read_generations() -> dict[str, int]:
+        return {kind: workload["metadata"]["generation"] for kind, workload in read_workloads().items()}
+
+    with simulated_node.create_namespace("wl-kinds"), create_stack(project, "wl-kinds", config) as stack:
+        manifests = [build_manifest(kind, name) for kind, name in WORKLOADS.items()]
+        apply_manifests(simulated_node, "wl-kinds", *manifests)
+        own = {kind: select_owner_fields(workload) for kind, workload in read_workloads().items()}
+        project.up(stack).succeeded()
+        first, generations = read_workloads(), read_generations()
+        expected = set(simulated_node.read_secret("wl-kinds", "wl-app-databases"))
         assert {"REDIS_URL", "REDIS_MAIN_PASSWORD", "REDIS_SPARE_ADDRESS"} <= expected
-        for kind, found in first.items():
-            assert without_ours(found, "wl-app-databases", given[kind]) == owners(before[kind]), kind
-            assert variables(found, "web") == expected | {"OWN", "ZONE"}
-            assert variables(found, "proxy") == (expected if "proxy" in given[kind] else set())
-            assert found["spec"]["template"]["metadata"]["labels"][f"{OURS}application"] == "wl-app"
+        for kind, workload in first.items():
+            assert remove_patched_fields(workload, "wl-app-databases", patched[kind]) == own[kind], kind
+            assert list_variables(workload, "web") == expected | {"OWN", "ZONE"}
+            assert list_variables(workload, "proxy") == (expected if "proxy" in patched[kind] else set())
+            assert workload["spec"]["template"]["metadata"]["labels"][f"{PROGRAM_PREFIX}application"] == "wl-app"
 
-        password = pretend_node.secret("wl-kinds", "redis-main")["password"]
-        state = json.dumps(project.resources(name))
+        password = simulated_node.read_secret("wl-kinds", "redis-main")["password"]
+        state = json.dumps(project.resources(stack))
         assert "wl-app-connections" in state
         assert password not in state
-        assert base64.b64encode(password.encode()).decode() not in state, (
-            "what the word for a roll is made anew by is encrypted"
-        )
+        assert base64.b64encode(password.encode()).decode() not in state
 
-        project.settles(name)
-        content["applications"]["wl-other"] = {
-            "databases": {"redis": {"main": {"server": {"kind": "external", "host": "10.5.120.105"}}}}
-        }
-        project.write(name, content)
-        project.up(name).succeeded()
-        assert {kind: found["metadata"]["generation"] for kind, found in now().items()} == {
-            kind: found["metadata"]["generation"] for kind, found in first.items()
-        }, "neither a second update nor another application is a reason to roll"
+        # Neither another update nor another application restarts the Pods.
+        project.assert_settled(stack)
+        config["applications"]["wl-other"] = {"databases": {"redis": {"main": {"server": OTHER_EXTERNAL_REDIS}}}}
+        project.write(stack, config)
+        project.up(stack).succeeded()
+        assert read_generations() == generations
 
-        groups["main"]["rotation"] = 1
-        project.write(name, content)
-        project.up(name).succeeded()
-        rotated = now()
-        for kind, found in rotated.items():
-            assert roll(found) != roll(first[kind])
-            assert found["metadata"]["generation"] == first[kind]["metadata"]["generation"] + 1, "once"
-            assert without_ours(found, "wl-app-databases", given[kind]) == owners(before[kind])
-        project.settles(name)
+        groups["main"]["passwordVersion"] = 1
+        project.write(stack, config)
+        project.up(stack).succeeded()
+        for kind, workload in read_workloads().items():
+            assert get_connections_annotation(workload) != get_connections_annotation(first[kind])
+            assert workload["metadata"]["generation"] == generations[kind] + 1, "the Pods restart once"
+            assert remove_patched_fields(workload, "wl-app-databases", patched[kind]) == own[kind]
+        project.assert_settled(stack)
 
         del groups["spare"]
-        project.write(name, content)
-        project.up(name).succeeded()
-        for found in now().values():
-            assert not any("SPARE" in variable for variable in variables(found, "web"))
-        project.settles(name)
+        project.write(stack, config)
+        project.up(stack).succeeded()
+        for workload in read_workloads().values():
+            assert not any("SPARE" in variable for variable in list_variables(workload, "web"))
+        project.assert_settled(stack)
 
         entries.clear()
-        project.write(name, content)
-        project.up(name).succeeded()
-        assert {kind: owners(found) for kind, found in now().items()} == {
-            kind: owners(found) for kind, found in before.items()
-        }
-        project.settles(name)
+        project.write(stack, config)
+        project.up(stack).succeeded()
+        assert {kind: select_owner_fields(workload) for kind, workload in read_workloads().items()} == own
+        project.assert_settled(stack)
 
 
-def test_destroy_takes_out_what_was_put_in(project: Project, pretend_node: Cluster) -> None:
-    with (
-        pretend_node.namespace("wl-destroy"),
-        stack(project, "wl-destroy", config("wl-destroy", [{"kind": "Deployment", "name": "web"}])) as name,
-    ):
-        put(pretend_node, "wl-destroy", manifest("Deployment", "web"))
-        before = read(pretend_node, "wl-destroy", "Deployment", "web")
-        project.up(name).succeeded()
-        project.destroy(name).succeeded()
-        assert owners(read(pretend_node, "wl-destroy", "Deployment", "web")) == owners(before)
-        assert project.resources(name) == []
+def test_destroy_removes_the_variables(project: Project, simulated_node: Cluster) -> None:
+    config = build_stack("wl-destroy", [WEB])
+    with simulated_node.create_namespace("wl-destroy"), create_stack(project, "wl-destroy", config) as stack:
+        apply_manifests(simulated_node, "wl-destroy", build_manifest("Deployment", "web"))
+        own = select_owner_fields(read_workload(simulated_node, "wl-destroy"))
+        project.up(stack).succeeded()
+        project.destroy(stack).succeeded()
+        assert select_owner_fields(read_workload(simulated_node, "wl-destroy")) == own
+        assert project.resources(stack) == []
 
 
-def test_a_workload_that_comes_later_and_one_that_goes(project: Project, pretend_node: Cluster) -> None:
-    """Each is a warning, and the next update does what is to be done."""
-    entries: list[dict[str, Any]] = [
-        {"kind": "Deployment", "name": "web"},
-        {"kind": "StatefulSet", "name": "jobs", "containers": ["web", "nosuch"]},
-    ]
-    content = config("wl-late", entries)
-    with pretend_node.namespace("wl-late"), stack(project, "wl-late", content) as name:
-        output = project.up(name).succeeded().output
+def test_missing_and_deleted_workloads_are_warnings(project: Project, simulated_node: Cluster) -> None:
+    """The next update patches a workload that was created, and forgets one that was deleted."""
+    entries: list[dict[str, Any]] = [WEB, {"kind": "StatefulSet", "name": "jobs", "containers": ["web", "nosuch"]}]
+    config = build_stack("wl-late", entries)
+    path = "applications.wl-app.workloads"
+    with simulated_node.create_namespace("wl-late"), create_stack(project, "wl-late", config) as stack:
+        output = project.up(stack).succeeded().output
         for number, entry in enumerate(entries):
-            assert (
-                f"applications.wl-app.workloads[{number}]: there is no {entry['kind']} '{entry['name']}' in the namespace 'wl-late'"
-                in output
-            )
-        assert "deploy it, then run pulumi up again" in output
-        assert not [resource for resource in project.resources(name) if resource["type"].endswith("Patch")]
+            assert f"{path}[{number}]: " in output
+            assert f"{entry['kind']} '{entry['name']}'" in output
+        assert "'wl-late'" in output
+        assert list_patches(project, stack) == []
 
-        put(pretend_node, "wl-late", manifest("Deployment", "web"), manifest("StatefulSet", "jobs"))
-        output = project.up(name).succeeded().output
-        assert "there is no" not in output
-        assert (
-            "applications.wl-app.workloads[1].container: the StatefulSet 'jobs' has no container 'nosuch'; it has proxy, web"
-            in output
-        )
-        assert "REDIS_URL" in variables(read(pretend_node, "wl-late", "Deployment", "web"), "proxy")
-        assert "REDIS_URL" in variables(read(pretend_node, "wl-late", "StatefulSet", "jobs"), "web")
-        project.settles(name)
+        manifests = [build_manifest("Deployment", "web"), build_manifest("StatefulSet", "jobs")]
+        apply_manifests(simulated_node, "wl-late", *manifests)
+        output = project.up(stack).succeeded().output
+        assert f"{path}[0]" not in output
+        assert f"{path}[1].containers: " in output
+        assert "'nosuch'" in output
+        assert "proxy, web" in output
+        assert "REDIS_URL" in list_variables(read_workload(simulated_node, "wl-late"), "proxy")
+        assert "REDIS_URL" in list_variables(read_workload(simulated_node, "wl-late", "StatefulSet", "jobs"), "web")
+        project.assert_settled(stack)
 
-        remove(pretend_node, "wl-late", "Deployment", "web")
-        put(pretend_node, "wl-late", manifest("Deployment", "web"))
-        project.up(name).succeeded()
-        assert "REDIS_URL" in variables(read(pretend_node, "wl-late", "Deployment", "web"), "web"), (
-            "one that was made anew gets them again"
-        )
+        delete_workload(simulated_node, "wl-late")
+        apply_manifests(simulated_node, "wl-late", manifests[0])
+        project.up(stack).succeeded()
+        assert "REDIS_URL" in list_variables(read_workload(simulated_node, "wl-late"), "web"), "the new workload"
 
-        remove(pretend_node, "wl-late", "Deployment", "web")
-        remove(pretend_node, "wl-late", "StatefulSet", "jobs")
+        delete_workload(simulated_node, "wl-late")
+        delete_workload(simulated_node, "wl-late", "StatefulSet", "jobs")
         del entries[1]
-        project.write(name, content)
-        assert "there is no Deployment 'web'" in project.up(name).succeeded().output
-        project.up(name).succeeded()
-        assert not [resource for resource in project.resources(name) if resource["type"].endswith("Patch")]
-        project.settles(name)
+        project.write(stack, config)
+        assert f"{path}[0]: " in project.up(stack).succeeded().output
+        project.up(stack).succeeded()
+        assert list_patches(project, stack) == []
+        project.assert_settled(stack)
 
 
-def test_an_application_that_goes_with_its_workload_leaves_nothing(project: Project, pretend_node: Cluster) -> None:
-    content = config("wl-gone", [{"kind": "Deployment", "name": "web"}])
-    content["applications"]["wl-stays"] = {
-        "databases": {"redis": {"main": {"server": {"kind": "external", "host": SHARED}}}}
-    }
-    with pretend_node.namespace("wl-gone"), stack(project, "wl-gone", content) as name:
-        put(pretend_node, "wl-gone", manifest("Deployment", "web"))
-        project.up(name).succeeded()
-        remove(pretend_node, "wl-gone", "Deployment", "web")
-        del content["applications"]["wl-app"]
-        project.write(name, content)
-        project.up(name).succeeded()
-        project.up(name).succeeded()
-        assert not [resource["urn"] for resource in project.resources(name) if "wl-app" in resource["urn"]]
-        project.settles(name)
+def test_removed_application_with_a_deleted_workload_leaves_nothing(project: Project, simulated_node: Cluster) -> None:
+    config = build_stack("wl-gone", [WEB])
+    config["applications"]["wl-stays"] = {"databases": {"redis": {"main": {"server": EXTERNAL_REDIS}}}}
+    with simulated_node.create_namespace("wl-gone"), create_stack(project, "wl-gone", config) as stack:
+        apply_manifests(simulated_node, "wl-gone", build_manifest("Deployment", "web"))
+        project.up(stack).succeeded()
+        delete_workload(simulated_node, "wl-gone")
+        del config["applications"]["wl-app"]
+        project.write(stack, config)
+        project.up(stack).succeeded()
+        project.up(stack).succeeded()
+        assert not [resource["urn"] for resource in project.resources(stack) if "wl-app" in resource["urn"]]
+        project.assert_settled(stack)
 
 
-def test_what_a_workload_sets_itself_it_keeps(project: Project, pretend_node: Cluster) -> None:
-    """Beside a variable and a mount of its own it gets the rest, and the user is told; when its own are gone it gets them too."""
+def test_program_does_not_overwrite_the_variables_and_mounts_of_a_workload(
+    project: Project, simulated_node: Cluster
+) -> None:
+    """It warns about them. When the manifest no longer contains them, the next update adds the program's own."""
     databases: dict[str, Any] = {
-        "redis": {"main": {"server": {"kind": "external", "host": SHARED}}},
+        "redis": {"main": {"server": EXTERNAL_REDIS}},
         "sqlite": {"main": {"server": "local"}},
     }
-    own = manifest("Deployment", "web")
-    container = own["spec"]["template"]["spec"]["containers"][1]
+    manifest = build_manifest("Deployment", "web")
+    container = manifest["spec"]["template"]["spec"]["containers"][1]
     container["env"].append({"name": "REDIS_URL", "value": "redis://mine"})
     container["volumeMounts"].append({"name": "own", "mountPath": "/var/lib/sqlite/main"})
-    content = config("wl-own", [{"kind": "Deployment", "name": "web", "containers": "web"}], **databases)
-    with pretend_node.namespace("wl-own"), stack(project, "wl-own", content) as name:
-        put(pretend_node, "wl-own", own)
-        output = project.up(name).succeeded().output
-        assert (
-            "applications.wl-app.workloads[0]: the container 'web' of the Deployment 'web' has REDIS_URL, /var/lib/sqlite/main of its own"
-            in output
-        )
-        found = read(pretend_node, "wl-own", "Deployment", "web")
-        env = {entry["name"]: entry for entry in found["spec"]["template"]["spec"]["containers"][1]["env"]}
+    config = build_stack("wl-own", [{**WEB, "containers": ["web"]}], **databases)
+    path = "applications.wl-app.workloads[0]: "
+    with simulated_node.create_namespace("wl-own"), create_stack(project, "wl-own", config) as stack:
+        apply_manifests(simulated_node, "wl-own", manifest)
+        output = project.up(stack).succeeded().output
+        assert path in output
+        assert "REDIS_URL, /var/lib/sqlite/main" in output
+        spec = read_workload(simulated_node, "wl-own")["spec"]["template"]["spec"]
+        env = {entry["name"]: entry for entry in spec["containers"][1]["env"]}
         assert env["REDIS_URL"] == {"name": "REDIS_URL", "value": "redis://mine"}
-        assert env["REDIS_MAIN_URL"]["valueFrom"]["secretKeyRef"] == {
-            "name": "wl-app-databases",
-            "key": "REDIS_MAIN_URL",
-        }
-        project.settles(name)
+        reference = {"name": "wl-app-databases", "key": "REDIS_MAIN_URL"}
+        assert env["REDIS_MAIN_URL"]["valueFrom"]["secretKeyRef"] == reference
+        project.assert_settled(stack)
 
-        put(pretend_node, "wl-own", manifest("Deployment", "web"))
-        assert "of its own" not in project.up(name).succeeded().output
-        found = read(pretend_node, "wl-own", "Deployment", "web")
-        mounts = {
-            mount["mountPath"]: mount["name"]
-            for mount in found["spec"]["template"]["spec"]["containers"][1]["volumeMounts"]
-        }
-        volumes = {volume["name"]: volume for volume in found["spec"]["template"]["spec"]["volumes"]}
+        apply_manifests(simulated_node, "wl-own", build_manifest("Deployment", "web"))
+        assert path not in project.up(stack).succeeded().output
+        spec = read_workload(simulated_node, "wl-own")["spec"]["template"]["spec"]
+        mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][1]["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
         assert volumes[mounts["/var/lib/sqlite/main"]]["persistentVolumeClaim"] == {"claimName": "sqlite-main"}
         assert mounts["/own"] == "own"
-        assert pretend_node.secret("wl-own", "wl-app-databases")["SQLITE_PATH"].startswith("/var/lib/sqlite/main/")
-        project.settles(name)
+        environment = simulated_node.read_secret("wl-own", "wl-app-databases")
+        assert environment["SQLITE_PATH"].startswith("/var/lib/sqlite/main/")
+        project.assert_settled(stack)
 
 
-@pytest.mark.parametrize(("seconds", "least", "most"), [(0, 0, 20), (5, 5, 35)], ids=["not at all", "for a time"])
-def test_the_wait_for_a_rollout_is_bounded(
-    project: Project, pretend_node: Cluster, seconds: int, least: int, most: int
+@pytest.mark.parametrize(("seconds", "least", "most"), [(0, 0, 20), (5, 5, 35)], ids=["no wait", "limit"])
+def test_rollout_seconds_limit_the_wait_for_new_pods(
+    project: Project, simulated_node: Cluster, seconds: int, least: int, most: int
 ) -> None:
-    """A Deployment whose Pods fit on no node."""
-    entry = {"kind": "Deployment", "name": "web", "rolloutSeconds": seconds}
-    with pretend_node.namespace("wl-wait"), stack(project, "wl-wait", config("wl-wait", [entry])) as name:
-        put(pretend_node, "wl-wait", manifest("Deployment", "web", nodeSelector={"no": "such"}))
+    """No node accepts the Pods of the Deployment."""
+    config = build_stack("wl-wait", [{**WEB, "rolloutSeconds": seconds}])
+    with simulated_node.create_namespace("wl-wait"), create_stack(project, "wl-wait", config) as stack:
+        manifest = build_manifest("Deployment", "web", nodeSelector={"no": "such"})
+        apply_manifests(simulated_node, "wl-wait", manifest)
         start = monotonic()
-        result = project.up(name)
-        took = monotonic() - start
+        result = project.up(stack)
+        duration = monotonic() - start
         if seconds:
-            # Not `failed`: Pulumi interrupts a program that still waits for what failed, and that is seen in the output at times.
+            # Not `failed`: Pulumi interrupts a program that still waits, which can print a traceback.
             assert result.code != 0
             assert "timed out waiting to be Ready" in result.output
         else:
             result.succeeded()
-        assert least <= took < most, result.output[-3000:]
-        assert "REDIS_URL" in variables(read(pretend_node, "wl-wait", "Deployment", "web"), "web")
+        assert least <= duration < most, result.output[-3000:]
+        assert "REDIS_URL" in list_variables(read_workload(simulated_node, "wl-wait"), "web")
 
 
-def test_a_cluster_that_cannot_be_looked_at_is_told_before_anything_is_made(
-    project: Project, pretend_node: Cluster
-) -> None:  # noqa: ARG001 (Pulumi itself needs one)
-    content = config("wl-nowhere", [{"kind": "Deployment", "name": "web"}])
-    project.new("wl-nowhere", content)
+@pytest.mark.usefixtures("simulated_node")  # Pulumi itself needs a cluster
+def test_unreachable_cluster_is_an_error_before_any_change(project: Project) -> None:
+    project.new("wl-nowhere", build_stack("wl-nowhere", [WEB]))
     project.pulumi("config", "set", "kubernetes:context", "nosuch", stack="wl-nowhere").succeeded()
     output = project.up("wl-nowhere").failed().output
-    assert "the workloads of the stack cannot be looked for, and nothing was changed" in output
+    assert "nothing was changed" in output
     assert "nosuch" in output
-    assert not [
-        resource["urn"] for resource in project.resources("wl-nowhere") if not resource["type"].startswith("pulumi:")
-    ]
+    types = [resource["type"] for resource in project.resources("wl-nowhere")]
+    assert not [name for name in types if not name.startswith("pulumi:")]

@@ -90,7 +90,7 @@ def test_the_program_has_the_configuration_that_it_is_given() -> None:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """What failed complains when it is thrown away, which is here, where pytest keeps it, rather than at the end of all tests."""
+    """Collect the objects of the failed run here: their warnings belong to this test."""
     yield
     gc.collect()
 

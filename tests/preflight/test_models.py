@@ -7,7 +7,7 @@ import pytest
 
 from components.tls import TlsMode as ComponentTlsMode
 from preflight.models import SECRET_KEYS, Endpoint, PlannedDatabase, TlsMode
-from stacks.pydantic_errors import SECRET_KEYS as STACK_SECRET_KEYS
+from stacks.errors import SECRET_KEYS as STACK_SECRET_KEYS
 from tests.support import CANARY
 
 

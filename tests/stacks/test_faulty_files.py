@@ -10,56 +10,16 @@ import pytest
 from stacks.config import parse_pulumi_config
 from stacks.config_source import ConfigSource
 from stacks.errors import InvalidStackConfigError, Location
-from tests.faulty_stacks import FAULTY_STACKS, list_locations, replace_value
-from tests.support import CANARY, config_issues, existing_account, external_server, provisioned_on
+from tests.faulty_stacks import FAULTY_STACKS, FULL_STACK, list_locations, replace_value
+from tests.support import CANARY, config_issues
 
 BATCHES, BATCH_SIZE = 20, 500
 UNKNOWN_KEY = "zzZ"
 """A key that is no name either: only free maps accept it."""
 FREE_MAPS = {"nodeSelector", "podSelector", "settings"}
-VALID: dict[str, Any] = {
-    "environment": "production",
-    "preflight": True,
-    "databaseNodes": {
-        "nodeSelector": {"node-role": "database"},
-        "tolerations": [{"key": "node-role", "value": "database", "effect": "NoSchedule"}],
-    },
-    "externalServers": {
-        "mysql-hq": external_server("mysql", host="10.5.120.101", port=3306, tls="require"),
-        "pg-hq": external_server(
-            "postgresql", administrator={"username": "root", "password": CANARY, "host": "127.0.0.1", "port": 15432}
-        ),
-    },
-    "applications": {
-        "shop": {
-            "namespace": "web",
-            "createNamespace": True,
-            "podSelector": {"app": "shop"},
-            "workloads": [{"kind": "Deployment", "name": "web", "containers": ["web"], "rolloutSeconds": 60}],
-            "databases": {
-                "mysql": {
-                    "main": {
-                        "primary": True,
-                        "variant": "percona",
-                        "passwordVersion": 1,
-                        "server": {"kind": "dedicated", "version": "8.4", "storage": "50Gi", "exclusiveNode": True},
-                    },
-                    "spare": provisioned_on("mysql-hq"),
-                    "archive": {"server": existing_account("mysql")},
-                },
-                "postgresql": {"main": provisioned_on("pg-hq", extensions=["pg_trgm"])},
-                "redis": {
-                    "main": {"server": {"kind": "external", "host": ["10.5.120.104", "10.5.120.105"]}},
-                    "cache": {"server": {"kind": "local", "resources": {"cpu": 2, "memory": "1Gi"}}},
-                    "more": {"protect": "retain", "server": {"kind": "local", "settings": {"maxmemory": "100mb"}}},
-                },
-                "influxdb": {"main": {"server": existing_account("influxdb")}},
-            },
-        },
-        "blog": {"databases": {"redis": {"main": {"server": "dedicated"}}}},
-    },
-}
-KEYS = sorted({str(location[-1]) for location, _ in list_locations(VALID) if location} | {UNKNOWN_KEY, "[key]", "true"})
+KEYS = sorted(
+    {str(location[-1]) for location, _ in list_locations(FULL_STACK) if location} | {UNKNOWN_KEY, "[key]", "true"}
+)
 SCALARS = [None, True, False, 0, 1, -1, 0.5, 8.4, 10**20, "", "x", "local", "external", "8.4", "yes", "a" * 80, "a\nb"]
 SECRETS = [CANARY, [CANARY], {CANARY: CANARY}, {"secure": CANARY}, f"{CANARY}\n", CANARY * 200, f"root:{CANARY}@db"]
 
@@ -134,10 +94,10 @@ def find_ignored_keys(raw: Mapping[str, Any], error: InvalidStackConfigError) ->
 @pytest.mark.parametrize("seed", range(BATCHES))
 def test_faulty_stack_is_rejected_with_messages(seed: int) -> None:
     rng = random.Random(seed)
-    bases = [VALID, VALID, VALID, *(faulty.raw for faulty in FAULTY_STACKS)]
+    bases = [FULL_STACK, FULL_STACK, FULL_STACK, *(faulty.raw for faulty in FAULTY_STACKS)]
     rejected = 0
     while rejected < BATCH_SIZE:
-        raw = rng.choice([VALID, rng.choice(bases)])
+        raw = rng.choice([FULL_STACK, rng.choice(bases)])
         for _ in range(rng.randint(1, 4)):
             raw = mutate(rng, raw)
         texts = [location for location, value in list_locations(raw) if location and isinstance(value, str)]
@@ -163,4 +123,4 @@ def test_faulty_stack_is_rejected_with_messages(seed: int) -> None:
 
 
 def test_stack_without_changes_is_valid() -> None:
-    assert config_issues(VALID) == []
+    assert config_issues(FULL_STACK) == []

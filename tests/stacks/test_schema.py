@@ -1,75 +1,75 @@
-"""The schema that editors check stack files with says what the parser says, as far as a schema can."""
+"""The JSON schema and the reference describe what the parser accepts."""
 
-import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from components.engines import ENGINES
+from stacks.key_details import KEY_DETAILS
+from stacks.reference import REFERENCE_PATH, list_keys, render_reference
+from stacks.schema import SCHEMA_PATH, build_schema_document, build_stack_schema, render_schema
 from stacks.yaml_document import read_yaml
-from stacks.schema import SCHEMA_PATH, build_schema_document, render_schema
+from tests.faulty_stacks import FAULTY_STACKS, FULL_STACK, FaultyStack
 from tests.support import (
-    CANARY,
     EXISTING_SERVER,
     NETWORK_ENGINES,
+    STACK_CASES,
     config_issues,
     existing_account,
     external_server,
     groups,
     managed_server,
-    provisioned_on,
     stack_with_group,
+    stack_with_provisioned_group,
 )
 
 EXAMPLES = [SCHEMA_PATH.with_name(f"Pulumi.{stack}.yaml") for stack in ("development", "production")]
-"""The two that belong to the project; beside them anybody may have stacks of their own."""
+SECURE = {"secure": "v1:abc"}
+REDIS = stack_with_group("redis")
 
 
-def valid(raw: dict[str, Any]) -> bool:
-    """Whether the schema takes a stack."""
-    validator = jsonschema.Draft202012Validator(build_schema_document())
-    return validator.is_valid({"config": {f"database-groups:{key}": value for key, value in raw.items()}})
+@cache
+def validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(build_schema_document())
 
 
-def test_the_file_is_what_the_models_say() -> None:
-    assert SCHEMA_PATH.read_text() == render_schema(), "stacks/schema.json is old; `make schema` writes it anew"
+def is_valid(raw: dict[str, Any], prefix: str = "database-groups:") -> bool:
+    return bool(validator().is_valid({"config": {f"{prefix}{key}": value for key, value in raw.items()}}))
 
 
-def test_the_schema_is_a_schema() -> None:
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [(SCHEMA_PATH, render_schema()), (REFERENCE_PATH, render_reference())],
+    ids=["schema", "reference"],
+)
+def test_generated_file_is_up_to_date(path: Path, content: str) -> None:
+    assert path.read_text() == content, f"{path.name} is not up to date: run `make schema`"
+
+
+def test_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(render_schema()))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
-def test_an_example_names_the_schema_and_keeps_it(path: Path) -> None:
-    content = path.read_text()
-    assert content.splitlines()[0] == "# yaml-language-server: $schema=schema.json"
-    jsonschema.Draft202012Validator(build_schema_document()).validate(read_yaml(content.encode()).value)
+def test_example_names_the_schema_and_is_valid(path: Path) -> None:
+    content = path.read_bytes()
+    assert content.splitlines()[0] == b"# yaml-language-server: $schema=schema.json"
+    validator().validate(read_yaml(content).value)
 
 
-def workloads(*entries: Any, raw: Any = None) -> dict[str, Any]:
-    """A stack with an application that has workloads."""
-    return {"applications": {"shop": {"workloads": raw or list(entries), "databases": {"redis": {"main": None}}}}}
-
-
-SECURE = {"secure": "v1:abc"}
-GOOD = {
-    "an empty group": groups(mysql={"main": None}),
-    "a group without anything": groups(mysql={"main": {}}),
-    "the short form": stack_with_group("mysql", "local"),
-    "the long form": stack_with_group("mysql", {"kind": "local"}),
+VALID: dict[str, dict[str, Any]] = {
+    "full stack": FULL_STACK,
+    "group without keys": groups(mysql={"main": {}}),
     "every engine": groups(**{engine: {"a": {"server": managed_server(engine)}} for engine in ENGINES}),
     "every account": groups(**{engine: {"a": {"server": existing_account(engine)}} for engine in NETWORK_ENGINES}),
-    "every least account": groups(
-        **{engine: {"a": {"server": existing_account(engine, whole=False)}} for engine in NETWORK_ENGINES}
-    ),
-    "settings of every kind": stack_with_group(
+    "settings of every type": stack_with_group(
         "mysql", {"kind": "dedicated", "settings": {"a_b": "c", "d-e": 1, "f": 0.5, "g": True, "h.i": ""}}
     ),
-    "every key of a local server": stack_with_group(
+    "all keys of a local server": stack_with_group(
         "mysql",
         {
             "kind": "local",
@@ -78,168 +78,128 @@ GOOD = {
             "storage": "1Gi",
             "storageClass": "c",
             "resources": {"cpu": "1", "memory": "1Gi"},
-            "near": {"app": "web"},
             "settings": {"max_connections": 5},
             "initScript": "SELECT 1;\nSELECT 2;\n",
         },
         primary=True,
         variant="percona",
         passwordVersion=2,
+        protect="retain",
+        networkPolicy=False,
     ),
-    "a dedicated server": stack_with_group("mysql", {"kind": "dedicated", "exclusiveNode": True}),
-    "processors as a number": stack_with_group("mysql", {"kind": "local", "resources": {"cpu": 2}}),
-    "an account in plain text": stack_with_group("mysql", EXISTING_SERVER),
-    "a list of hosts": stack_with_group("redis", {"kind": "external", "host": ["10.0.0.1", "10.0.0.2"]}),
-    "a server": {
-        "externalServers": {"hq": external_server("mysql", tls="require", port=3307)},
-        **groups(mysql={"main": provisioned_on("hq")}),
-    },
-    "an administrator's own way in": {
-        "externalServers": {
-            "hq": external_server(
-                "mysql", administrator={"username": "u", "password": CANARY, "host": "127.0.0.1", "port": 1}
-            )
-        },
-        **groups(mysql={"main": provisioned_on("hq")}),
-    },
-    "a node pool": {
+    "keys without a value": stack_with_group("mysql", {"kind": "local", "version": None, "resources": {"cpu": None}}),
+    "an image with another version": stack_with_group("elasticsearch", {"kind": "local", "image": "i", "version": "9"}),
+    "list of hosts": stack_with_group("redis", {"kind": "external", "host": ["10.0.0.1", "FD00::2"][:1]}),
+    "hosts": stack_with_group("mysql", {**EXISTING_SERVER, "host": "FD00::1"}),
+    "chosen names": stack_with_provisioned_group("mysql", database="a_b", username="c", tls="require"),
+    "extensions": stack_with_provisioned_group("postgresql", extensions=["pg_trgm", "uuid-ossp"]),
+    "unused server": {**REDIS, "externalServers": {"hq": external_server("mysql", tls="require", port=3307)}},
+    "tolerations": {
+        **REDIS,
         "databaseNodes": {
-            "selector": {"a": "b"},
-            "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}],
+            "tolerations": [{"operator": "Exists"}, {"key": "a", "effect": "NoExecute", "tolerationSeconds": 5}]
         },
-        "environment": "development",
-        **stack_with_group("mysql"),
     },
     "workloads": {
         "applications": {
             "shop": {
                 "workloads": [
-                    {"kind": "Deployment", "name": "web", "containers": "web", "rolloutSeconds": 0},
-                    {"kind": "StatefulSet", "name": "jobs.2", "containers": ["web", "1st"]},
-                    {"kind": "DaemonSet", "name": "agent"},
+                    {"kind": "Deployment", "name": "web", "containers": ["web", "1st"], "rolloutSeconds": 0},
+                    {"kind": "StatefulSet", "name": "jobs.2"},
+                    {"kind": "DaemonSet", "name": "agent", "containers": None},
                 ],
                 "databases": {"redis": {"main": None}},
             }
         }
     },
-    "an application with a namespace": {
-        "applications": {"shop": {"namespace": "x", "createNamespace": False, "databases": {"redis": {"main": None}}}}
+    "existing namespace": {
+        "applications": {
+            "shop": {"namespace": "default", "createNamespace": False, "databases": {"redis": {"main": None}}}
+        }
     },
 }
 ENCRYPTED = {
-    "an encrypted password": stack_with_group("mysql", {**EXISTING_SERVER, "password": SECURE}),
-    "an encrypted token": stack_with_group("mysql", {**EXISTING_SERVER, "token": SECURE}),
-    "an administrator's encrypted password": {
-        "externalServers": {"hq": external_server("mysql", administrator={"username": "u", "password": SECURE})},
-        **groups(mysql={"main": provisioned_on("hq")}),
-    },
-}
-BAD = {
-    "no application": {},
-    "an empty map of applications": {"applications": {}},
-    "applications as a list": {"applications": []},
-    "an application that is null": {"applications": {"shop": None}},
-    "an application without databases": {"applications": {"shop": {"databases": {}}}},
-    "an engine without groups": {"applications": {"shop": {"databases": {"mysql": {}}}}},
-    "an unknown engine": stack_with_group("mysq"),
-    "an unknown kind": stack_with_group("mysql", "remote"),
-    "an unknown kind in the long form": stack_with_group("mysql", {"kind": "remote"}),
-    "no kind": stack_with_group("mysql", {"storage": "1Gi"}),
-    "a server that is null": stack_with_group("mysql", None),
-    "an unknown key of an application": {"applications": {"shop": {"databases": {"mysql": {"main": None}}, "zzz": []}}},
-    "an unknown key of a group": stack_with_group("mysql", primry=True),
-    "an unknown key of a server": stack_with_group("mysql", {"kind": "dedicated", "replicas": 2}),
-    "a key of another kind": stack_with_group("mysql", {"kind": "local", "host": "db"}),
-    "an application of a bad name": {"applications": {"Shop": {"databases": {"mysql": {"main": None}}}}},
-    "a group of a bad name": stack_with_group("mysql", group="Main"),
-    "a group of too long a name": stack_with_group("redis", group="a" * 64),
-    "a server of a bad name": {"externalServers": {"HQ": external_server("mysql")}, **stack_with_group("mysql")},
-    "a port as a word": stack_with_group("mysql", {**EXISTING_SERVER, "port": "3306"}),
-    "a port as a truth": stack_with_group("mysql", {**EXISTING_SERVER, "port": True}),
-    "a port of zero": stack_with_group("mysql", {**EXISTING_SERVER, "port": 0}),
-    "a port that is too high": stack_with_group("mysql", {**EXISTING_SERVER, "port": 65536}),
-    "a truth as a word": stack_with_group("mysql", primary="yes"),
-    "a truth as a number": stack_with_group("mysql", primary=1),
-    "a negative rotation": stack_with_group("mysql", passwordVersion=-1),
-    "a version as a number": stack_with_group("mysql", {"kind": "local", "version": 8.4}),
-    "processors as a word": stack_with_group("mysql", {"kind": "local", "resources": {"cpu": "two"}}),
-    "no processors": stack_with_group("mysql", {"kind": "local", "resources": {"cpu": 0}}),
-    "processors as a truth": stack_with_group("mysql", {"kind": "local", "resources": {"cpu": True}}),
-    "a size without a unit": stack_with_group("mysql", {"kind": "local", "storage": "10"}),
-    "a list of no hosts": stack_with_group("mysql", {**EXISTING_SERVER, "host": []}),
-    "a password as a number": stack_with_group("mysql", {**EXISTING_SERVER, "password": 5}),
-    "an empty password": stack_with_group("mysql", {**EXISTING_SERVER, "password": ""}),
-    "a token as a number": stack_with_group("mysql", {**EXISTING_SERVER, "token": 5}),
-    "a setting that is a list": stack_with_group("mysql", {"kind": "local", "settings": {"a": [1]}}),
-    "a setting that is a map": stack_with_group("mysql", {"kind": "local", "settings": {"a": {"b": 1}}}),
-    "a setting that is null": stack_with_group("mysql", {"kind": "local", "settings": {"a": None}}),
-    "a setting that is too long": stack_with_group("mysql", {"kind": "local", "settings": {"a": "b" * 4097}}),
-    "a setting of a bad name": stack_with_group("mysql", {"kind": "local", "settings": {"a b": 1}}),
-    "settings that are a word": stack_with_group("mysql", {"kind": "local", "settings": "a=b"}),
-    "an empty init": stack_with_group("mysql", {"kind": "local", "initScript": ""}),
-    "an init that is a list": stack_with_group("mysql", {"kind": "local", "initScript": ["a"]}),
-    "settings of an external server": stack_with_group("mysql", {**EXISTING_SERVER, "settings": {"a": 1}}),
-    "workloads as a map": workloads({}, raw={"web": {}}),
-    "a workload of an unknown kind": workloads({"kind": "Job", "name": "web"}),
-    "a workload without a name": workloads({"kind": "Deployment"}),
-    "a workload of a bad name": workloads({"kind": "Deployment", "name": "Web"}),
-    "a container of a bad name": workloads({"kind": "Deployment", "name": "web", "containers": "a.b"}),
-    "an empty list of containers": workloads({"kind": "Deployment", "name": "web", "containers": []}),
-    "a container that is null and a number": workloads({"kind": "Deployment", "name": "web", "containers": 5}),
-    "a negative wait": workloads({"kind": "Deployment", "name": "web", "rolloutSeconds": -1}),
-    "an unknown key of a workload": workloads({"kind": "Deployment", "name": "web", "containers": ["web"]}),
-    "an unknown environment": {"environment": "prod", **stack_with_group("mysql")},
-    "an unknown tls": {"externalServers": {"hq": external_server("mysql", tls="on")}, **stack_with_group("mysql")},
-    "a server of an engine without provisioning": {
-        "externalServers": {"hq": external_server("redis")},
-        **stack_with_group("mysql"),
-    },
-    "an administrator without a password": {
-        "externalServers": {"hq": external_server("mysql", administrator={"username": "u"})},
-        **stack_with_group("mysql"),
-    },
+    "password": stack_with_group("mysql", {**EXISTING_SERVER, "password": SECURE}),
+    "token": stack_with_group("influxdb", {**existing_account("influxdb"), "token": SECURE}),
+    "administrator": stack_with_provisioned_group("mysql", {"administrator": {"username": "u", "password": SECURE}}),
 }
 
 
-@pytest.mark.parametrize("raw", GOOD.values(), ids=list(GOOD))
-def test_what_the_parser_takes_the_schema_takes(raw: dict[str, Any]) -> None:
+@pytest.mark.parametrize("raw", [*(pytest.param(raw, id=name) for name, raw in VALID.items()), *STACK_CASES])
+def test_schema_accepts_valid_stacks(raw: dict[str, Any]) -> None:
     assert config_issues(raw) == []
-    assert valid(raw)
+    assert is_valid(raw)
+    assert is_valid(raw, prefix="")
 
 
 @pytest.mark.parametrize("raw", ENCRYPTED.values(), ids=list(ENCRYPTED))
-def test_an_encrypted_password_is_good_in_a_file_whatever_pulumi_makes_of_it(raw: dict[str, Any]) -> None:
-    assert valid(raw)
+def test_schema_accepts_encrypted_values(raw: dict[str, Any]) -> None:
+    assert is_valid(raw)
 
 
-@pytest.mark.parametrize("raw", BAD.values(), ids=list(BAD))
-def test_what_the_schema_can_refuse_is_refused_by_both(raw: dict[str, Any]) -> None:
-    assert config_issues(raw) != []
-    assert not valid(raw)
+@pytest.mark.parametrize("faulty", FAULTY_STACKS, ids=[faulty.name for faulty in FAULTY_STACKS])
+def test_schema_rejects_faulty_stacks(faulty: FaultyStack) -> None:
+    assert is_valid(faulty.raw) is faulty.is_accepted_by_schema
 
 
-def test_other_keys_of_a_stack_file_are_not_the_schemas_matter() -> None:
-    validator = jsonschema.Draft202012Validator(build_schema_document())
-    content: dict[str, Any] = {
-        "config": {"kubernetes:context": "c", "database-groups:applications": stack_with_group("mysql")["applications"]}
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("database-groups:environment", True),
+        ("environment", True),
+        ("kubernetes:context", True),
+        ("other:environment", True),
+        ("database-groups:enviroment", False),
+        ("enviroment", False),
+    ],
+)
+def test_schema_rejects_misspelt_top_level_keys(key: str, expected: bool) -> None:
+    config = {f"database-groups:{name}": value for name, value in REDIS.items()}
+    document = {"config": {**config, key: "development"}, "encryptionsalt": "v1:abc"}
+    assert validator().is_valid(document) is expected
+    assert not validator().is_valid({"config": {key: "development"}})
+
+
+def test_every_key_has_a_description_and_a_matching_default() -> None:
+    schema = build_stack_schema()
+    for model in (schema, *schema["$defs"].values()):
+        for name, key in model["properties"].items():
+            assert key["description"].endswith("."), name
+            assert "title" not in key
+            if "default" in key:
+                assert "Default: " in key["description"], name
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "default"),
+    [
+        ("LocalKindSpec", "storage", "1Gi"),
+        ("DedicatedKindSpec", "storage", "10Gi"),
+        ("WorkloadSpec", "rolloutSeconds", 600),
+        ("ExternalServerSpec", "tls", "verify-full"),
+        ("ApplicationSpec", "createNamespace", True),
+        ("AdministratorSpec", "port", None),
+        ("DatabaseGroupSpec", "protect", None),
+    ],
+)
+def test_schema_has_the_real_defaults(model: str, key: str, default: Any) -> None:
+    assert build_schema_document()["$defs"][model]["properties"][key].get("default") == default
+
+
+def test_reference_has_details_of_every_key() -> None:
+    assert {model: set(keys) for model, keys in list_keys().items()} == {
+        model: set(keys) for model, keys in KEY_DETAILS.items()
     }
-    assert validator.is_valid({**content, "encryptionsalt": "v1:abc"})
-    lost = copy.deepcopy(content)
-    del lost["config"]["database-groups:applications"]
-    assert not validator.is_valid(lost)
-    assert not validator.is_valid({})
 
 
-def test_every_key_has_a_description_or_says_all_by_its_name() -> None:
-    undescribed = {
-        f"{name}.{key}"
-        for name, definition in build_schema_document()["$defs"].items()
-        for key, value in definition.get("properties", {}).items()
-        if "description" not in value and not value.get("$ref")
-    }
-    assert not {
-        key
-        for key in undescribed
-        if key.split(".")[1]
-        in {"on", "host", "server", "primary", "rotation", "near", "exclusiveNode", "createNamespace"}
-    } - {"ProvisioningServerSpec.host"}
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `storage` | text | `1Gi` (`local`), `10Gi` (`dedicated`) |",
+        "| `tls` | `disable`, `require` or `verify-full` | `verify-full` |",
+        "| `databases` | map | required |",
+        "| `workloads` | list of maps | none |",
+    ],
+)
+def test_reference_has_type_and_default(row: str) -> None:
+    assert f"\n{row}" in render_reference()

@@ -1,13 +1,15 @@
-"""Makes the images that the end-to-end tests run, where none can be pulled, and loads them in the lab's node.
+"""Build the images of the end-to-end tests, where none can be pulled, and load them into the lab's node.
 
-Each bears an official image's names, that of its series and that of its release, and shares with it what a manifest can tell: the entrypoint's behaviour,
-the user's number, the directories, the variables.
-Its server is Debian's, put into a root file system by debootstrap, which is cached in `$XDG_CACHE_HOME/database-groups-images` and made anew only where its
-recipe changed; the image is loaded only where its content changed. A server that Debian does not have is taken from `$IMAGE_PROGRAMS/<name>`, for instance
-the folder `influxdb-2.7` in it; without that variable its image is left out.
-What it deliberately does not do: pull, push, or copy anything of the official images.
+Each image has the names of an official image: those of its series and of its release. It also has the official image's
+entrypoint, user number, directories and variables. Its server comes from Debian: debootstrap installs it into a root
+file system, which is cached in `$XDG_CACHE_HOME/database-groups-images` and rebuilt only when its recipe changes. The
+image is loaded only when its content changes. A server that Debian does not have comes from `$IMAGE_PROGRAMS/<name>`,
+for instance from the folder `influxdb-2.7` in it; without that variable, the program skips its image. The program does
+not pull, push or copy an official image.
 
-usage: LAB_IMAGE=<the lab's image program> python build.py [NAME…]   (NAME such as postgres:17; every image without one; needs root and the lab's real node)
+usage: LAB_IMAGE=<the lab's image program> python build.py [NAME…]
+
+NAME is for instance postgres:17. Without a name, the program builds every image. It needs root and the lab's real node.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ LAB = Path(os.environ.get("LAB_DIR") or Path.home() / ".cache" / "database-group
 PROGRAMS = os.environ.get("IMAGE_PROGRAMS", "")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Run in every root file system, by sh, before and after its own `finish`. What a package made for its user would be found by the server or by its tools.
+# The program runs START in every root file system before the image's own `finish`, and FINISH after it. START removes
+# the files of the package's user, which the server or its tools would otherwise read.
 START = """
 getent group "$NAME" || groupadd --system "$NAME"
 getent passwd "$NAME" || useradd --system --gid "$NAME" "$NAME"
@@ -54,51 +57,51 @@ find /var/log -type f -delete
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """One image: what its root file system is made of, and what the official image of that name has in its configuration."""
+    """The recipe of an image's root file system, and the configuration of the official image with its name."""
 
     name: str
     folder: str
-    """Where its entrypoint is, beside this file."""
+    """Folder of its entrypoint, next to this file."""
     suite: str
     packages: tuple[str, ...]
-    """Debian's packages, the server's first."""
+    """Packages of Debian. The server's package is the first."""
     version: str
-    """What the server's version begins with: some suites move on."""
+    """Beginning of the server's version. It detects a suite with a newer release."""
     user: str
     home: str
     directories: tuple[str, ...]
-    """Those that belong to the user and are writable by everyone."""
+    """Directories that belong to the user and are writable by all users."""
     programs: tuple[str, ...] = ()
-    """Those that no package has, the server first: they come from the folder of the image in `$IMAGE_PROGRAMS`."""
+    """Programs that no package contains, from the image's folder in `$IMAGE_PROGRAMS`. The server is the first."""
     finish: str = ""
-    """What is to be run in the root file system, by sh."""
+    """Script that sh runs in the root file system."""
     files: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, object]
 
     @property
     def short(self) -> str:
-        """The name as one gives it to Docker."""
+        """The name without the default registry and namespace."""
         return self.name.removeprefix("docker.io/").removeprefix("library/")
 
     @property
     def file(self) -> str:
-        """The name as one gives it to a folder."""
+        """The name as the name of a folder."""
         return self.short.replace("/", "-").replace(":", "-")
 
     @property
     def sources(self) -> list[Path]:
-        """Where its programs are."""
+        """Paths of its programs."""
         return [Path(PROGRAMS) / self.file / program for program in self.programs]
 
     @property
     def cache(self) -> Path:
-        """The folder of its root file system and of the records beside that."""
+        """Folder of its root file system and of its records."""
         return CACHE / self.file
 
     @property
     def recipe(self) -> str:
-        """A digest of what makes the root file system."""
-        return digest(
+        """Digest of everything that determines the root file system."""
+        return hash_parts(
             self.suite,
             self.packages,
             self.version,
@@ -113,8 +116,8 @@ class Image:
 
     @property
     def content(self) -> str:
-        """A digest of the whole image."""
-        return digest(
+        """Digest of the whole image."""
+        return hash_parts(
             self.recipe,
             self.entrypoint,
             self.files,
@@ -124,13 +127,15 @@ class Image:
 
     @property
     def entrypoint(self) -> str:
-        """The text of its entrypoint."""
+        """Text of its entrypoint."""
         return (HERE / self.folder / "docker-entrypoint.sh").read_text()
 
 
-def postgres(series: int, suite: str) -> Image:
-    """Make the recipe of one series of PostgreSQL."""
+def build_postgres_image(series: int, suite: str) -> Image:
+    """Return the image of a series of PostgreSQL."""
     home, data = "/var/lib/postgresql", "/var/lib/postgresql/data"
+    programs = f"/usr/lib/postgresql/{series}"
+    sample = f"/usr/share/postgresql/{series}/postgresql.conf.sample"
     return Image(
         name=f"docker.io/library/postgres:{series}",
         folder="postgres",
@@ -140,12 +145,14 @@ def postgres(series: int, suite: str) -> Image:
         user="postgres",
         home=home,
         directories=(data, "/var/run/postgresql"),
-        # The just-in-time compiler, most of the size, is left out: PostgreSQL does without what it does not find.
+        # Without the just-in-time compiler, the image is much smaller. PostgreSQL does not require it.
         finish=f"""
             localedef -i en_US -f UTF-8 en_US.UTF-8
-            rm -rf /usr/share/i18n /usr/lib/postgresql/{series}/lib/bitcode /usr/lib/postgresql/{series}/lib/llvmjit* /usr/lib/*/libLLVM* /usr/lib/llvm*
-            sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = '*'/" /usr/share/postgresql/{series}/postgresql.conf.sample
-            grep -q "^listen_addresses = '\\*'" /usr/share/postgresql/{series}/postgresql.conf.sample
+            rm -rf /usr/share/i18n"""
+        f" {programs}/lib/bitcode {programs}/lib/llvmjit* /usr/lib/*/libLLVM* /usr/lib/llvm*"
+        f"""
+            sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = '*'/" {sample}
+            grep -q "^listen_addresses = '\\*'" {sample}
             mkdir /docker-entrypoint-initdb.d
         """,
         config={
@@ -163,10 +170,10 @@ def postgres(series: int, suite: str) -> Image:
     )
 
 
-def key_value_store(
+def build_redis_image(
     server: str, suite: str, series: int, repository: str, directories: tuple[str, ...], **config: object
 ) -> Image:
-    """Make the recipe of Redis or of the server that forked from it."""
+    """Return the image of Redis, or of its fork Valkey."""
     return Image(
         name=f"docker.io/{repository}:{series}",
         folder="redis",
@@ -176,7 +183,8 @@ def key_value_store(
         user=server,
         home="/data",
         directories=directories,
-        finish=f"for program in cli server; do [ -e /usr/bin/redis-$program ] || ln -s {server}-$program /usr/bin/redis-$program; done",
+        finish="for program in cli server; do [ -e /usr/bin/redis-$program ]"
+        f" || ln -s {server}-$program /usr/bin/redis-$program; done",
         config={
             "Cmd": [f"{server}-server"],
             "Env": [f"PATH={SYSTEM_PATH}"],
@@ -227,8 +235,8 @@ socket=/var/run/mysqld/mysqld.sock
 )
 
 
-def rabbitmq(tag: str, plugins: str, conf: Mapping[str, str]) -> Image:
-    """Make the recipe of RabbitMQ, with or without its management plugin."""
+def build_rabbitmq_image(tag: str, plugins: str, conf: Mapping[str, str]) -> Image:
+    """Return the image of RabbitMQ, with or without its management plugin."""
     return Image(
         name=f"docker.io/library/rabbitmq:{tag}",
         folder="rabbitmq",
@@ -246,7 +254,7 @@ def rabbitmq(tag: str, plugins: str, conf: Mapping[str, str]) -> Image:
         },
         config={
             "Cmd": ["rabbitmq-server"],
-            # Before Debian's own wrappers, which ask to be root.
+            # The first path precedes the wrappers of Debian, which require root.
             "Env": [
                 f"PATH=/usr/lib/rabbitmq/bin:{SYSTEM_PATH}",
                 "HOME=/var/lib/rabbitmq",
@@ -277,7 +285,9 @@ INFLUXDB = Image(
         install -d -o influxdb -g influxdb /home/influxdb
     """,
     files={
-        "etc/defaults/influxdb2/config.yml": "bolt-path: /var/lib/influxdb2/influxd.bolt\nengine-path: /var/lib/influxdb2/engine\n"
+        "etc/defaults/influxdb2/config.yml": (
+            "bolt-path: /var/lib/influxdb2/influxd.bolt\nengine-path: /var/lib/influxdb2/engine\n"
+        )
     },
     config={
         "Cmd": ["influxd"],
@@ -287,7 +297,7 @@ INFLUXDB = Image(
     },
 )
 
-# There is no official one; a user makes such an image for himself.
+# No official image exists. A user builds such an image.
 GLUSTERFS = Image(
     name="docker.io/e2e/glusterfs:11",
     folder="glusterfs",
@@ -307,37 +317,39 @@ GLUSTERFS = Image(
 IMAGES = {
     image.short: image
     for image in (
-        postgres(17, "trixie"),
-        key_value_store("redis", "bookworm", 7, "library/redis", ("/data",), Volumes={"/data": {}}),
+        build_postgres_image(17, "trixie"),
+        build_redis_image("redis", "bookworm", 7, "library/redis", ("/data",), Volumes={"/data": {}}),
         MYSQL,
-        key_value_store("valkey", "trixie", 8, "valkey/valkey", ("/data", "/var/run/valkey")),
-        rabbitmq("4-management", "rabbitmq_management,rabbitmq_prometheus", {}),
-        rabbitmq(
+        build_redis_image("valkey", "trixie", 8, "valkey/valkey", ("/data", "/var/run/valkey")),
+        build_rabbitmq_image("4-management", "rabbitmq_management,rabbitmq_prometheus", {}),
+        build_rabbitmq_image(
             "4.0",
             "rabbitmq_prometheus",
             {
-                "etc/rabbitmq/conf.d/20-management_agent.disable_metrics_collector.conf": "management_agent.disable_metrics_collector = true\n"
+                "etc/rabbitmq/conf.d/20-management_agent.disable_metrics_collector.conf": (
+                    "management_agent.disable_metrics_collector = true\n"
+                )
             },
         ),
         INFLUXDB,
         GLUSTERFS,
-        postgres(15, "bookworm"),
+        build_postgres_image(15, "bookworm"),
     )
 }
 
 
-def digest(*parts: object) -> str:
-    """Name a content by a number that no other content has."""
+def hash_parts(*parts: object) -> str:
+    """Return a digest of values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=dict).encode()).hexdigest()
 
 
-def recorded(record: Path) -> str:
-    """Read a record, which is empty where there is none."""
+def read_record(record: Path) -> str:
+    """Return the text of a record; empty if it does not exist."""
     return record.read_text() if record.exists() else ""
 
 
-def run(log: Path, *command: str | Path, text: str = "", env: Mapping[str, str] | None = None) -> None:
-    """Run a program with its output in the log; its failure ends this program with the log's last lines."""
+def run_logged(log: Path, *command: str | Path, text: str = "", env: Mapping[str, str] | None = None) -> None:
+    """Run a program with its output in the log. If it fails, exit with the last lines of the log."""
     with log.open("a") as output:
         ended = subprocess.run(
             command, input=text, text=True, stdout=output, stderr=subprocess.STDOUT, env=env, check=False
@@ -347,72 +359,79 @@ def run(log: Path, *command: str | Path, text: str = "", env: Mapping[str, str] 
         sys.exit(f"{lines}\nbuild.py: {command[0]} failed ({ended.returncode}); the whole log is {log}")
 
 
-def make_root(image: Image) -> Path:
-    """Make the root file system, or find it made."""
+def create_root(image: Image) -> Path:
+    """Create the root file system, if the cached one has another recipe. Return its path."""
     root, new, record, log = image.cache / "root", image.cache / "root.new", image.cache / "recipe", image.cache / "log"
-    if recorded(record) == image.recipe:
+    if read_record(record) == image.recipe:
         return root
     image.cache.mkdir(parents=True, exist_ok=True)
     for old in (record, image.cache / "loaded", log):
         old.unlink(missing_ok=True)
     log.touch()
-    run(log, "rm", "-rf", "--one-file-system", root, new)
-    run(log, "debootstrap", "--variant=minbase", "--foreign", f"--include={','.join(image.packages)}", image.suite, new)
-    policy = new / "usr/sbin/policy-rc.d"  # asked by every package before it starts its server
+    run_logged(log, "rm", "-rf", "--one-file-system", root, new)
+    run_logged(
+        log, "debootstrap", "--variant=minbase", "--foreign", f"--include={','.join(image.packages)}", image.suite, new
+    )
+    policy = new / "usr/sbin/policy-rc.d"  # every package runs it before it starts its server
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
     env = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    run(log, "chroot", new, "/debootstrap/debootstrap", "--second-stage", env=env)
+    run_logged(log, "chroot", new, "/debootstrap/debootstrap", "--second-stage", env=env)
     env |= {"NAME": image.user, "HOME": image.home, "DIRECTORIES": " ".join(image.directories)}
-    run(log, "chroot", new, "sh", "-eux", text=START + image.finish + FINISH, env=env)
-    found = version(image, new)
-    if not found.startswith(image.version):
+    run_logged(log, "chroot", new, "sh", "-eux", text=START + image.finish + FINISH, env=env)
+    version = read_version(image, new)
+    if not version.startswith(image.version):
         sys.exit(
-            f"build.py: {image.short}: Debian {image.suite} has {image.packages[0]} {found}, not {image.version}: give the image the name of that version"
+            f"build.py: {image.short}: Debian {image.suite} has {image.packages[0]} {version}, not {image.version};"
+            " rename the image to that version"
         )
     new.rename(root)
     record.write_text(image.recipe)
     return root
 
 
-def version(image: Image, root: Path) -> str:
-    """Tell which version of the server is in a root file system, without Debian's epoch."""
+def read_version(image: Image, root: Path) -> str:
+    """Return the version of the server in a root file system, without Debian's epoch."""
     query: list[str | Path] = ["chroot", root, "dpkg-query", "-W", "-f", "${Version}", image.packages[0]]
     return subprocess.run(query, capture_output=True, text=True, check=True).stdout.rpartition(":")[2]
 
 
-def release(image: Image, root: Path) -> str:
-    """Name the image by its server's release, as official images are named too: `postgres:17.6` beside `postgres:17`. Its name where that is no series."""
+def get_release_name(image: Image, root: Path) -> str:
+    """Return the image's name with the release of its server, such as `postgres:17.6` for `postgres:17`.
+
+    If the tag is not a series, return the name of the image.
+    """
     repository, _, series = image.name.rpartition(":")
-    found = re.match(r"[\d.]*\d", version(image, root))
-    return f"{repository}:{found[0]}" if found and f"{found[0]}.".startswith(f"{series}.") else image.name
+    release = re.match(r"[\d.]*\d", read_version(image, root))
+    is_of_series = release and f"{release[0]}.".startswith(f"{series}.")
+    return f"{repository}:{release[0]}" if release and is_of_series else image.name
 
 
-def node(*arguments: str) -> set[str]:
-    """Ask the node about its images; what comes back are words."""
+def run_ctr(*arguments: str) -> set[str]:
+    """Run a command on the images of the node. Return the parts of its output."""
     command: list[str | Path] = ["ctr", "-a", LAB / "node/containerd.sock", "-n", "k8s.io", "images", *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode:
-        sys.exit(f"build.py: the lab's real node does not answer: {found.stderr.strip()}")
-    return set(found.stdout.split())
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        sys.exit(f"build.py: the lab's real node does not answer: {process.stderr.strip()}")
+    return set(process.stdout.split())
 
 
-def loaded_names() -> set[str]:
-    """List the images that the node has."""
-    return node("ls", "-q")
+def list_loaded_names() -> set[str]:
+    """Return the names of the images on the node."""
+    return run_ctr("ls", "-q")
 
 
-def load(image: Image, program: str) -> bool:
-    """Load the image in the node under its names, and say whether that was needed."""
-    root, record = make_root(image), image.cache / "loaded"
-    if needed := recorded(record) != f"{image.content} {LAB}" or image.name not in loaded_names():
+def load_image(image: Image, program: str) -> bool:
+    """Load the image into the node under its names, if it changed. Return whether it changed."""
+    root, record = create_root(image), image.cache / "loaded"
+    if changed := read_record(record) != f"{image.content} {LAB}" or image.name not in list_loaded_names():
         for path, text in {**image.files, "usr/local/bin/docker-entrypoint.sh": image.entrypoint}.items():
             (root / path).write_text(text)
         (root / "usr/local/bin/docker-entrypoint.sh").chmod(0o755)
         for source in image.sources:
             shutil.copy(source, root / "usr/local/bin" / source.name)
         record.unlink(missing_ok=True)
-        run(
+        run_logged(
             image.cache / "log",
             program,
             image.name,
@@ -420,35 +439,36 @@ def load(image: Image, program: str) -> bool:
             json.dumps({"Entrypoint": ["docker-entrypoint.sh"], **image.config}),
         )
         record.write_text(f"{image.content} {LAB}")
-    if (other := release(image, root)) != image.name:
-        node("tag", "--force", image.name, other)
-    return needed
+    if (other := get_release_name(image, root)) != image.name:
+        run_ctr("tag", "--force", image.name, other)
+    return changed
 
 
 def main() -> None:
-    """Build and load the images that are asked for."""
+    """Build and load the images with the given names."""
     parser = argparse.ArgumentParser(
-        description="Makes the images of the end-to-end tests and loads them in the lab's node."
+        description="Build the images of the end-to-end tests and load them into the lab's node."
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(IMAGES)}; all without one")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(IMAGES)}. Default: all")
     names = parser.parse_args().names or [name for name, image in IMAGES.items() if PROGRAMS or not image.programs]
     if unknown := sorted(set(names) - set(IMAGES)):
-        parser.error(f"no image {', '.join(unknown)}: there are {', '.join(IMAGES)}")
+        parser.error(f"unknown images {', '.join(unknown)}; use {', '.join(IMAGES)}")
     program = os.environ.get("LAB_IMAGE")
     missing = [tool for tool in ("debootstrap", "chroot", "ctr") if not shutil.which(tool)]
     if not program or missing or os.geteuid() != 0:
         parser.error(f"needs {', '.join(missing) or 'root and LAB_IMAGE, the program that loads an image in the lab'}")
     if absent := [str(path) for name in names for path in IMAGES[name].sources if not (PROGRAMS and path.is_file())]:
         parser.error(f"needs {', '.join(absent)} in the folder IMAGE_PROGRAMS")
-    loaded_names()
+    list_loaded_names()
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for name in names:
             image, start = IMAGES[name], time.monotonic()
-            done = "loaded" if load(image, program) else "was loaded already"
+            result = "loaded" if load_image(image, program) else "unchanged"
             print(
-                f"{image.name}: {image.packages[0]} {version(image, image.cache / 'root')}, {done} ({time.monotonic() - start:.0f} s)",
+                f"{image.name}: {image.packages[0]} {read_version(image, image.cache / 'root')}, {result}"
+                f" ({time.monotonic() - start:.0f} s)",
                 flush=True,
             )
 

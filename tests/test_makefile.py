@@ -95,8 +95,9 @@ def clone(tmp_path: Path) -> Clone:
 
 
 @pytest.mark.parametrize("target", STACK_TARGETS)
-def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, target: str) -> None:
-    result = clone.make(target, "STACK=prodution")
+@pytest.mark.parametrize("stack", ["prodution", "organization/project/prodution"])
+def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, target: str, stack: str) -> None:
+    result = clone.make(target, f"STACK={stack}")
     assert result.returncode
     assert result.stderr.splitlines()[0] == MISSING_FILE
     assert clone.commands == []
