@@ -3,38 +3,64 @@ PYTHON ?= python3
 STACK ?= development
 APPLICATIONS ?= 100
 BIN := .venv/bin
-STACKS = $(sort $(patsubst stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml)))
-export PULUMI_SKIP_UPDATE_CHECK ?= true
-export PATH := $(PATH):$(HOME)/.pulumi/bin
+STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
+PULUMI := STACK=$(STACK) scripts/pulumi.sh
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-# Without a Pulumi login, the state is in .state/ and is encrypted with the passphrase in .state/passphrase.
-# Git ignores both. Back them up: they contain every generated password.
-define LOCAL_STATE
-if [ -z "$$PULUMI_BACKEND_URL$$PULUMI_ACCESS_TOKEN" ] && ! pulumi whoami --non-interactive >/dev/null 2>&1; then \
-	mkdir -p .state; export PULUMI_BACKEND_URL=file://$(CURDIR)/.state; \
-	if [ -z "$$PULUMI_CONFIG_PASSPHRASE$$PULUMI_CONFIG_PASSPHRASE_FILE" ]; then \
-		[ -f .state/passphrase ] || (umask 077; head -c 32 /dev/urandom | base64 >.state/passphrase); \
-		export PULUMI_CONFIG_PASSPHRASE_FILE=$(CURDIR)/.state/passphrase; \
-	fi; \
-fi
-endef
-
-.PHONY: help render test scale states lint check up schema requirements clean
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale states lint schema \
+	requirements clean .stack
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Variables: STACK=development (default), ARGS="arguments for the command", YES=1 (answer questions with yes)'
+
+.stack:
+	@test -f $(STACK_FILE) || { echo "error: $(STACK_FILE) does not exist; existing stacks:" \
+		"$$(ls stacks | sed -n 's/^Pulumi\.\(.*\)\.yaml$$/\1/p' | paste -s -d , - | sed 's/,/, /g')" >&2; exit 1; }
 
 .venv/.installed: requirements.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or later is required; set PYTHON, for example PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "creating .venv with $(PYTHON)" >&2; $(PYTHON) -m venv .venv; }
+	@echo "installing $$(grep -c == $<) packages of $< in .venv; the first time takes a minute" >&2
+	@$(INSTALL) $<
 	@touch $@
 
-.venv/.installed-dev: .venv/.installed requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	@echo "installing $$(grep -c == $<) packages of $< in .venv" >&2
+	@$(INSTALL) $<
 	@touch $@
 
-render: .venv/.installed ## render the manifests of STACK to rendered/STACK and print a summary (no cluster)
-	@$(BIN)/python -m offline $(STACK)
+render: .stack .venv/.installed ## render the manifests of STACK to rendered/STACK and print a summary (no cluster)
+	@$(BIN)/python -m offline $(notdir $(STACK))
+
+up: .stack .venv/.installed ## deploy STACK (pulumi up)
+	@$(PULUMI) up --stack $(STACK) $(if $(YES),--yes) $(ARGS)
+
+preview: .stack .venv/.installed ## show what `make up` would change (pulumi preview)
+	@$(PULUMI) preview --stack $(STACK) $(ARGS)
+
+destroy: .stack .venv/.installed ## delete everything that STACK created, with its data (pulumi destroy)
+	@$(PULUMI) destroy --stack $(STACK) $(if $(YES),--yes) $(ARGS)
+
+refresh: .stack .venv/.installed ## compare the state of STACK with the cluster, and update the state (pulumi refresh)
+	@$(PULUMI) refresh --stack $(STACK) $(if $(YES),--yes) $(ARGS)
+
+config: .stack ## print the configuration of STACK, without secrets (pulumi config)
+	@$(PULUMI) config --stack $(STACK)
+
+outputs: .stack ## print the outputs of STACK (pulumi stack output)
+	@$(PULUMI) stack output --stack $(STACK) $(ARGS)
+
+pulumi: .stack .venv/.installed ## run another command of Pulumi for STACK: make pulumi ARGS="stack history"
+	@$(PULUMI) $(ARGS)
+
+status: .stack .venv/.installed ## print the state of every database of STACK; ARGS=--json prints JSON (pulumi stack export)
+	@$(PULUMI) status $(ARGS)
+
+check: .stack .venv/.installed ## check the external servers of STACK: network, TLS, login, privileges (pulumi config)
+	@$(PULUMI) check
 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
@@ -49,23 +75,7 @@ lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck components/engines/scripts/*/*.sh
-
-up: .stack-file .venv/.installed .pulumi ## deploy STACK with pulumi up; UP=--yes skips the confirmation
-	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && pulumi up --stack $(STACK) $(UP)
-
-check: .stack-file .venv/.installed .pulumi ## check the external servers of STACK (network, TLS, login, privileges)
-	@$(LOCAL_STATE) && pulumi stack select --create $(STACK) && $(BIN)/python -m stacks check $(STACK)
-
-.PHONY: .stack-file .pulumi
-# `pulumi stack select --create` would create an empty stack for a misspelt name.
-.stack-file:
-	@[ -f stacks/Pulumi.$(notdir $(STACK)).yaml ] || { \
-		echo "error: stacks/Pulumi.$(notdir $(STACK)).yaml does not exist; existing stacks: $(STACKS)" >&2; exit 1; \
-	}
-
-.pulumi:
-	@command -v pulumi >/dev/null || curl -fsSL https://get.pulumi.com | sh
+	@$(BIN)/shellcheck scripts/*.sh .ci/run components/engines/scripts/*/*.sh
 
 schema: .venv/.installed ## write stacks/schema.json and docs/reference.md from the models
 	@$(BIN)/python -m stacks schema

@@ -17,10 +17,19 @@ import yaml
 
 from preflight.errors import ClusterError
 
-__all__ = ["ClusterConfig", "ObservedContainer", "ObservedWorkload", "WorkloadKey", "read_workloads"]
+__all__ = [
+    "REQUEST_TIMEOUT_SECONDS",
+    "ClusterConfig",
+    "ObservedContainer",
+    "ObservedWorkload",
+    "WorkloadKey",
+    "create_api_client",
+    "explain_connection_error",
+    "read_workloads",
+]
 
-CONNECT_TIMEOUT_SECONDS = 3
-READ_TIMEOUT_SECONDS = 5
+REQUEST_TIMEOUT_SECONDS = (3, 5)
+"""Time limits of a request: to connect, and to receive the answer."""
 MAX_PARALLEL_READS = 16
 READ_METHOD_BY_KIND = {
     "Deployment": "read_namespaced_deployment",
@@ -78,19 +87,21 @@ def read_workloads(keys: Collection[WorkloadKey], config: ClusterConfig) -> dict
     """Read the workloads from the cluster. The value is None if a workload does not exist. Raises ClusterError."""
     from kubernetes import client  # noqa: PLC0415 (takes half a second)
 
-    with _create_api_client(config) as connection, ThreadPoolExecutor(MAX_PARALLEL_READS) as pool:
+    with create_api_client(config) as connection, ThreadPoolExecutor(MAX_PARALLEL_READS) as pool:
         api = client.AppsV1Api(connection)
         return dict(zip(keys, pool.map(lambda key: _read_workload(api, key), keys), strict=True))
 
 
-def _create_api_client(config: ClusterConfig) -> Any:
+def create_api_client(config: ClusterConfig) -> Any:
     """Create a client from the stack's configuration, the environment or the Pod's service account."""
     import urllib3  # noqa: PLC0415
     from kubernetes import client  # noqa: PLC0415
     from kubernetes.config import ConfigException  # noqa: PLC0415
 
     if config.cluster:
-        raise ClusterError("kubernetes:cluster: not supported together with `workloads`; set `kubernetes:context`")
+        raise ClusterError(
+            "kubernetes:cluster: not supported when the program reads the cluster; set `kubernetes:context`"
+        )
     settings = client.Configuration()
     try:
         _load_kubeconfig(config, settings)
@@ -105,6 +116,16 @@ def _create_api_client(config: ClusterConfig) -> Any:
     if not settings.verify_ssl:  # the kubeconfig disables verification; the provider does not warn either
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return client.ApiClient(settings)
+
+
+def explain_connection_error(connection: Any, error: Exception) -> ClusterError:
+    """Return the error for a client that cannot connect to its cluster."""
+    url = urlsplit(connection.configuration.host)
+    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"  # without a password in the URL
+    return ClusterError(
+        f"cannot connect to the cluster at {address} ({type(error).__name__}); check that it runs and that "
+        f"{CONFIG_SOURCES} selects it"
+    )
 
 
 def _load_kubeconfig(cluster: ClusterConfig, settings: Any) -> None:
@@ -142,9 +163,9 @@ def _read_workload(api: Any, key: WorkloadKey) -> ObservedWorkload | None:
     from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    timeout = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
+    read = getattr(api, READ_METHOD_BY_KIND[key.kind])
     try:
-        workload = getattr(api, READ_METHOD_BY_KIND[key.kind])(key.name, key.namespace, _request_timeout=timeout)
+        workload = read(key.name, key.namespace, _request_timeout=REQUEST_TIMEOUT_SECONDS)
     except ApiException as error:
         if error.status == NOT_FOUND:
             return None
@@ -153,12 +174,7 @@ def _read_workload(api: Any, key: WorkloadKey) -> ObservedWorkload | None:
             f"cannot read {key.kind} {key.name!r} in namespace {key.namespace!r} ({error.status} {error.reason}); {fix}"
         ) from None
     except (HTTPError, OSError) as error:
-        url = urlsplit(api.api_client.configuration.host)
-        address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"  # without a password in the URL
-        raise ClusterError(
-            f"cannot connect to the cluster at {address} ({type(error).__name__}); check that it runs and that "
-            f"{CONFIG_SOURCES} selects it"
-        ) from None
+        raise explain_connection_error(api.api_client, error) from None
     return _convert_workload(workload)
 
 

@@ -1,11 +1,8 @@
 """The commands `python -m stacks check STACK` and `python -m stacks schema`."""
 
 import argparse
-import json
-import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import pulumi
 
@@ -13,7 +10,7 @@ from preflight import check, format_findings
 from stacks.config import STACK_FOLDER, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.external_server_checks import TOTAL_TIMEOUT_SECONDS, list_endpoints
-from stacks.previous_state import collect_component_outputs
+from stacks.pulumi_cli import read_deployed_state, run_pulumi_json
 from stacks.reference import REFERENCE_PATH, render_reference
 from stacks.schema import SCHEMA_PATH, render_schema
 
@@ -38,13 +35,12 @@ def main(arguments: Sequence[str]) -> int:
 def check_external_servers(stack_name: str) -> int:
     """Check the external servers of a stack in its last deployed state. Returns the exit code."""
     try:
-        configuration = _run_pulumi_json("config", "--json", "--show-secrets", "--stack", stack_name)
+        configuration = run_pulumi_json("config", "--json", "--show-secrets", "--stack", stack_name)
         values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
         encrypted_keys = {key for key, entry in configuration.items() if entry.get("secret")}
         path = STACK_FOLDER / f"Pulumi.{stack_name.rpartition('/')[2]}.yaml"
         stack = parse_pulumi_config(values, read_config_source(path, values, encrypted_keys, f"stack {stack_name!r}"))
-        state = _run_pulumi_json("stack", "export", "--stack", stack_name)["deployment"] or {}
-        endpoints = list(list_endpoints(stack, collect_component_outputs(state.get("resources", []))))
+        endpoints = list(list_endpoints(stack, read_deployed_state(stack_name)))
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -54,15 +50,6 @@ def check_external_servers(stack_name: str) -> int:
     count = f"{len(endpoints)} external server address{'' if len(endpoints) == 1 else 'es'}"
     print(format_findings(findings) if findings else f"Checked {count}: all usable.")
     return 1 if findings else 0
-
-
-def _run_pulumi_json(*arguments: str) -> dict[str, Any]:
-    """Return the JSON output of a Pulumi command. Raises pulumi.RunError with Pulumi's message if it fails."""
-    process = subprocess.run(["pulumi", *arguments, "--non-interactive"], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    if process.returncode:
-        raise pulumi.RunError(process.stderr.strip().removeprefix("error: "))
-    output: dict[str, Any] = json.loads(process.stdout)
-    return output
 
 
 if __name__ == "__main__":

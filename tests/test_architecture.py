@@ -12,18 +12,10 @@ from components.engines import ENGINES
 from components.servers import SERVER_KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("components", "stacks", "offline", "preflight")
+PACKAGES = ("components", "stacks", "offline", "preflight", "status")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 PROVIDERS = ("pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random")
 
-FORBIDDEN_IMPORTS = {
-    "components": ("__main__", "stacks", "offline", "preflight"),
-    "stacks": ("__main__", "offline"),
-    "preflight": ("__main__", "components", "stacks", "offline", "pulumi", *PROVIDERS),
-}
-"""The direction of imports: `__main__` imports `stacks`, and `stacks` imports `components` and `preflight`."""
-ALLOWED_IMPORTS = {"stacks.config_keys": {"pulumi_kubernetes.ProviderArgs"}}
-"""Exceptions: the names of the provider's configuration keys are read from its arguments."""
 LAYERS = (
     ("persisted.names", "hosts", "spec", "tls"),
     ("connection", "passwords", "protection"),
@@ -35,6 +27,22 @@ LAYERS = (
     ("application",),
 )
 """The modules of `components`. A module imports modules of its own layer and of earlier layers."""
+NOT_PERSISTED = [
+    f"components.{module}" for modules in LAYERS for module in modules if not module.startswith("persisted.")
+]
+FORBIDDEN_IMPORTS = {
+    "components": ("__main__", "stacks", "offline", "preflight", "status"),
+    "stacks": ("__main__", "offline", "status"),
+    "preflight": ("__main__", "components", "stacks", "offline", "status", "pulumi", *PROVIDERS),
+    "offline": ("status",),
+    "status": ("__main__", "offline", *PROVIDERS, *NOT_PERSISTED),
+}
+"""The direction of imports: `__main__` imports `stacks`, and `stacks` imports `components` and `preflight`.
+
+Nothing imports `status`, which knows nothing of components but what is persisted.
+"""
+ALLOWED_IMPORTS = {"stacks.config_keys": {"pulumi_kubernetes.ProviderArgs"}}
+"""Exceptions: the names of the provider's configuration keys are read from its arguments."""
 PURE_MODULES = ("components.persisted.names", "components.connection")
 """Modules that import neither Pulumi nor pydantic."""
 FORBIDDEN_IN_COMPONENTS = (
@@ -69,7 +77,7 @@ ALLOWED_NAMES = {
 }
 """Names of engines and kinds outside their own modules, with the reason."""
 
-NAMING_PACKAGES = ("components", "stacks", "preflight", "offline")
+NAMING_PACKAGES = ("components", "stacks", "preflight", "offline", "status")
 """Packages whose function names are checked."""
 PREDICATES = {"can", "has", "is"}
 VERBS = PREDICATES | set(
@@ -101,6 +109,7 @@ NAMING_EXCEPTIONS = {
     ("preflight.runner", "on_attempt"): "the callback of an attempt",
     ("preflight.service_detection", "accepts_tls"): "a predicate",
     ("stacks.__main__", "main"): "the entry point of the command",
+    ("status.__main__", "main"): "the entry point of the command",
     ("stacks.schema", "dict_schema"): "a method of pydantic",
     ("components.engines.sqlite", "_mount_path"): "pure getter: the path of a group's volume",
 }

@@ -31,7 +31,9 @@ ROOTS = (
     "components",
     "offline",
     "preflight",
+    "scripts",
     "stacks",
+    "status",
     "__main__.py",
 )
 """The checked files, and directories with checked files."""

@@ -15,6 +15,7 @@ __all__ = [
     "CONNECTIONS_ANNOTATION",
     "DATABASE_SELECTOR",
     "PASSWORD_VERSION_ANNOTATION",
+    "PROGRAM_SELECTOR",
     "SCRIPTS_ANNOTATION",
     "STACK_ANNOTATION",
     "VERSION_LABEL",
@@ -49,7 +50,9 @@ APPLIED_ANNOTATION = f"{PROGRAM}/applied"
 CONNECTIONS_ANNOTATION = f"{PROGRAM}/connections"
 """Annotation of a patched workload's Pods: it changes when the value of a variable changes, which restarts them."""
 
-DATABASE_SELECTOR: Mapping[str, str] = {COMPONENT: "database", MANAGED_BY: PROGRAM}
+PROGRAM_SELECTOR: Mapping[str, str] = {MANAGED_BY: PROGRAM}
+"""Labels of every object that the program creates."""
+DATABASE_SELECTOR: Mapping[str, str] = {COMPONENT: "database", **PROGRAM_SELECTOR}
 """Labels that every database server of every stack has."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("components", "stacks", "preflight", "__main__.py", "Pulumi.yaml", "requirements.txt")
+PARTS = ("components", "stacks", "preflight", "status", "__main__.py", "Pulumi.yaml", "requirements.txt")
 TIMEOUT_SECONDS = 400
 
 

@@ -1,19 +1,16 @@
 """The workload reader: it reads workloads, finds the cluster as the provider does, and reports what is wrong."""
 
-import http.server
-import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from preflight.errors import ClusterError
 from preflight.workload_reader import ClusterConfig, ObservedContainer, ObservedWorkload, WorkloadKey, read_workloads
+from tests.fake_api import build_kubeconfig, run_api_server
 from tests.support import CANARY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,40 +50,8 @@ SET = "; set `kubernetes:context`, `kubernetes:kubeconfig` or the environment va
 @pytest.fixture(scope="module")
 def api() -> Iterator[str]:
     """Run a fake API server and return its URL."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = ANSWERS.get(self.path, (404, {}))
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-
-
-def build_kubeconfig(url: str) -> str:
-    """Build a kubeconfig with a context `good`, and a current context whose API server does not run."""
-    clusters = {"good": url, "dead": f"http://admin:{CANARY}@127.0.0.1:1"}
-    return yaml.safe_dump(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": name, "cluster": {"server": server}} for name, server in clusters.items()],
-            "users": [{"name": "u", "user": {"token": CANARY}}],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": "u"}} for name in clusters],
-            "current-context": "dead",
-        }
-    )
+    with run_api_server(lambda path, _: ANSWERS.get(path, (404, {}))) as url:
+        yield url
 
 
 @pytest.fixture
@@ -120,6 +85,7 @@ def test_the_cluster_is_the_providers(default_kubeconfig: Path, source: str) -> 
 NONE_FOUND = "no cluster configuration found (tried "
 DEFAULT_SOURCES = f"{NONE_FOUND}KUBECONFIG, ~/.kube/config, the Pod's service account; kubernetes:context): "
 KUBECONFIG = f"{NONE_FOUND}kubernetes:kubeconfig): "
+CLUSTER_KEY = "kubernetes:cluster: not supported when the program reads the cluster; set `kubernetes:context`"
 INVALID = "Invalid kube-config file. Expected"
 
 
@@ -129,7 +95,7 @@ INVALID = "Invalid kube-config file. Expected"
         ("context", CANARY, f"{DEFAULT_SOURCES}{INVALID} object with the configured name in PATH/contexts list{SET}"),
         ("kubeconfig", f"/{CANARY}/config", f"{KUBECONFIG}{INVALID} key current-context in kube-config{SET}"),
         ("kubeconfig", f"{CANARY}: [b", f"{KUBECONFIG}ParserError{SET}"),
-        ("cluster", CANARY, "kubernetes:cluster: not supported together with `workloads`; set `kubernetes:context`"),
+        ("cluster", CANARY, CLUSTER_KEY),
     ],
     ids=["context", "path", "no YAML", "cluster"],
 )

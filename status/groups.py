@@ -1,0 +1,311 @@
+"""The status of each database group, from Pulumi's state and the objects of the cluster. Pure functions."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from components.persisted.labels import VERSION_LABEL, group_labels, pod_selector_labels
+from components.persisted.names import object_name
+from components.persisted.outputs import GroupSummary
+from stacks.previous_state import PreviousState
+from status.cluster import ClusterObjects, VolumeUsage
+
+__all__ = [
+    "MISSING",
+    "ApplicationStatus",
+    "GroupStatus",
+    "VolumeStatus",
+    "build_statuses",
+    "list_event_namespaces",
+    "list_nodes",
+    "list_object_kinds",
+]
+
+OBJECT_KINDS = ("Pod", "StatefulSet", "PersistentVolumeClaim", "Service", "Secret")
+EXTERNAL = "external"
+"""The server kind without Pods."""
+NODE_ANNOTATION = "volume.kubernetes.io/selected-node"
+"""Annotation of a volume claim: the node for which its volume was created."""
+START_REASON = "ContainerCreating"
+STARTING_REASONS = {START_REASON, "PodInitializing"}
+"""Waiting reasons that every container has for a while."""
+MISSING = "is missing"
+"""End of the problem of an object that does not exist."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeStatus:
+    """A group's volume."""
+
+    claim: str
+    size: str
+    """Size that the cluster provides; the requested size before it provides a volume."""
+    used_bytes: int | None = None
+    capacity_bytes: int | None = None
+    """Size of the file system. None without information from the node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupStatus:
+    """A database group."""
+
+    engine: str
+    group: str
+    service: str | None
+    """Name of the Service; None without a server."""
+    kind: str
+    """Server kind."""
+    variant: str
+    version: str | None
+    """Version of the running server; None for an external server."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that the Service of an external server points to, with the port."""
+    ready: bool | None = None
+    """Whether the server is ready; None without a Pod to ask."""
+    since: str | None = None
+    """Time since when the server is ready or not ready (RFC 3339)."""
+    volume: VolumeStatus | None = None
+    secret: str
+    """Name of the connection Secret."""
+    secret_changed: str | None = None
+    """Time of the last change of the Secret (RFC 3339)."""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationStatus:
+    """An application with its groups."""
+
+    name: str
+    namespace: str
+    groups: tuple[GroupStatus, ...]
+    problems: tuple[str, ...] = ()
+    """Problems that no single group has."""
+
+
+def list_object_kinds(state: PreviousState) -> list[str]:
+    """Return the kinds of objects that are needed for a state."""
+    has_external = any(group["kind"] == EXTERNAL for _, _, _, group in _list_groups(state))
+    return [*OBJECT_KINDS, *(["EndpointSlice"] if has_external else [])]
+
+
+def list_nodes(objects: ClusterObjects, namespaces: Collection[str]) -> set[str]:
+    """Return the nodes that know the use of the volumes: those of running Pods, and those of the claims without."""
+    nodes = set()
+    for namespace in namespaces:
+        running = {pod["spec"].get("nodeName") for pod in objects.find_all("Pod", namespace)}
+        claims = (claim["metadata"] for claim in objects.find_all("PersistentVolumeClaim", namespace))
+        nodes |= running | {metadata.get("annotations", {}).get(NODE_ANNOTATION) for metadata in claims}
+    return nodes - {None}
+
+
+def list_event_namespaces(state: PreviousState, objects: ClusterObjects) -> list[str]:
+    """Return the namespaces in which a group has a problem."""
+    statuses = build_statuses(state, objects, [], {})
+    return sorted({status.namespace for status in statuses if any(group.problems for group in status.groups)})
+
+
+def build_statuses(
+    state: PreviousState,
+    objects: ClusterObjects,
+    events: Collection[Json],
+    usage: Mapping[tuple[str, str], VolumeUsage],
+) -> list[ApplicationStatus]:
+    """Return the status of each application of a state."""
+    messages = _collect_messages(events)
+    statuses = []
+    for name, application in state.items():
+        namespace = application["namespace"]
+        groups = [
+            _build_group(engine, group, summary, _Namespace(name, namespace, objects, messages, usage))
+            for engine, summaries in application["databases"].items()
+            for group, summary in summaries.items()
+        ]
+        secret = application["secret"]
+        is_missing = objects.is_missing("Secret", namespace, secret)
+        problems = (f"Secret {secret} {MISSING}",) if is_missing else ()
+        statuses.append(ApplicationStatus(name=name, namespace=namespace, groups=tuple(groups), problems=problems))
+    return statuses
+
+
+@dataclass(frozen=True)
+class _Namespace:
+    """The objects in the namespace of an application."""
+
+    application: str
+    name: str
+    objects: ClusterObjects
+    messages: Mapping[str, str]
+    """The message of each object's last event, by uid."""
+    usage: Mapping[tuple[str, str], VolumeUsage]
+
+    def find(self, kind: str, name: str) -> Json | None:
+        return self.objects.find(kind, self.name, name)
+
+    def require(self, kind: str, name: str) -> Iterator[str]:
+        """Yield the problem of an object that does not exist."""
+        if self.objects.is_missing(kind, self.name, name):
+            yield f"{kind} {name} {MISSING}"
+
+
+def _list_groups(state: PreviousState) -> Iterator[tuple[str, str, str, GroupSummary]]:
+    for name, application in state.items():
+        for engine, groups in application["databases"].items():
+            yield from ((name, engine, group, summary) for group, summary in groups.items())
+
+
+def _build_group(engine: str, group: str, summary: GroupSummary, namespace: _Namespace) -> GroupStatus:
+    name = object_name(engine, group)
+    service = summary.get("service")
+    selector = pod_selector_labels(group_labels(namespace.application, engine, name)).items()
+    all_pods = namespace.objects.find_all("Pod", namespace.name)
+    pods = [pod for pod in all_pods if selector <= pod["metadata"]["labels"].items()]
+    has_server = service is not None and summary["kind"] != EXTERNAL
+    ready, since = _read_readiness(pods) if has_server else (None, None)
+    claim = namespace.find("PersistentVolumeClaim", name)
+    secret = namespace.find("Secret", summary["secret"])
+    problems = [
+        *(namespace.require("Service", service) if service else ()),
+        *namespace.require("Secret", summary["secret"]),
+        *(_list_volume_problems(claim, namespace) if claim else ()),
+        *(_list_server_problems(name, pods, namespace) if has_server else ()),
+    ]
+    versions = [version for pod in pods if (version := pod["metadata"]["labels"].get(VERSION_LABEL))]
+    return GroupStatus(
+        engine=engine,
+        group=group,
+        service=service,
+        kind=summary["kind"],
+        variant=summary["variant"],
+        version=versions[0] if versions else summary.get("version"),
+        hosts=_list_hosts(service, name, namespace) if service and summary["kind"] == EXTERNAL else (),
+        ready=ready,
+        since=since,
+        volume=_build_volume(claim, namespace) if claim else None,
+        secret=summary["secret"],
+        secret_changed=_find_last_change(secret["metadata"]) if secret else None,
+        problems=tuple(problems),
+    )
+
+
+def _read_readiness(pods: Collection[Json]) -> tuple[bool, str | None]:
+    """Return whether all Pods of a server are ready, and since when."""
+    conditions = [_find_condition(pod, "Ready") or {} for pod in pods]
+    ready = bool(conditions) and all(condition.get("status") == "True" for condition in conditions)
+    times = [time for condition in conditions if (time := condition.get("lastTransitionTime"))]
+    return ready, max(times, default=None)
+
+
+def _list_server_problems(name: str, pods: Collection[Json], namespace: _Namespace) -> Iterator[str]:
+    stateful_set = namespace.find("StatefulSet", name)
+    yield from namespace.require("StatefulSet", name)
+    if stateful_set and not pods and ("Pod", namespace.name) not in namespace.objects.unreadable:
+        reason = namespace.messages.get(stateful_set["metadata"]["uid"])
+        yield f"no Pod{f': {reason}' if reason else ''}"
+    for pod in pods:
+        if (_find_condition(pod, "Ready") or {}).get("status") != "True":
+            yield f"Pod {pod['metadata']['name']}: {_explain_pod(pod, namespace)}"
+
+
+def _explain_pod(pod: Json, namespace: _Namespace) -> str:
+    """Return why a Pod is not ready: the most specific reason."""
+    return next(_list_reasons(pod, namespace.messages.get(pod["metadata"]["uid"])))
+
+
+def _list_reasons(pod: Json, event: str | None) -> Iterator[str]:
+    """Yield the reasons why a Pod is not ready, the most specific one first. `event` is its last warning."""
+    status = pod.get("status", {})
+    if pod["metadata"].get("deletionTimestamp"):
+        yield "is being deleted"
+    scheduled = _find_condition(pod, "PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        yield f"{scheduled.get('reason')}: {scheduled.get('message')}"
+    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    waiting = [(container, container.get("state", {}).get("waiting") or {}) for container in containers]
+    for container, state in waiting:
+        ended = container.get("lastState", {}).get("terminated")
+        detail = _explain_exit(ended, container) if ended else state.get("message")
+        if state.get("reason", START_REASON) not in STARTING_REASONS:
+            yield f"{state['reason']}: {detail}" if detail else state["reason"]
+    if event:
+        yield event
+    for container in containers:
+        if ended := container.get("state", {}).get("terminated"):
+            yield _explain_exit(ended, container)
+    yield from (state["reason"] for _, state in waiting if "reason" in state)
+    yield status.get("message") or "its containers are not ready"
+
+
+def _explain_exit(terminated: Json, container: Json) -> str:
+    code, restarts = terminated.get("exitCode"), container.get("restartCount", 0)
+    return f"{terminated.get('reason', 'Error')}, exit code {code}, restarts: {restarts}"
+
+
+def _list_volume_problems(claim: Json, namespace: _Namespace) -> Iterator[str]:
+    name, status = claim["metadata"]["name"], claim.get("status", {})
+    requested, provided = claim["spec"]["resources"]["requests"]["storage"], status.get("capacity", {}).get("storage")
+    if status.get("phase") != "Bound":
+        reason = namespace.messages.get(claim["metadata"]["uid"])
+        yield f"volume claim {name} is {status.get('phase', 'Pending')}{f': {reason}' if reason else ''}"
+    elif provided and _parse_size(provided) < _parse_size(requested):
+        yield f"volume claim {name} requests {requested} and has {provided}"
+
+
+def _build_volume(claim: Json, namespace: _Namespace) -> VolumeStatus:
+    name = claim["metadata"]["name"]
+    capacity = claim.get("status", {}).get("capacity", {})
+    used = namespace.usage.get((namespace.name, name))
+    return VolumeStatus(
+        claim=name,
+        size=capacity.get("storage") or claim["spec"]["resources"]["requests"]["storage"],
+        used_bytes=used.used if used else None,
+        capacity_bytes=used.capacity if used else None,
+    )
+
+
+def _list_hosts(service: str, name: str, namespace: _Namespace) -> tuple[str, ...]:
+    """Return the hosts of an external server with the port."""
+    found = namespace.find("Service", service)
+    if not found:
+        return ()
+    port = found["spec"]["ports"][0]["port"]
+    endpoint_slice = namespace.find("EndpointSlice", name) or {}
+    addresses = [address for endpoint in endpoint_slice.get("endpoints") or () for address in endpoint["addresses"]]
+    hosts = [found["spec"]["externalName"]] if "externalName" in found["spec"] else addresses
+    return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts)
+
+
+def _parse_size(quantity: str) -> Decimal:
+    from kubernetes.utils.quantity import parse_quantity  # noqa: PLC0415 (takes half a second)
+
+    parse: Any = parse_quantity  # without types
+    return Decimal(parse(quantity))
+
+
+def _find_condition(pod: Json, kind: str) -> Json | None:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return next((condition for condition in conditions if condition["type"] == kind), None)
+
+
+def _find_last_change(metadata: Json) -> str:
+    """Return the time of an object's last change by a manager of its fields, or of its creation."""
+    times = [entry["time"] for entry in metadata.get("managedFields") or () if entry.get("time")]
+    return str(max(times, default=metadata["creationTimestamp"]))
+
+
+def _collect_messages(events: Collection[Json]) -> dict[str, str]:
+    """Return the last event of each object, by uid. Of a Pod, only warnings count."""
+    relevant = [
+        event for event in events if event.get("type") == "Warning" or event["involvedObject"].get("kind") != "Pod"
+    ]
+    relevant.sort(key=_read_event_time)
+    return {event["involvedObject"].get("uid", ""): f"{event['reason']}: {event['message']}" for event in relevant}
+
+
+def _read_event_time(event: Json) -> str:
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next((time for time in times if time), event["metadata"]["creationTimestamp"]))

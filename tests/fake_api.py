@@ -1,0 +1,57 @@
+"""A fake Kubernetes API server: it answers GET requests from a table."""
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from tests.support import CANARY
+
+__all__ = ["build_kubeconfig", "run_api_server"]
+
+Answer = tuple[int, dict[str, Any]]
+
+
+@contextmanager
+def run_api_server(answer: Callable[[str, str], Answer]) -> Iterator[str]:
+    """Run an API server and yield its URL. `answer` returns the status and the body for a path and an Accept header."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self.path, self.headers["Accept"])
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def build_kubeconfig(url: str) -> str:
+    """Build a kubeconfig with a context `good`, and a current context whose API server does not run."""
+    clusters = {"good": url, "dead": f"http://admin:{CANARY}@127.0.0.1:1"}
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": {"server": server}} for name, server in clusters.items()],
+            "users": [{"name": "u", "user": {"token": CANARY}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": "u"}} for name in clusters],
+            "current-context": "dead",
+        }
+    )
