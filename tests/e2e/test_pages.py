@@ -13,12 +13,15 @@ import pytest
 import yaml
 
 from tests.e2e.cluster import Cluster
-from tests.pages import ROOT, Step, is_expected_output, steps
+from tests.e2e.project import Project
+from tests.pages import ROOT, Step, blocks, is_expected_output, steps
 
 pytestmark = pytest.mark.timeout(1500)
 IMAGES = ("postgres:15", "postgres:17", "valkey/valkey:8", "mysql:9.7")
 COMMAND_SECONDS = 400
 NAMESPACE = "shop"
+ROLE = "pages-rights"
+POD = {"containers": [{"name": "web", "image": "example.org/web:1"}]}
 IGNORED = (".git", ".venv", ".state", "rendered", "__pycache__", ".*_cache")
 
 
@@ -109,22 +112,86 @@ def _replace(node: Any, key: str, value: Any) -> int:
 
 
 @pytest.fixture
-def reader(real_node: Cluster, build_images: Callable[..., None], tmp_path: Path) -> Iterator[Reader]:
+def reader(cluster: Cluster, build_images: Callable[..., None], tmp_path: Path) -> Iterator[Reader]:
+    """Return a reader whose Pods run on a real node."""
     for program in ("pulumi", "kubectl", "make", "psql"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not on PATH")
-    if real_node.has_namespace(NAMESPACE):
-        pytest.fail(f"the namespace {NAMESPACE} exists; delete it")
+    if not cluster.has_real_node():
+        pytest.skip("no node of the cluster runs containers")
     build_images(*IMAGES)
-    reader = Reader(tmp_path)
-    yield reader
-    reader.close()
-    if real_node.has_namespace(NAMESPACE):
-        real_node.core.delete_namespace(NAMESPACE)
-        real_node.gone(NAMESPACE)
+    with cluster.use_nodes(simulated=False):
+        assert not cluster.has_namespace(NAMESPACE), f"the namespace {NAMESPACE} exists; delete it"
+        reader = Reader(tmp_path)
+        yield reader
+        reader.close()
+        cluster.delete_namespace(NAMESPACE)
 
 
 @pytest.mark.parametrize("page", ["quickstart", "day-two", "troubleshooting"])
 def test_commands_of_a_page_have_the_output_that_it_shows(page: str, reader: Reader) -> None:
     for step in steps((ROOT / "docs" / f"{page}.md").read_text()):
         reader.follow(step)
+
+
+@pytest.fixture
+def deployer(simulated_node: Cluster, tmp_path: Path) -> Iterator[Path]:
+    """Create an account with the rights of the page `teams`. Return its kubeconfig."""
+    (role,) = [
+        content
+        for block in blocks((ROOT / "docs" / "teams.md").read_text(), "yaml")
+        if (content := yaml.safe_load(block)).get("kind") == "ClusterRole"
+    ]
+    role["metadata"]["name"] = ROLE
+    account = {"kind": "ServiceAccount", "name": "deployer", "namespace": ROLE}
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": ROLE},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ROLE},
+        "subjects": [account],
+    }
+    core = simulated_node.core
+    with simulated_node.create_namespace(ROLE):
+        core.create_namespaced_service_account(ROLE, {"metadata": {"name": "deployer"}})
+        resources = [simulated_node.apply(role), simulated_node.apply(binding)]
+        token = core.create_namespaced_service_account_token("deployer", ROLE, {"spec": {}}).status.token
+        client = core.api_client.configuration
+        authority = {"certificate-authority": client.ssl_ca_cert} if client.verify_ssl else {}
+        server = {"server": client.host, "insecure-skip-tls-verify": not client.verify_ssl, **authority}
+        path = tmp_path / "kubeconfig"
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "cluster", "cluster": server}],
+            "users": [{"name": "deployer", "user": {"token": token}}],
+            "contexts": [{"name": "deployer", "context": {"cluster": "cluster", "user": "deployer"}}],
+            "current-context": "deployer",
+        }
+        path.write_text(yaml.safe_dump(content))
+        yield path
+        for resource in resources:
+            kind = simulated_node.dynamic.resources.get(api_version=resource.apiVersion, kind=resource.kind)
+            simulated_node.dynamic.delete(kind, name=ROLE)
+
+
+def test_rights_of_the_teams_page_are_sufficient(simulated_node: Cluster, deployer: Path, project: Project) -> None:
+    """The account deploys and deletes a server, an external server with an address, and variables of workloads."""
+    project.environment["KUBECONFIG"] = str(deployer)
+    labels = {"app": "web"}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": POD}}
+    workloads = [{"kind": kind, "name": kind.lower()} for kind in ("Deployment", "StatefulSet", "DaemonSet")]
+    databases = {
+        "postgresql": {"main": {"server": "local"}},
+        "redis": {"far": {"server": {"kind": "external", "host": "10.99.0.77"}}},
+    }
+    application = {"createNamespace": False, "namespace": ROLE, "workloads": workloads, "databases": databases}
+    new_namespace = {"databases": {"postgresql": {"main": None}}}
+    for workload in workloads:
+        metadata = {"name": workload["name"], "namespace": ROLE}
+        simulated_node.apply({"apiVersion": "apps/v1", "kind": workload["kind"], "metadata": metadata, "spec": spec})
+    project.new("rights", {"preflight": False, "applications": {"rights": application, f"{ROLE}-new": new_namespace}})
+    result = project.up("rights").succeeded()
+    assert "forbidden" not in result.output
+    project.assert_settled("rights")
+    assert "forbidden" not in project.destroy("rights").succeeded().output
