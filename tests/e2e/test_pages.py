@@ -21,7 +21,17 @@ IMAGES = ("postgres:15", "postgres:17", "valkey/valkey:8", "mysql:9.7")
 COMMAND_SECONDS = 400
 NAMESPACE = "shop"
 ROLE = "pages-rights"
-POD = {"containers": [{"name": "web", "image": "example.org/web:1"}]}
+POD = {
+    "securityContext": {"runAsNonRoot": True, "runAsUser": 999, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "web",
+            "image": "example.org/web:1",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ],
+}
+"""A Pod for Pod Security `restricted`."""
 IGNORED = (".git", ".venv", ".state", "rendered", "__pycache__", ".*_cache")
 
 
