@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import SIMULATED_NODE_LABELS, Cluster
 from tests.e2e.project import Project
 from tests.pages import ROOT, Step, blocks, is_expected_output, steps
 
@@ -22,6 +22,7 @@ COMMAND_SECONDS = 400
 NAMESPACE = "shop"
 ROLE = "pages-rights"
 POD = {
+    "nodeSelector": SIMULATED_NODE_LABELS,
     "securityContext": {"runAsNonRoot": True, "runAsUser": 999, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
         {
