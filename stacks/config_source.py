@@ -74,8 +74,8 @@ def read_config_source(
     try:
         file = load_stack_file(path, PROJECT)
     except StackFileError:
-        warnings = list_key_warnings(values, PROJECT).values()
-        return ConfigSource(name=default_name, encrypted_locations=frozenset(encrypted), warnings=tuple(warnings))
+        warnings = tuple(f"{default_name}: {warning}" for warning in list_key_warnings(values, PROJECT).values())
+        return ConfigSource(name=default_name, encrypted_locations=frozenset(encrypted), warnings=warnings)
     same = {
         _get_location(key)[0] for key, value in values.items() if key.startswith(PREFIX) if _is_same(file, key, value)
     }

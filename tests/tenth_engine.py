@@ -67,6 +67,8 @@ TENTH_CONTRACT = EngineContract(
     variants=("tenth",),
     max_username_length=12,
     data_path="/data",
+    init_file_path="/init.d/init.tenth",
+    has_probe=False,
     settings=SettingsContract(
         read=lambda text: read_assignments(text, ":"), booleans=("1", "0"), reserved={"listen"}, trims_spaces=True
     ),

@@ -13,6 +13,7 @@ from components.connection import Connection, connection_secret_data
 from components.engines import ENGINES
 from components.engines.definition import Engine, ServerRuntime, Variant
 from components.servers.external import ExternalKindSpec
+from preflight.probes import get_probe
 from tests.engine_contract import COMMON_KEYS, CONTRACTS, EngineContract
 from tests.support import release
 from tests.tenth_engine import BARE, BARE_CONTRACT, TENTH, TENTH_CONTRACT
@@ -60,7 +61,7 @@ releases = pytest.mark.parametrize("case", RELEASES.values(), ids=list(RELEASES)
 PASSWORD = "password"
 CREDENTIAL = "generated"
 URI_PATH_KEYS = ("database", "vhost", "volume", "path")
-SCRIPTS = Path("components/engines/scripts")
+SCRIPTS = Path(__file__).resolve().parents[2] / "components" / "engines" / "scripts"
 
 
 def build_connection(engine: Engine) -> Connection:
@@ -85,6 +86,11 @@ def list_scripts(runtime: ServerRuntime) -> dict[str, str]:
     return {name: text for name, text in scripts.items() if text is not None}
 
 
+def list_files(runtime: ServerRuntime) -> dict[str, str]:
+    """Return the scripts and the files that they use."""
+    return {**list_scripts(runtime), **runtime.files}
+
+
 def test_every_engine_has_a_contract() -> None:
     assert set(CONTRACTS) == set(ENGINES)
 
@@ -98,6 +104,7 @@ def test_record_matches_its_contract(engine: Engine, contract: EngineContract) -
     assert engine.max_database_name_length == contract.max_database_name_length
     assert engine.supports_database_url == contract.supports_database_url
     assert bool(engine.settings_file) == bool(contract.settings)
+    assert get_probe(engine.name).speaks_protocol == contract.has_probe
 
 
 @contracts
@@ -195,7 +202,7 @@ def test_scripts_pass_shellcheck(engine: Engine, tmp_path: Path) -> None:
         return
     paths = []
     runtime = engine.build_runtime(engine.variants[0], engine.variants[0].default_version)
-    for name, text in {**list_scripts(runtime), **runtime.files}.items():
+    for name, text in list_files(runtime).items():
         assert text.endswith("\n"), name
         paths.append(tmp_path / name)
         paths[-1].write_text(text)
@@ -210,7 +217,7 @@ def test_every_script_file_has_a_user() -> None:
     for engine in ENGINES.values():
         if engine.build_runtime:
             runtime = engine.build_runtime(engine.variants[0], engine.variants[0].default_version)
-            used |= {*list_scripts(runtime).values(), *runtime.files.values()}
+            used |= set(list_files(runtime).values())
     assert {path.read_text() for path in SCRIPTS.rglob("*") if path.is_file()} == used
 
 
@@ -222,7 +229,7 @@ def test_scripts_read_only_variables_that_are_set(case: Release) -> None:
     given = {"POD_IP", *account, *case.credential, *runtime.env, *case.contract.image_variables}
     for name, script in list_scripts(runtime).items():
         assert re.match(r"#!/bin/sh\n(#.*\n)*set -eu\n", script), name
-    for name, script in {**list_scripts(runtime), **runtime.files}.items():
+    for name, script in list_files(runtime).items():
         read = set(re.findall(r"\$\{?#?([A-Z][A-Z_]*)|\\getenv \w+ (\w+)", script))
         own = set(re.findall(r"(?:^|[\s;({])([A-Z][A-Z_]*)=", script))
         assert {first or second for first, second in read} <= given | own, name
@@ -250,7 +257,7 @@ def test_server_is_ready_when_the_application_can_log_in_over_tcp(case: Release)
 @releases
 def test_password_is_no_argument_of_a_process(case: Release) -> None:
     runtime = case.runtime
-    for name, script in {**list_scripts(runtime), **runtime.files}.items():
+    for name, script in list_files(runtime).items():
         assert not ARGUMENT_RE.search(script), name
 
 
@@ -289,10 +296,11 @@ def test_container_mounts_what_the_server_writes(case: Release) -> None:
 
 
 @contracts
-def test_volume_has_the_path_of_the_contract(engine: Engine, contract: EngineContract) -> None:
+def test_volume_and_init_file_have_the_paths_of_the_contract(engine: Engine, contract: EngineContract) -> None:
     for variant in engine.variants:
         runtime = engine.build_runtime(variant, variant.default_version) if engine.build_runtime else None
         assert (runtime.data_path if runtime else None) == contract.data_path
+        assert (runtime.init_file_path if runtime else None) == contract.init_file_path
 
 
 @pytest.mark.parametrize(

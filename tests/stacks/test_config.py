@@ -265,6 +265,10 @@ def load_with_file(folder: Path, text: str, *, encrypted: tuple[str, ...] = ("ap
     return stacks[0]
 
 
+def load() -> None:
+    load_stack()
+
+
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the warnings that the program logs."""
@@ -316,10 +320,16 @@ def test_configuration_is_read_without_a_usable_file(text: str, tmp_path: Path) 
     assert {application.platform.stack for application in stack.applications} == {""}
 
 
-def test_faulty_configuration_stops_the_program_before_the_first_resource() -> None:
-    def load() -> None:
-        load_stack()
+def test_misspelt_namespace_is_a_warning_without_a_file(logged: list[str]) -> None:
+    config = {
+        "database-groups:applications": json.dumps(groups(redis={"main": None})["applications"]),
+        "kubernetes:contxt": "c",
+    }
+    run_program(load, config=config)
+    assert logged == ["stack 'test': unknown key 'kubernetes:contxt'; did you mean kubernetes:context?"]
 
+
+def test_faulty_configuration_stops_the_program_before_the_first_resource() -> None:
     with pytest.raises(
         pulumi.RunError, match="stack 'test' has 1 error; nothing was changed:\n  applications: missing"
     ):
