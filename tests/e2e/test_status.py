@@ -93,24 +93,20 @@ def test_a_pod_without_a_node_and_a_server_without_a_pod_have_a_reason(
     project: Project, simulated_node: Cluster
 ) -> None:
     deploy_example(project)
-    apps: Any = kubernetes.client.AppsV1Api()
 
-    def patch(name: str, spec: dict[str, Any]) -> None:
-        apps.patch_namespaced_stateful_set(name, APPLICATION, {"spec": {"template": {"spec": spec}}})
-
-    patch("redis-cache", {"nodeSelector": {"status": "nowhere"}})
-    # The quota rejects the next Pod of the other server.
-    simulated_node.core.create_namespaced_resource_quota(
-        APPLICATION, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    )
-    simulated_node.core.delete_namespaced_pod("postgresql-main-0", APPLICATION)
-
-    def find_problems(engine: str, group: str, part: str) -> list[str] | None:
+    def find_problems(engine: str, group: str, reason: str) -> list[str] | None:
         status = read_group(project, "status", engine, group)
-        return status["problems"] if status["ready"] is False and part in str(status["problems"]) else None
+        return status["problems"] if status["ready"] is False and reason in str(status["problems"]) else None
 
+    apps: Any = kubernetes.client.AppsV1Api()
+    template = {"spec": {"nodeSelector": {"status": "nowhere"}}}
+    apps.patch_namespaced_stateful_set("redis-cache", APPLICATION, {"spec": {"template": template}})
     (problem,) = wait_for(60, "the Pod has no node", lambda: find_problems("redis", "cache", "Unschedulable"))
     assert problem.startswith("Pod redis-cache-0: Unschedulable: 0/")
+
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    simulated_node.core.create_namespaced_resource_quota(APPLICATION, quota)
+    simulated_node.core.delete_namespaced_pod("postgresql-main-0", APPLICATION)
     (problem,) = wait_for(60, "the server has no Pod", lambda: find_problems("postgresql", "main", "FailedCreate"))
     assert problem.startswith("no Pod: FailedCreate: ")
     assert "exceeded quota: none" in problem
