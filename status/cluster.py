@@ -154,7 +154,7 @@ def _list_objects(connection: Any, kind: str, namespace: str | None, **query: st
     if response.status != OK:
         fix = "log in to the cluster again" if response.status == UNAUTHORIZED else "check the log of the API server"
         raise ClusterError(f"cannot list {kind} objects ({response.status} {response.reason}); {fix}")
-    items: list[JsonObject] = json.loads(response.data)["items"]
+    items: list[JsonObject] = json.loads(response.data)["items"] or []  # an empty list is null in some formats
     return items
 
 
