@@ -17,6 +17,7 @@ MODULE_GROUPS = {
         "test_change_guard.py",
         "test_manifests.py",
         "test_node.py",
+        "test_pages.py",
         "test_persisted_states.py",
         "test_production.py",
         "test_secrets.py",

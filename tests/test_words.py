@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOTS = (
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "docs",
     "Makefile",
     "Pulumi.yaml",
@@ -100,8 +102,8 @@ def comments(text: str) -> str:
 
 
 def without_code(text: str) -> str:
-    """Return a text without its inline code and the targets of its links."""
-    return re.sub(r"`[^`]*`|(?<=\])\([^)\s]*\)", lambda match: blank(match[0]), text)
+    """Return a text without its inline code, the targets of its links and its HTML comments."""
+    return re.sub(r"`[^`]*`|(?<=\])\([^)\s]*\)|<!--.*?-->", lambda match: blank(match[0]), text)
 
 
 def markdown_prose(text: str) -> str:

@@ -313,15 +313,14 @@ def run_bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     return run
 
 
-def read_documented_scripts(move: Move) -> tuple[str, ...]:
-    """Return the page's scripts of the application and of the superuser, with the names of the test."""
-    names, function = blocks(PAGE["Moving"], "sh")
-    scripts = blocks(PAGE[title(move.engine)], "sh")
-    renamed, count = re.subn(r"\bshop\b", move.application, names)
-    assert count == 2, "the namespace and the application"
-    assert f"docker.io/library/{move.images[-1]} " in scripts[0]
-    assert "by `tests/e2e/test_upgrading.py`" in PAGE[title(move.engine)], "the page names this test"
-    return tuple(renamed + function + script for script in scripts)
+def read_documented_commands(move: Move) -> list[str]:
+    """Return the page's commands of the application and of the superuser, with the names of the test."""
+    text = PAGE[title(move.engine)]
+    assert "by `tests/e2e/test_upgrading.py`" in text, "the page names this test"
+    example = re.compile(rf"^\$ (docs/upgrading/\S+) shop shop {OLD} {NEW}\n$")
+    scripts = [match[1] for block in blocks(text, "console") if (match := example.match(block))]
+    assert len(scripts) == 2
+    return [f"{ROOT}/{script} {move.application} {move.application} {OLD} {NEW}" for script in scripts]
 
 
 @moves
@@ -332,7 +331,7 @@ def test_documented_scripts_copy_all_data(deployment: Deployment, move: Move, ru
         for statement, values in move.setup:
             cursor.execute(statement, values or None)
 
-    of_application, of_superuser = read_documented_scripts(move)
+    of_application, of_superuser = read_documented_commands(move)
     for script, writers in ((of_application, 1), (of_superuser, 2)):
         deployment.run_queries(move, new["uri"], *move.cleanup)
         output = run_bash(script)
