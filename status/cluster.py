@@ -19,20 +19,22 @@ MAX_NAMESPACES = 4
 """Lists of one namespace each. With more namespaces, one list covers the whole cluster, if the account may read it."""
 USAGE_TIMEOUT_SECONDS = 2
 """Time limit to read the use of volumes from all nodes."""
+OK = 200
 UNAUTHORIZED = 401
 FORBIDDEN = 403
 LISTS = {
-    "Service": ("CoreV1Api", "service"),
-    "Secret": ("CoreV1Api", "secret"),
-    "Pod": ("CoreV1Api", "pod"),
-    "PersistentVolumeClaim": ("CoreV1Api", "persistent_volume_claim"),
-    "StatefulSet": ("AppsV1Api", "stateful_set"),
-    "EndpointSlice": ("DiscoveryV1Api", "endpoint_slice"),
-    "Event": ("CoreV1Api", "event"),
+    "Service": ("/api/v1", "services"),
+    "Secret": ("/api/v1", "secrets"),
+    "Pod": ("/api/v1", "pods"),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
+    "StatefulSet": ("/apis/apps/v1", "statefulsets"),
+    "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices"),
+    "Event": ("/api/v1", "events"),
 }
-"""The class and the name of the client's functions, by the kind of object."""
-METADATA_ONLY = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
-"""Header of a list without the content of the objects: values of Secrets never leave the cluster."""
+"""The path of the API group and the plural, by the kind of object."""
+JSON = "application/json"
+METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Format of a list without the content of the objects: values of Secrets never leave the cluster."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,7 +82,7 @@ def read_objects(connection: Any, kinds: Collection[str], namespaces: Collection
     selector = ",".join(f"{key}={value}" for key, value in PROGRAM_SELECTOR.items())
 
     def read(scope: tuple[str, str | None]) -> list[JsonObject] | None:
-        return _list_objects(connection, *scope, label_selector=selector)
+        return _list_objects(connection, *scope, labelSelector=selector)
 
     scopes: list[tuple[str, str | None]] = [(kind, None) for kind in kinds] if len(namespaces) > MAX_NAMESPACES else []
     items_by_scope = dict(zip(scopes, _run_parallel(read, scopes), strict=True))
@@ -109,26 +111,19 @@ def read_volume_usage(connection: Any, nodes: Iterable[str]) -> tuple[dict[tuple
 
     A node that does not answer in time is left out. The second value is whether the account may read the nodes.
     """
-    from kubernetes import client  # noqa: PLC0415 (takes half a second)
-    from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 (takes time that other commands need not wait for)
 
-    api = client.CoreV1Api(connection)
-    connection.configuration.safe_chars_for_path_param = "/"  # as kubectl; proxies may reject an encoded slash
     deadline = time.monotonic() + USAGE_TIMEOUT_SECONDS
-    statuses: set[int | None] = set()
+    statuses: set[int] = set()
 
     def read_node(node: str) -> JsonObject:
         seconds = deadline - time.monotonic()
         if seconds <= 0 or FORBIDDEN in statuses:
             return {}
-        read: Any = api.connect_get_node_proxy_with_path
         try:
-            response = read(node, "stats/summary", _preload_content=False, _request_timeout=(seconds, seconds))
-            summary: JsonObject = json.loads(response.data)
-        except ApiException as error:
-            statuses.add(error.status)
-            return {}
+            response = _get(connection, f"/api/v1/nodes/{node}/proxy/stats/summary", timeout=(seconds, seconds))
+            statuses.add(response.status)
+            summary: JsonObject = json.loads(response.data) if response.status == OK else {}
         except (HTTPError, OSError, ValueError):
             return {}
         return summary
@@ -143,31 +138,38 @@ def read_volume_usage(connection: Any, nodes: Iterable[str]) -> tuple[dict[tuple
     return usage, FORBIDDEN not in statuses
 
 
-def _list_objects(connection: Any, kind: str, namespace: str | None, **options: Any) -> list[JsonObject] | None:
+def _list_objects(connection: Any, kind: str, namespace: str | None, **query: str) -> list[JsonObject] | None:
     """List objects of a namespace or of the whole cluster. Returns None if the account may not list them."""
-    from kubernetes import client  # noqa: PLC0415
-    from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    api_class, name = LISTS[kind]
-    api = getattr(client, api_class)(connection)
-    if kind == "Secret":
-        options["_headers"] = METADATA_ONLY
-    options |= {"_preload_content": False, "_request_timeout": REQUEST_TIMEOUT_SECONDS}
+    api, plural = LISTS[kind]
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    accept = METADATA_ONLY if kind == "Secret" else JSON
     try:
-        if namespace is None:
-            response = getattr(api, f"list_{name}_for_all_namespaces")(**options)
-        else:
-            response = getattr(api, f"list_namespaced_{name}")(namespace, **options)
-        items: list[JsonObject] = json.loads(response.data)["items"]
-    except ApiException as error:
-        if error.status == FORBIDDEN:
-            return None
-        fix = "log in to the cluster again" if error.status == UNAUTHORIZED else "check the log of the API server"
-        raise ClusterError(f"cannot list {kind} objects ({error.status} {error.reason}); {fix}") from None
+        response = _get(connection, f"{api}{scope}/{plural}", accept=accept, timeout=REQUEST_TIMEOUT_SECONDS, **query)
     except (HTTPError, OSError) as error:
         raise explain_connection_error(connection, error) from None
+    if response.status == FORBIDDEN:
+        return None
+    if response.status != OK:
+        fix = "log in to the cluster again" if response.status == UNAUTHORIZED else "check the log of the API server"
+        raise ClusterError(f"cannot list {kind} objects ({response.status} {response.reason}); {fix}")
+    items: list[JsonObject] = json.loads(response.data)["items"] or []  # an empty list is null in some formats
     return items
+
+
+def _get(connection: Any, path: str, *, timeout: tuple[float, float], accept: str = JSON, **query: str) -> Any:
+    """Get a path of the API server. The client's classes for each API group take half a second to import."""
+    request = connection.param_serialize(
+        "GET",
+        path,
+        query_params=list(query.items()),
+        header_params={"Accept": accept},
+        auth_settings=["BearerToken"],
+    )
+    response = connection.call_api(*request, _request_timeout=timeout)
+    response.read()
+    return response
 
 
 def _run_parallel(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:

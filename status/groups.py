@@ -114,15 +114,15 @@ def build_statuses(
     events: Collection[Json],
     usage: Mapping[tuple[str, str], VolumeUsage],
 ) -> list[ApplicationStatus]:
-    """Return the status of each application of a state."""
+    """Return the status of each application of a state, in the order of names: a state has no other order."""
     messages = _collect_messages(events)
     statuses = []
-    for name, application in state.items():
+    for name, application in sorted(state.items()):
         namespace = application["namespace"]
         groups = [
             _build_group(engine, group, summary, _Namespace(name, namespace, objects, messages, usage))
-            for engine, summaries in application["databases"].items()
-            for group, summary in summaries.items()
+            for engine, summaries in sorted(application["databases"].items())
+            for group, summary in sorted(summaries.items())
         ]
         secret = application["secret"]
         is_missing = objects.is_missing("Secret", namespace, secret)

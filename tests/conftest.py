@@ -21,6 +21,7 @@ MODULE_GROUPS = {
         "test_persisted_states.py",
         "test_production.py",
         "test_secrets.py",
+        "test_status.py",
         "test_upgrading.py",
     },
     "engines": {"test_engines.py", "test_workloads.py"},

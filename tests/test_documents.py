@@ -302,9 +302,8 @@ def test_upgrading_scripts_pass_shellcheck() -> None:
         for script in re.findall(r"<<'SCRIPT'.*?\n(.*?)^SCRIPT$", path.read_text(), re.MULTILINE | re.DOTALL)
     ]
     assert len(inner) == len([path for path in UPGRADING_SCRIPTS if '\nuse_image "' in path.read_text()])
-    options_of_inner: list[str | Path] = ["--shell=bash", "--severity=warning", "--exclude=SC2154", "-"]
-    checks: list[tuple[list[str | Path], str]] = [([*options, *UPGRADING_SCRIPTS], "")]
-    checks += [(options_of_inner, script) for script in inner]
+    checks = [([*options, *map(str, UPGRADING_SCRIPTS)], "")]
+    checks += [(["--shell=bash", "--severity=warning", "--exclude=SC2154", "-"], script) for script in inner]
     for arguments, text in checks:
         checked = subprocess.run([program, *arguments], input=text, text=True, capture_output=True, check=False)
         assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")

@@ -217,7 +217,7 @@ def test_groups_of_one_namespace_have_their_own_pods() -> None:
         *(build(kind, "redis-cache") for kind in ("StatefulSet", "Secret", "Service")),
     ]
     (application,) = build_statuses(two, collect(objects), [], {})
-    assert [group.ready for group in application.groups] == [True, False]
+    assert {group.group: group.ready for group in application.groups} == {"cache": False, "main": True}
 
 
 def test_a_secret_changed_when_a_manager_of_its_fields_last_wrote_it() -> None:

@@ -170,6 +170,18 @@ def test_what_the_account_may_not_list_is_a_note_and_no_problem(run: Callable[..
     assert content["applications"]["shop0"]["databases"]["redis"]["main"]["secretChanged"] is None
 
 
+def test_an_empty_list_of_metadata_is_null_and_not_forbidden(run: Callable[..., tuple[int, str, str]]) -> None:
+    api = FakeApi(1)
+    answer = api.answer
+    api.answer = lambda path, accept: (200, {"items": None}) if "/secrets" in path else answer(path, accept)  # type: ignore[method-assign]
+    _, output, _ = run(api, "--json")
+    content = json.loads(output)
+    assert (content["notes"], content["applications"]["shop0"]["problems"]) == (
+        [],
+        ["Secret shop0-databases is missing"],
+    )
+
+
 def test_events_are_read_where_a_server_is_not_ready(run: Callable[..., tuple[int, str, str]]) -> None:
     api = FakeApi(1)
     api.ready = False
