@@ -16,10 +16,11 @@ from components.engines.definition import ServerRuntime
 from components.persisted.labels import APPLICATION_LABEL
 from components.persisted.outputs import ApplicationState, GroupSummary
 from components.tls import ENCRYPTED_TLS_MODES, TlsMode
-from offline.render import render_manifests, render_summary
+from offline.__main__ import render_stack
+from offline.render import render_diagram, render_manifests, render_summary
 from stacks.yaml_document import read_yaml
 from tests.engine_contract import COMMON_KEYS, CONTRACTS, variable_parts
-from tests.pages import ROOT, blocks, sections, title
+from tests.pages import ROOT, blocks, is_expected_output, sections, title
 from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, record_stack, stack_with_group
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
@@ -57,6 +58,17 @@ def runtime_of(engine: str) -> ServerRuntime | None:
 
 def test_engine_pages_are_exactly_those_of_the_engines() -> None:
     assert {path.stem for path in ENGINE_PAGES.iterdir()} == set(ENGINES)
+
+
+def test_readme_shows_the_summary_and_the_diagram_of_the_development_stack() -> None:
+    readme = (ROOT / "README.md").read_text()
+    recorder = render_stack("development")
+    printed = f"{render_summary(recorder)}\nManifests and diagram: rendered/development/\n"
+    shown = blocks(readme, "console")[0].partition("\n")[2]
+    assert is_expected_output(shown, printed)
+    assert f"```mermaid\n{blocks(readme, 'mermaid')[0]}```\n" == render_diagram(recorder)
+    example = yaml.safe_load(blocks(readme, "yaml")[0])
+    assert example == yaml.safe_load((ROOT / "stacks" / "Pulumi.development.yaml").read_text())
 
 
 def test_readme_table_lists_the_engines() -> None:
@@ -245,7 +257,7 @@ def test_page_has_an_example(engine: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("README.md", 1), ("docs/stack-file.md", 8), ("docs/upgrading.md", 2), ("docs/workloads.md", 1)]
+    ("name", "count"), [("README.md", 2), ("docs/stack-file.md", 8), ("docs/upgrading.md", 2), ("docs/workloads.md", 1)]
 )
 def test_examples_of_a_page_are_recognized(name: str, count: int) -> None:
     assert len(examples(ROOT / name)) == count
