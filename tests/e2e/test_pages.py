@@ -33,6 +33,8 @@ POD = {
     ],
 }
 """A Pod for Pod Security `restricted`."""
+NOT_OF_THE_READER = ("PULUMI_", "MAKE", "MFLAGS")
+"""Environment variables of `make test`. With them, `make` prints its folder."""
 IGNORED = (".git", ".venv", ".state", "rendered", "__pycache__", ".*_cache")
 
 
@@ -45,7 +47,7 @@ class Reader:
         shutil.copytree(ROOT, self.clone, ignore=shutil.ignore_patterns(*IGNORED))
         self._install()
         (folder / "home").mkdir()
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OF_THE_READER)}
         environment |= {
             "PULUMI_HOME": str(folder / "home"),  # without a login
             "PULUMI_SKIP_CONFIRMATIONS": "true",

@@ -359,6 +359,6 @@ def test_unreachable_cluster_is_an_error_before_any_change(project: Project) -> 
     project.pulumi("config", "set", "kubernetes:context", "nosuch", stack="wl-nowhere").succeeded()
     output = project.up("wl-nowhere").failed().output
     assert "nothing was changed" in output
-    assert "nosuch" in output
+    assert "kubernetes:context" in output  # not its value, which may be encrypted
     types = [resource["type"] for resource in project.resources("wl-nowhere")]
     assert not [name for name in types if not name.startswith("pulumi:")]
