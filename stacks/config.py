@@ -19,7 +19,7 @@ from components.persisted.outputs import ApplicationState
 from components.platform import Platform
 from components.tls import READ_FILE_KEY
 from components.workload_patches import PatchedWorkload
-from preflight.workload_reader import ClusterConfig
+from preflight.cluster_client import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
 from stacks.pydantic_errors import translate_validation_error
