@@ -63,7 +63,7 @@ def read_objects(connection: Any, kinds: Collection[str], namespaces: Collection
     selector = ",".join(f"{key}={value}" for key, value in PROGRAM_SELECTOR.items())
 
     def read(scope: tuple[str, str | None]) -> list[JsonObject] | None:
-        return list_objects(connection, *scope, labelSelector=selector)
+        return list_objects(connection, *scope, query={"labelSelector": selector})
 
     scopes: list[tuple[str, str | None]] = [(kind, None) for kind in kinds] if len(namespaces) > MAX_NAMESPACES else []
     items_by_scope = dict(zip(scopes, run_parallel(read, scopes), strict=True))
