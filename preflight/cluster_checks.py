@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from preflight.cluster_client import JsonObject
 from preflight.cluster_models import (
     CLUSTER_LOCATION,
     ClusterIssue,
     ClusterReport,
     ClusterRequirements,
+    JsonObject,
     ObjectKey,
     RequiredNamespace,
     RequiredObject,

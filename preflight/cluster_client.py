@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from preflight.cluster_models import JsonObject
 from preflight.errors import ClusterError
 
 __all__ = [
@@ -58,7 +59,6 @@ FIX_BY_STATUS = {UNAUTHORIZED: "log in to the cluster again"}
 
 T = TypeVar("T")
 R = TypeVar("R")
-JsonObject = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

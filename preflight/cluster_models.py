@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
     "CLUSTER_LOCATION",
     "ClusterIssue",
     "ClusterReport",
     "ClusterRequirements",
+    "JsonObject",
     "Location",
     "ObjectKey",
     "RecordedObject",
@@ -17,6 +18,8 @@ __all__ = [
     "RequiredObject",
 ]
 
+JsonObject: TypeAlias = Mapping[str, Any]
+"""An object of the API server."""
 Location: TypeAlias = tuple[str | int, ...]
 """The keys from the top of the stack file to a value."""
 CLUSTER_LOCATION: Location = ("cluster",)

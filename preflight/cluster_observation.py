@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from preflight.cluster_client import REQUEST_TIMEOUT_SECONDS, JsonObject, list_objects, read_json, run_parallel
-from preflight.cluster_models import ClusterRequirements, ObjectKey, RequiredObject
+from preflight.cluster_client import REQUEST_TIMEOUT_SECONDS, list_objects, read_json, run_parallel
+from preflight.cluster_models import ClusterRequirements, JsonObject, ObjectKey, RequiredObject
 from preflight.cluster_rights import Right, is_granted, list_required_rights
 from preflight.errors import ClusterError
 
-__all__ = ["ObservedCluster", "observe_cluster"]
+__all__ = ["ObservedCluster", "read_cluster"]
 
 REVIEW_API = "authorization.k8s.io/v1"
 FORBIDDEN, NOT_FOUND = 403, 404
@@ -66,7 +66,7 @@ class _Observer:
         """Return the JSON of an answer, as `read_json` does."""
         return read_json(self.connection, path, purpose, timeout=self.timeout, **options)
 
-    def review(self, kind: str, spec: JsonObject) -> Any:
+    def request_review(self, kind: str, spec: JsonObject) -> Any:
         """Return the status of a review of the account's own rights; None if the account may not ask."""
         body = {"apiVersion": REVIEW_API, "kind": kind, "spec": spec}
         answer = self.read(f"/apis/{REVIEW_API}/{kind.lower()}s", f"create a {kind}", body=body)
@@ -84,7 +84,7 @@ class _Observer:
         )
 
 
-def observe_cluster(connection: Any, requirements: ClusterRequirements, timeout_seconds: float) -> ObservedCluster:
+def read_cluster(connection: Any, requirements: ClusterRequirements, timeout_seconds: float) -> ObservedCluster:
     """Read what the check of a stack needs, in parallel and within a time limit. Raises ClusterError."""
     observer = _Observer(connection, timeout_seconds)
     namespaces = _read_namespaces(observer, requirements)
@@ -92,14 +92,14 @@ def observe_cluster(connection: Any, requirements: ClusterRequirements, timeout_
     return ObservedCluster(
         version=_read_version(observer),
         namespaces=namespaces,
-        storage_classes=_index(observer.list_objects("StorageClass")) if claims else {},
+        storage_classes=_group_by_name(observer.list_objects("StorageClass")) if claims else {},
         nodes=_read_nodes(observer, requirements.node_selector),
         objects=_read_objects(observer, requirements, namespaces),
         missing_rights=_read_missing_rights(observer, list_required_rights(requirements)),
     )
 
 
-def _index(objects: Iterable[JsonObject] | None) -> dict[str, JsonObject] | None:
+def _group_by_name(objects: Iterable[JsonObject] | None) -> dict[str, JsonObject] | None:
     return None if objects is None else {item["metadata"]["name"]: item for item in objects}
 
 
@@ -115,7 +115,7 @@ def _read_version(observer: _Observer) -> tuple[int, int] | None:
 def _read_namespaces(observer: _Observer, requirements: ClusterRequirements) -> dict[str, JsonObject | None]:
     """Read the stack's namespaces that exist. An account with rights in some namespaces may not list all of them."""
     names = list(dict.fromkeys(namespace.name for namespace in requirements.namespaces))
-    listed = _index(observer.list_objects("Namespace"))
+    listed = _group_by_name(observer.list_objects("Namespace"))
     if listed is None:
 
         def read(name: str) -> Any:
@@ -137,7 +137,7 @@ def _read_nodes(observer: _Observer, selector: Mapping[str, str]) -> tuple[JsonO
 def _read_objects(
     observer: _Observer, requirements: ClusterRequirements, namespaces: Mapping[str, JsonObject | None]
 ) -> dict[ObjectKey, JsonObject]:
-    """Read the objects that may be in the way of the stack's own, with one list for each kind in a namespace."""
+    """Read the existing objects with the keys of the stack's own, with one list for each kind in a namespace."""
     keys = {required.key for required in requirements.objects if _is_read(required, requirements)}
     scopes = sorted({(key.kind, key.namespace) for key in keys if key.namespace in namespaces})
     lists = run_parallel(lambda scope: observer.list_objects(*scope), scopes)
@@ -165,7 +165,7 @@ def _read_missing_rights(
     """
     namespaces = [namespace for namespace in needed if namespace]
     reviews = run_parallel(
-        lambda namespace: observer.review("SelfSubjectRulesReview", {"namespace": namespace}), namespaces
+        lambda namespace: observer.request_review("SelfSubjectRulesReview", {"namespace": namespace}), namespaces
     )
     if None in reviews:
         return None
@@ -188,7 +188,7 @@ def _select_denied(observer: _Observer, namespace: str, rights: frozenset[Right]
 
     def is_denied(right: Right) -> bool:
         attributes = {**right._asdict(), **({"namespace": namespace} if namespace else {})}
-        review = observer.review("SelfSubjectAccessReview", {"resourceAttributes": attributes})
+        review = observer.request_review("SelfSubjectAccessReview", {"resourceAttributes": attributes})
         return review is not None and not review["allowed"]
 
     ordered = sorted(rights)

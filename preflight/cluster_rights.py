@@ -72,9 +72,9 @@ def list_required_rights(requirements: ClusterRequirements) -> dict[str, frozens
 def is_granted(right: Right, rules: Iterable[Mapping[str, Any]]) -> bool:
     """Return whether one of the resource rules grants a right. A rule for some names does not grant it."""
     return any(
-        _matches(rule, "verbs", right.verb)
-        and _matches(rule, "apiGroups", right.group)
-        and _matches(rule, "resources", right.resource)
+        _has_value(rule, "verbs", right.verb)
+        and _has_value(rule, "apiGroups", right.group)
+        and _has_value(rule, "resources", right.resource)
         and not rule.get("resourceNames")
         for rule in rules
     )
@@ -88,5 +88,5 @@ def format_rights(rights: Collection[Right]) -> str:
     return ", ".join(f"{resource} ({', '.join(names)})" for resource, names in verbs.items())
 
 
-def _matches(rule: Mapping[str, Any], key: str, value: str) -> bool:
+def _has_value(rule: Mapping[str, Any], key: str, value: str) -> bool:
     return bool({"*", value} & set(rule.get(key) or ()))

@@ -28,7 +28,7 @@ SERVERS_TIMEOUT_SECONDS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class PreflightResult:
-    """What the checks of a stack found."""
+    """The result of the checks of a stack."""
 
     source: ConfigSource
     endpoints: Sequence[Endpoint]

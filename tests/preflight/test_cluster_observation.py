@@ -18,7 +18,7 @@ from preflight.cluster_models import (
     RequiredNamespace,
     RequiredObject,
 )
-from preflight.cluster_observation import ObservedCluster, observe_cluster
+from preflight.cluster_observation import ObservedCluster, read_cluster
 from preflight.cluster_rights import Right, list_required_rights
 from tests.fake_api import Answer, build_kubeconfig, run_api_server
 
@@ -83,7 +83,7 @@ class Api:
     def observe(self, required: ClusterRequirements = REQUIRED) -> ObservedCluster:
         """Return what the check reads."""
         with create_api_client(self.config) as connection:
-            return observe_cluster(connection, required, 5)
+            return read_cluster(connection, required, 5)
 
     @property
     def config(self) -> ClusterConfig:
