@@ -33,7 +33,7 @@ help: ## print this list
 	@touch $@
 
 render: .stack .venv/.installed ## render the manifests of STACK to rendered/STACK and print a summary (no cluster)
-	@$(BIN)/python -m offline $(notdir $(STACK))
+	@$(BIN)/python -m offline $(notdir $(STACK)) $(ARGS)
 
 up: .stack .venv/.installed ## deploy STACK (pulumi up)
 	@$(PULUMI) up --stack $(STACK) $(if $(YES),--yes) $(ARGS)
