@@ -32,7 +32,7 @@ help: ## print this list
 	@$(INSTALL) $<
 	@touch $@
 
-render: .stack .venv/.installed ## render the manifests of STACK to rendered/STACK and print a summary (no cluster)
+render: .stack .venv/.installed ## show what STACK creates: a summary, and a page and manifests in rendered/STACK (no cluster)
 	@$(BIN)/python -m offline $(notdir $(STACK)) $(ARGS)
 
 up: .stack .venv/.installed ## deploy STACK (pulumi up)

@@ -74,6 +74,13 @@ def test_readme_shows_the_summary_and_the_diagram_of_the_development_stack() -> 
     assert example == yaml.safe_load((ROOT / "stacks" / "Pulumi.development.yaml").read_text())
 
 
+def test_stack_file_page_shows_the_short_summary_of_the_production_stack() -> None:
+    (shown,) = blocks(sections((ROOT / "docs" / "stack-file.md").read_text())["What a stack creates"], "console")
+    command, _, output = shown.partition("\n")
+    assert command == "$ make render STACK=production ARGS=--short"
+    assert output.startswith(render_summary(render_stack("production").view, short=True))
+
+
 def test_readme_table_lists_the_engines() -> None:
     table = re.findall(
         r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|",

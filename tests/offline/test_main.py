@@ -30,7 +30,7 @@ config:
             primry: 1
             server: {kind: external, host: 127.0.0.1, password: [c4narY-5ecret]}
 """
-RenderCommand = Callable[[str], int]
+RenderCommand = Callable[..., int]
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def render(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RenderCommand:
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(command, "render_stack", functools.partial(command.render_stack, folder=tmp_path / "stacks"))
 
-    def run(text: str) -> int:
+    def run(text: str, *options: str) -> int:
         (tmp_path / "stacks" / "Pulumi.test.yaml").write_text(text)
-        return command.main(["test"])
+        return command.main(["test", *options])
 
     return run
 
@@ -66,6 +66,14 @@ def test_valid_stack_is_printed_and_written(
     ):
         assert text in printed.out
     assert printed.err == ""
+
+
+def test_short_form_has_one_line_per_group(render: RenderCommand, capsys: pytest.CaptureFixture[str]) -> None:
+    assert render(VALID, "--short") == 0
+    short = capsys.readouterr().out
+    assert render(VALID, "--long") == 0
+    assert ("REDIS_URL" in short, "REDIS_URL" in capsys.readouterr().out) == (False, True)
+    assert "redis.main" in short
 
 
 def test_files_of_an_earlier_run_are_removed(render: RenderCommand, tmp_path: Path) -> None:
