@@ -77,7 +77,7 @@ lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck scripts/*.sh .ci/run components/engines/scripts/*/*.sh
 
-schema: .venv/.installed ## write stacks/schema.json and docs/reference.md from the models
+schema: .venv/.installed ## write stacks/schema.json, docs/reference.md and the table of engines in README.md
 	@$(BIN)/python -m stacks schema
 
 requirements: .venv/.installed-dev ## pin the newest packages that requirements*.in allow

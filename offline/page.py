@@ -26,12 +26,12 @@ def render_page(view: StackView) -> str:
         lstrip_blocks=True,
     )
     environment.filters["count"] = format_count
-    script = (FOLDER / "page.js").read_text()
-    return environment.from_string((FOLDER / "page.html").read_text()).render(
+    template, style, script = ((FOLDER / f"page.{suffix}").read_text("utf-8") for suffix in ("html", "css", "js"))
+    return environment.from_string(template).render(
         view=view,
         draw=draw_application,
         is_open=len(view.applications) <= MAX_OPEN_APPLICATIONS,
-        style=(FOLDER / "page.css").read_text(),
+        style=style,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
