@@ -53,8 +53,9 @@ def _render_short_table(view: StackView) -> Iterator[str]:
         for name, *row in [_build_row(group)]
     ]
     yield from _format_table([("APPLICATION", "NAMESPACE", *GROUP_HEADER), *rows])
-    has_marks = any(group.has_database_url for application in view.applications for group in application.groups)
-    yield from ("", "* DATABASE_URL points to this group.", "") if has_marks else ("",)
+    yield ""
+    if any(application.database_url for application in view.applications):
+        yield from ("* DATABASE_URL points to this group.", "")
 
 
 def _render_application(application: ApplicationView) -> Iterator[str]:

@@ -55,6 +55,12 @@ def test_summary_of_a_large_stack_is_short(count: int, is_short: bool) -> None:
     assert render_summary(view, short=True) != render_summary(view, short=False)
 
 
+@pytest.mark.parametrize(("engine", "has_mark"), [("postgresql", True), ("redis", False)])
+def test_short_form_explains_the_mark_if_a_group_has_it(engine: str, *, has_mark: bool) -> None:
+    summary = render_summary(view_stack(stack_with_group(engine)), short=True)
+    assert [f"{engine}.main*" in summary, "* DATABASE_URL points to this group." in summary] == [has_mark, has_mark]
+
+
 def test_two_relational_groups_have_no_database_url() -> None:
     raw: dict[str, Any] = copy.deepcopy(STACK)
     raw["applications"]["blog"]["databases"]["mysql"] = {"main": None}
