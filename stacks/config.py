@@ -4,6 +4,7 @@ This module alone reads `pulumi.Config` and the stack's name. It creates no reso
 """
 
 import errno
+import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,8 @@ class Stack:
 def load_stack() -> Stack:
     """Return the stack of the running Pulumi program, and log the warnings about its file.
 
+    Let an interrupt end a run of Pulumi without a message.
+
     Raises InvalidStackConfigError.
     """
     values = _read_pulumi_values()
@@ -89,6 +92,9 @@ def load_stack() -> Stack:
     for warning in source.warnings:
         pulumi.log.warn(warning)
     is_offline = OFFLINE_CONFIG_KEY in values
+    if not is_offline:
+        # Pulumi interrupts the program after a failed update. Python's own handler would print a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     return parse_pulumi_config(values, source, full_name=full_name)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from components.database_group import DatabaseGroupArgs
 from components.engines import ENGINES
 from offline.recorder import run_program
-from stacks.config import STACK_FILE_CONFIG_KEY, Stack, load_stack, parse_stack
+from stacks.config import OFFLINE_CONFIG_KEY, STACK_FILE_CONFIG_KEY, Stack, load_stack, parse_stack
 from stacks.config_source import ConfigSource
 from stacks.errors import InvalidStackConfigError, Location
 from tests.faulty_stacks import FULL_STACK
@@ -267,6 +268,21 @@ def load_with_file(folder: Path, text: str, *, encrypted: tuple[str, ...] = ("ap
 
 def load() -> None:
     load_stack()
+
+
+@pytest.mark.parametrize(
+    ("offline_key", "handler"), [(OFFLINE_CONFIG_KEY, signal.default_int_handler), ("unset", signal.SIG_DFL)]
+)
+def test_interrupt_ends_a_run_of_pulumi_without_a_traceback(
+    offline_key: str, handler: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stacks.config.OFFLINE_CONFIG_KEY", offline_key)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        load_with_file(tmp_path, "", encrypted=())
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
