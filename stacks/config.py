@@ -80,7 +80,7 @@ class Stack:
 def load_stack() -> Stack:
     """Return the stack of the running Pulumi program, and log the warnings about its file.
 
-    Let an interrupt end a run of Pulumi without a message.
+    From then on, an interrupt ends a run of Pulumi without a traceback.
 
     Raises InvalidStackConfigError.
     """
