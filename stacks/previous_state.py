@@ -11,11 +11,13 @@ from typing import Any, TypeAlias, cast
 import pulumi
 from pulumi.runtime import invoke
 
+from components.persisted.labels import read_password_version
 from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
 from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs
 
 __all__ = ["READ_STACK_OUTPUTS_TOKEN", "PreviousState", "collect_component_outputs", "read_previous_state"]
 
+CONNECTION_TYPE = "kubernetes:core/v1:Secret"
 READ_STACK_OUTPUTS_TOKEN = "pulumi:pulumi:readStackResourceOutputs"  # noqa: S105 (a function of the engine)
 RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts. A file backend cannot be read at the moment in which it is written."""
@@ -43,8 +45,16 @@ def read_previous_state() -> PreviousState:
 
 
 def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> PreviousState:
-    """Return the applications among the resources of a state, each with its `type` and `outputs`."""
-    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {APPLICATION_TYPE: [], DATABASE_GROUP_TYPE: []}
+    """Return the applications among the resources of a state, each with its `type` and `outputs`.
+
+    The password version of a group is that of its connection Secret: an update that failed before the Secret changed
+    did not publish the password.
+    """
+    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {
+        APPLICATION_TYPE: [],
+        DATABASE_GROUP_TYPE: [],
+        CONNECTION_TYPE: [],
+    }
     for resource in resources:
         outputs_by_type.get(resource["type"], []).append(resource.get("outputs") or {})
     applications: dict[str, ApplicationState] = {}
@@ -56,6 +66,13 @@ def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> Previou
             applications[application["name"]] = {**application, "databases": groups_by_engine}
     for outputs in outputs_by_type[DATABASE_GROUP_TYPE]:
         if outputs.get("application") in databases:
-            group = cast("GroupOutputs", outputs)
+            group = cast("GroupOutputs", {**outputs})
             databases[group["application"]].setdefault(group["engine"], {})[group["group"]] = group
+    versions = {
+        (metadata["namespace"], metadata["name"]): read_password_version(metadata)
+        for metadata in (outputs["metadata"] for outputs in outputs_by_type[CONNECTION_TYPE] if "metadata" in outputs)
+    }
+    for name, groups_by_engine in databases.items():
+        for group in (group for groups in groups_by_engine.values() for group in groups.values()):
+            group["passwordVersion"] = versions.get((applications[name]["namespace"], group["secret"]))
     return applications

@@ -274,7 +274,7 @@ def run_whole_program(raw: Raw, before: Recorder | None = None) -> Recorder:
     def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"))
 
-    return run_program(program, config=config, previous=before.component_states() if before else {})
+    return run_program(program, config=config, previous=before.resource_states() if before else {})
 
 
 def test_program_registers_no_resource_of_a_rejected_update(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +300,7 @@ def test_program_repeats_an_update() -> None:
 
 def test_component_outputs_are_the_previous_state() -> None:
     """An update that failed or was interrupted leaves the components that it registered."""
-    components = record_stack(STACK).component_states()
+    components = record_stack(STACK).resource_states()
     expected = json.loads(json.dumps(read_state(STACK)))
     for engine, engine_groups in expected["shop"]["databases"].items():
         for name, group in engine_groups.items():
@@ -346,5 +346,5 @@ def test_unreadable_state_stops_the_update(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_group_of_a_state_without_its_application_is_ignored() -> None:
-    states = record_stack(groups(redis={"main": None})).component_states()
+    states = record_stack(groups(redis={"main": None})).resource_states()
     assert collect_component_outputs(state for state in states.values() if state["type"] != APPLICATION) == {}
