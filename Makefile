@@ -7,11 +7,11 @@ STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale password-changes states lint schema \
-	requirements clean .stack
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale password-changes states \
+	lint schema requirements clean .stack
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables: STACK=development (default), ARGS="arguments for the command", YES=1 (answer questions with yes)'
 

@@ -66,7 +66,7 @@ class DatabaseGroupSpec(SpecModel):
     variant: NonEmptyStr | None = None
     """Server software, such as `percona`. Default: the first variant on the engine's page."""
     password_version: NonNegativeInt = 0
-    """Change this number to generate a new password. Default: `0`."""
+    """Increase this number by one to generate a new password. Default: `0`."""
     protect: ProtectSpec | None = None
     """Whether removing or moving the group is rejected (`true`), allowed with the data retained (`retain`), or allowed
     with the data deleted (`false`). Default: the application's `protect`."""

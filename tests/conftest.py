@@ -27,6 +27,7 @@ MODULE_GROUPS = {
     "engines": {"test_engines.py", "test_workloads.py"},
     "servers": {
         "test_mysql.py",
+        "test_password_change.py",
         "test_postgresql.py",
         "test_preflight.py",
         "test_provisioning.py",

@@ -111,7 +111,8 @@ def run_statements(context: ProbeContext, statements: Sequence[str]) -> list[tup
     try:
         with connection, connection.cursor() as cursor:
             for statement in statements:
-                rows = _fetch_all(cursor, statement)
+                cursor.execute(statement)
+                rows = list(cursor.fetchall())
     except pymysql.MySQLError as error:
         raise ProbeError(
             f"the server rejected a statement: {context.redact(error)}", "Check the server's log."

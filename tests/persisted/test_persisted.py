@@ -126,7 +126,7 @@ STACK = {
     **groups(
         mysql={"main": {"primary": True}, "spare": provisioned_on("mysql-hq")},
         postgresql={
-            "main": provisioned_on("postgresql-hq", extensions=["pg_trgm"]),
+            "main": {"primary": True, **provisioned_on("postgresql-hq", extensions=["pg_trgm"])},
             "changed": {**provisioned_on("postgresql-hq"), "passwordVersion": 1},
         },
         redis={"main": {"server": {"kind": "dedicated"}}, "other": {"server": ADDRESS}},
