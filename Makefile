@@ -32,8 +32,8 @@ help: ## print this list
 	@$(INSTALL) $<
 	@touch $@
 
-render: .stack .venv/.installed ## render the manifests of STACK to rendered/STACK and print a summary (no cluster)
-	@$(BIN)/python -m offline $(notdir $(STACK))
+render: .stack .venv/.installed ## show what STACK creates: a summary, and a page and manifests in rendered/STACK (no cluster)
+	@$(BIN)/python -m offline $(notdir $(STACK)) $(ARGS)
 
 up: .stack .venv/.installed ## deploy STACK (pulumi up)
 	@$(PULUMI) up --stack $(STACK) $(if $(YES),--yes) $(ARGS)

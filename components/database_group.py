@@ -33,7 +33,13 @@ from components.service import create_service
 from components.spec import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
-__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "DatabaseGroupEntry", "DatabaseGroupSpec"]
+__all__ = [
+    "DatabaseGroup",
+    "DatabaseGroupArgs",
+    "DatabaseGroupEntry",
+    "DatabaseGroupSpec",
+    "build_connection_data",
+]
 
 
 def _expand_kind_shorthand(value: Any) -> Any:
@@ -167,7 +173,7 @@ class DatabaseGroupArgs:
     def variable_names(self) -> tuple[str, ...]:
         """Names of the group's environment variables."""
         placeholder = None if self.server_access.password_source is None else ""
-        keys = _build_connection_data(self, placeholder)
+        keys = build_connection_data(self, placeholder)
         return list_variable_names(self.engine.name, self.group_name, keys, is_primary=self.is_primary)
 
     @property
@@ -220,7 +226,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         password = create_password(args.server_args.password_name, access.password_source, parent=self)
         account_opts = args.server_kind.create_account(args.server_args, args.spec.server, password, self)
         value = password.value if password else pulumi.Output.from_input(None)
-        self.connection = pulumi.Output.secret(value.apply(lambda text: _build_connection_data(args, text)))
+        self.connection = pulumi.Output.secret(value.apply(lambda text: build_connection_data(args, text)))
         self.secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
             metadata=object_metadata(
@@ -251,7 +257,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.register_outputs({**outputs})
 
 
-def _build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
+def build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
     """Return the data of the connection Secret."""
     access, engine = args.server_access, args.engine
     connection = Connection(

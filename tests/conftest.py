@@ -22,6 +22,7 @@ MODULE_GROUPS = {
         "test_production.py",
         "test_secrets.py",
         "test_status.py",
+        "test_teams.py",
         "test_upgrading.py",
     },
     "engines": {"test_engines.py", "test_workloads.py"},

@@ -17,7 +17,9 @@ from components.persisted.labels import APPLICATION_LABEL
 from components.persisted.outputs import ApplicationState, GroupSummary
 from components.tls import ENCRYPTED_TLS_MODES, TlsMode
 from offline.__main__ import render_stack
-from offline.render import render_diagram, render_manifests, render_summary
+from offline.diagram import render_diagram
+from offline.manifests import render_manifests
+from offline.summary import render_summary
 from stacks.yaml_document import read_yaml
 from tests.engine_contract import CONTRACTS, variable_parts
 from tests.pages import ROOT, blocks, is_expected_output, sections
@@ -61,13 +63,21 @@ def test_engine_pages_are_exactly_those_of_the_engines() -> None:
 
 def test_readme_shows_the_summary_and_the_diagram_of_the_development_stack() -> None:
     readme = (ROOT / "README.md").read_text()
-    recorder = render_stack("development")
-    printed = f"{render_summary(recorder)}\nManifests and diagram: rendered/development/\n"
+    view = render_stack("development").view
+    folder = "rendered/development/"
+    printed = f"{render_summary(view)}\nManifests and diagram: {folder}\nPage: {folder}index.html\n"
     shown = blocks(readme, "console")[0].partition("\n")[2]
     assert is_expected_output(shown, printed)
-    assert f"```mermaid\n{blocks(readme, 'mermaid')[0]}```\n" == render_diagram(recorder)
+    assert f"```mermaid\n{blocks(readme, 'mermaid')[0]}```\n" == render_diagram(view)
     example = yaml.safe_load(blocks(readme, "yaml")[0])
     assert example == yaml.safe_load((ROOT / "stacks" / "Pulumi.development.yaml").read_text())
+
+
+def test_stack_file_page_shows_the_short_summary_of_the_production_stack() -> None:
+    (shown,) = blocks(sections((ROOT / "docs" / "stack-file.md").read_text())["What a stack creates"], "console")
+    command, _, output = shown.partition("\n")
+    assert command == "$ make render STACK=production ARGS=--short"
+    assert output.startswith(render_summary(render_stack("production").view, short=True))
 
 
 @engines
@@ -214,9 +224,7 @@ def test_examples_of_a_page_are_valid_stack_files(path: Path) -> None:
 @pages
 def test_examples_of_a_page_are_rendered(path: Path) -> None:
     for stack in examples(path):
-        recorder = record_stack(stack)
-        assert set(render_manifests(recorder)) == set(stack["applications"])
-        assert render_summary(recorder)
+        assert set(render_manifests(record_stack(stack))) == set(stack["applications"])
 
 
 @engines

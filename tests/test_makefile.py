@@ -125,6 +125,7 @@ def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, targe
         (["check"], [VALIDATE, SHOW, "python -m stacks check {0}"]),
         (["status", "ARGS=--json"], ["python -m status {0} --json"]),
         (["render"], ["python -m offline {1}"]),
+        (["render", "ARGS=--short"], ["python -m offline {1} --short"]),
     ],
 )
 @pytest.mark.parametrize("stack", ["development", "acme/production"])
