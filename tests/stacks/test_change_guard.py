@@ -265,7 +265,7 @@ def test_same_stack_is_allowed(raw: Raw) -> None:
 # Passwords
 
 
-def set_version(version: int) -> Edit:
+def set_password_version(version: int) -> Edit:
     return lambda raw: mysql(raw)["spare"].update(passwordVersion=version)
 
 
@@ -274,7 +274,7 @@ def set_version(version: int) -> Edit:
 def test_change_that_would_end_the_password_in_use_is_rejected(
     environment: str, before: int, after: int, next_version: int
 ) -> None:
-    stacks = [edit_stack(set_version(version), environment=environment) for version in (before, after)]
+    stacks = [edit_stack(set_password_version(version), environment=environment) for version in (before, after)]
     assert validate(*stacks) == [
         f"{MAIN.removesuffix('main')}spare.passwordVersion: the password in use has the version {before}, and a change to"
         f" {after} would end it at once. Use {next_version} for a new password, or {before} for no change"
@@ -283,7 +283,7 @@ def test_change_that_would_end_the_password_in_use_is_rejected(
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 1), (1, 2), (7, 8)])
 def test_next_password_version_is_allowed(before: int, after: int) -> None:
-    assert validate(edit_stack(set_version(before)), edit_stack(set_version(after))) == []
+    assert validate(edit_stack(set_password_version(before)), edit_stack(set_password_version(after))) == []
 
 
 def test_server_in_the_cluster_allows_any_password_version() -> None:
@@ -293,20 +293,24 @@ def test_server_in_the_cluster_allows_any_password_version() -> None:
 
 def test_password_version_of_the_previous_state_is_that_of_the_secret() -> None:
     """An update that failed before the Secret changed did not publish the password of its version."""
-    failed, published = (record_stack(edit_stack(set_version(version))).resource_states() for version in (1, 0))
+    failed, published = (
+        record_stack(edit_stack(set_password_version(version))).resource_states() for version in (1, 0)
+    )
     secrets = {urn: state for urn, state in published.items() if state["type"] == SECRET}
     previous = collect_component_outputs({**failed, **secrets}.values())
     assert previous["shop"]["databases"]["mysql"]["spare"]["passwordVersion"] == 0
-    messages = [str(issue) for issue in validate_update(previous, parse_stack(edit_stack(set_version(2))).outputs)]
+    messages = [
+        str(issue) for issue in validate_update(previous, parse_stack(edit_stack(set_password_version(2))).outputs)
+    ]
     assert len(messages) == 1
     assert "a change to 2 would end it at once" in messages[0]
 
 
 def test_group_without_a_secret_has_no_password_in_use() -> None:
-    states = record_stack(edit_stack(set_version(3))).resource_states()
+    states = record_stack(edit_stack(set_password_version(3))).resource_states()
     previous = collect_component_outputs(state for state in states.values() if state["type"] != SECRET)
     assert previous["shop"]["databases"]["mysql"]["spare"]["passwordVersion"] is None
-    assert list(validate_update(previous, parse_stack(edit_stack(set_version(3))).outputs)) == []
+    assert list(validate_update(previous, parse_stack(edit_stack(set_password_version(3))).outputs)) == []
 
 
 # The previous state
