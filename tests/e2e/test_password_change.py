@@ -4,6 +4,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -28,13 +29,15 @@ class Client(threading.Thread):
     def __init__(self, server: DatabaseServer, read: Callable[[], str]) -> None:
         super().__init__(daemon=True)
         self.server, self.read = server, read
-        self.accepted = 0
+        self.attempts = self.accepted = 0
         self.errors: list[Exception] = []
         self.stopped = threading.Event()
         self.start()
 
     def run(self) -> None:
-        while not self.stopped.wait(INTERVAL_SECONDS):
+        start = time.monotonic()
+        while not self.stopped.wait(start + self.attempts * INTERVAL_SECONDS - time.monotonic()):
+            self.attempts += 1
             try:
                 with self.server.login(self.read()) as session:
                     session.run("SELECT 1")

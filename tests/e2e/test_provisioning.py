@@ -91,7 +91,8 @@ def test_each_application_uses_its_own_database_only(
 
     def drop_accounts() -> None:
         for name, pair in pairs.items():
-            servers[name].drop(*(accounts[application] for application in pair))
+            owners = [accounts[application] for application in pair]
+            servers[name].drop(*owners, *(f"{owner}__b" for owner in owners))
 
     def read_uri(name: str, application: str) -> str:
         return cluster.read_secret(application, f"{servers[name].engine}-main")["uri"]
@@ -112,16 +113,21 @@ def test_each_application_uses_its_own_database_only(
             applications[application]["databases"][servers[name].engine]["main"]["passwordVersion"] = 1
         project.write("provisioned", config)
         project.up("provisioned").succeeded()
-        for name, (application, _) in pairs.items():
-            with pytest.raises(REFUSED):
-                servers[name].login(old_uris[name])
-            with servers[name].login(read_uri(name, application)) as session:
-                assert session.run("SELECT value FROM saved") == [(application,)]
+        for name, (application, other) in pairs.items():
+            uri = read_uri(name, application)
+            for current in (uri, old_uris[name]):
+                with servers[name].login(current) as session:
+                    assert session.run("SELECT value FROM saved") == [(application,)]
+                    for statement in FORBIDDEN_STATEMENTS[servers[name].engine]:
+                        with pytest.raises(REFUSED):
+                            session.run(statement)
+            assert_databases_are_closed(servers[name], uri, accounts[other])
         project.assert_settled("provisioned")
 
         project.destroy("provisioned").succeeded()
         assert project.resources("provisioned") == []
-        assert not set(accounts.values()) & {name for found in servers.values() for name in found.names()}
+        names = {name for found in servers.values() for name in found.names()}
+        assert not {user for account in accounts.values() for user in (account, f"{account}__b")} & names
     finally:
         project.clean_up()
         drop_accounts()

@@ -276,8 +276,8 @@ def test_change_that_would_end_the_password_in_use_is_rejected(
 ) -> None:
     stacks = [edit_stack(set_password_version(version), environment=environment) for version in (before, after)]
     assert validate(*stacks) == [
-        f"{MAIN.removesuffix('main')}spare.passwordVersion: the password in use has the version {before}, and a change to"
-        f" {after} would end it at once. Use {next_version} for a new password, or {before} for no change"
+        f"{MAIN.removesuffix('main')}spare.passwordVersion: the password in use has the version {before}, and a change"
+        f" to {after} would end it at once. Use {next_version} for a new password, or {before} for no change"
     ]
 
 
