@@ -61,6 +61,12 @@ def assert_owner_uses_database(server: DatabaseServer, uri: str, value: str) -> 
     with server.login(uri) as session:
         session.run("CREATE TABLE saved (value VARCHAR(20))")
         session.run(f"INSERT INTO saved VALUES ('{value}')")
+    assert_reads_and_is_no_administrator(server, uri, value)
+
+
+def assert_reads_and_is_no_administrator(server: DatabaseServer, uri: str, value: str) -> None:
+    """Assert that an application reads the table, and that it is not an administrator."""
+    with server.login(uri) as session:
         assert session.run("SELECT value FROM saved") == [(value,)]
         for statement in FORBIDDEN_STATEMENTS[server.engine]:
             with pytest.raises(REFUSED):
@@ -116,11 +122,7 @@ def test_each_application_uses_its_own_database_only(
         for name, (application, other) in pairs.items():
             uri = read_uri(name, application)
             for current in (uri, old_uris[name]):
-                with servers[name].login(current) as session:
-                    assert session.run("SELECT value FROM saved") == [(application,)]
-                    for statement in FORBIDDEN_STATEMENTS[servers[name].engine]:
-                        with pytest.raises(REFUSED):
-                            session.run(statement)
+                assert_reads_and_is_no_administrator(servers[name], current, application)
             assert_databases_are_closed(servers[name], uri, accounts[other])
         project.assert_settled("provisioned")
 
