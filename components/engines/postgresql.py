@@ -44,7 +44,7 @@ CONNECT_TIMEOUT_SECONDS = 15
 SCRAM_ITERATIONS = 4096
 """The server's own number (documentation, 20.3.1 "scram_iterations")."""
 SCRAM_SALT_BYTES = 16
-LOCK_TIMEOUT = "SET lock_timeout = '10s'"
+LOCK_TIMEOUT = "SET lock_timeout = '3s'"
 """Limit of the wait for an object that a transaction of the application uses. Other transactions wait behind it."""
 FIRST_MAJOR_WITH_PARENT_VOLUME = 18
 """From this major version on, the image stores its data in a folder of the version (page of the image, "PGDATA")."""

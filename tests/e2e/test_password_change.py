@@ -206,6 +206,28 @@ def test_password_version_goes_up_by_one(
         groups[0].assert_accepted(uri)
 
 
+def test_locked_object_stops_the_change_before_the_password_changes(
+    project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
+) -> None:
+    with deploy(project, cluster, server, "postgresql-limited") as (groups, write):
+        (group,) = groups
+        write(1)
+        project.up("changes").succeeded()
+        uri = group.read_uri()
+        with group.server.login(uri) as session:
+            session.run("SET ROLE NONE")
+            session.run("CREATE TABLE seen (value INT)")
+            session.run("BEGIN")
+            session.run("LOCK TABLE seen IN ACCESS SHARE MODE")
+            write(2)
+            assert "canceling statement due to lock timeout" in project.up("changes").failed().output
+            assert (group.read_uri(), group.list_foreign_objects()) == (uri, ["seen"])
+            session.run("COMMIT")
+        project.up("changes").succeeded()
+        group.old_uris = [uri]
+        group.assert_newest_passwords_are_valid()
+
+
 def read_state(project: Project) -> Any:
     """Return the state with its secrets."""
     output = project.pulumi("stack", "export", "--show-secrets", stack="changes").succeeded().output
@@ -235,7 +257,7 @@ def test_next_update_finishes_an_update_that_was_killed_before_pulumi_recorded_a
         state["deployment"]["resources"] = json.loads(text, object_hook=lambda pairs: forget(pairs, unrecorded))
         project.pulumi("stack", "import", stack="changes", typed=json.dumps(state)).succeeded()
         # The killed update did not change the Secrets, so every client has the old password.
-        clients = [Client(group.server, partial(old_uris.get, group.name, "")) for group in groups]
+        clients = [Client(group.server, partial(str, old_uris[group.name])) for group in groups]
         project.up("changes").succeeded()
         for group, client in zip(groups, clients, strict=True):
             client.stop()
