@@ -124,15 +124,15 @@ def test_endpoints_of_one_server_get_the_findings_of_their_own_groups(server: Fi
     assert [finding.path for finding in findings] == ["applications.a", "applications.b"]
 
 
-@pytest.mark.parametrize(("version", "name"), [(90024, "9.0.24"), (80400, "8.4.0")])
+@pytest.mark.parametrize(("version", "name"), [(90624, "9.6.24"), (80400, "8.4.0")])
 def test_a_server_that_the_provider_does_not_support_is_rejected(version: int, name: str) -> None:
     with pytest.raises(ProbeError) as caught:
         postgresql_probe._require_supported_version(version, name)
-    result = f"the server is PostgreSQL {name}; the program needs 9.1 or later (tested: 15 and later)"
+    result = f"the server is PostgreSQL {name}; the program needs 10 or later (tested: 15 and later)"
     assert caught.value.finding.result == result
 
 
-@pytest.mark.parametrize("version", [90100, 150000, 180000])
+@pytest.mark.parametrize("version", [100000, 150000, 180000])
 def test_a_server_that_the_provider_supports_passes(version: int) -> None:
     postgresql_probe._require_supported_version(version, "it")
 
