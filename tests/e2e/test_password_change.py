@@ -162,7 +162,7 @@ def deploy(project: Project, cluster: Cluster, server: Callable[[str], DatabaseS
             group.server.drop(*group.accounts)
 
 
-@pytest.mark.timeout(120 + 60 * CHANGES)
+@pytest.mark.timeout(300 + 60 * CHANGES)
 def test_no_login_is_refused_during_password_changes(
     project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
