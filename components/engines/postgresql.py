@@ -7,7 +7,7 @@ receives no error.
 
 On an external server a password has two accounts. The owner is the first one. The second one is a member of the owner
 and assumes the owner's role at each login, so both own the same objects. A change sets the password of the account that
-is not in use. docs/decisions/0010 gives the reasons.
+is not in use. docs/decisions/0012 gives the reasons.
 """
 
 import asyncio
