@@ -64,6 +64,8 @@ KEY_DETAILS: Mapping[str, Mapping[str, KeyDetails]] = MappingProxyType(
             "podSelector": KeyDetails("{app: shop}", "in place; restarts local servers"),
             "networkPolicy": KeyDetails("false", IN_PLACE),
             "workloads": KeyDetails("[{kind: Deployment, name: web}]", RESTART_WORKLOADS),
+            "databaseUrl": KeyDetails("mysql.main", "in place; restarts workloads"),
+            "retire": KeyDetails("[mysql-old, DATABASE_URL]", IN_PLACE),
             "databases": KeyDetails("{mysql: {main: }}", "removal: rejected if protected; otherwise the data is lost"),
         },
         "WorkloadSpec": {
@@ -74,6 +76,7 @@ KEY_DETAILS: Mapping[str, Mapping[str, KeyDetails]] = MappingProxyType(
         },
         "DatabaseGroupSpec": {
             "primary": KeyDetails("true", "in place; restarts workloads"),
+            "renamedFrom": KeyDetails("main", "with the group's name: in place; alone: rejected"),
             "variant": KeyDetails("percona", REJECTED),
             "passwordVersion": KeyDetails("1", f"{RESTART} and workloads"),
             "protect": KeyDetails("false", IN_PLACE),

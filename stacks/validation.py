@@ -49,6 +49,7 @@ def validate_applications(
     for application in applications:
         yield from _validate_namespace(application)
         yield from _validate_primary_groups(application)
+        yield from _validate_database_url(application)
         has_long_name = False
         for issue in _validate_application_name(application):
             has_long_name = True
@@ -112,6 +113,16 @@ def _validate_primary_groups(application: ApplicationArgs) -> Iterator[ConfigIss
                 ("applications", application.name, "databases", engine),
                 f"{len(primaries)} groups are primary ({names}); remove `primary: true` from all but one",
             )
+
+
+def _validate_database_url(application: ApplicationArgs) -> Iterator[ConfigIssue]:
+    """Reject a `databaseUrl` that is not a relational group of the application."""
+    path = application.spec.database_url
+    relational = [group.path for group in application.database_groups if group.engine.supports_database_url]
+    if path is not None and path not in relational:
+        advice = suggest_choice(path, relational) if relational else "remove it"
+        message = f"'{path}' is not a MySQL, PostgreSQL or SQLite group of the application; {advice}"
+        yield ConfigIssue(("applications", application.name, "databaseUrl"), message)
 
 
 def _is_server_missing(group: DatabaseGroupArgs, is_server_invalid: Callable[[str], bool]) -> bool:
@@ -253,7 +264,11 @@ def _claim_pulumi_names(application: ApplicationArgs) -> Iterator[NameClaim]:
     owners: dict[tuple[str, str], Location] = {}
     for group in application.database_groups:
         service = service_resource_name(application.name, group.service_name)
-        owners.setdefault(("group", group.resource_name), group.config_location)
+        yield NameClaim(
+            identity=("group", group.resource_name),
+            owner=group.config_location,
+            description=f"would be the Pulumi resource '{shorten(group.resource_name)}'",
+        )
         owners.setdefault(("Service", service), group.config_location)
     for number, workload in enumerate(application.spec.workloads):
         name = workload_resource_name(application.name, workload.kind, workload.name)
@@ -266,15 +281,17 @@ def _claim_pulumi_names(application: ApplicationArgs) -> Iterator[NameClaim]:
 def _claim_databases(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
     """Yield the database and the user that the program creates on a server that other groups also use."""
     access = group.server_access
-    if not (access.account_is_managed and access.backend and access.backend.hosts):
+    if access.external_server_name is None:
         return
+    server = group.platform.external_servers[access.external_server_name].spec
+    endpoints = {server.administrator_endpoint, *((host, server.service_port) for host in server.host)}
     names = {"database": access.account.database, "user": access.account.username}
     for description, name in names.items():
-        if name is not None:
+        for endpoint in sorted(endpoints):
             yield NameClaim(
-                identity=(description, access.backend.hosts, access.backend.port, name),
+                identity=(description, server.engine, endpoint, name),
                 owner=group.config_location,
-                description=f"create the {description} '{shorten(name)}' on one server",
+                description=f"create the {description} '{shorten(name or '')}' on one server",
                 remedy="set another `database` and `username`",
             )
 

@@ -3,7 +3,7 @@
 They are persisted: a key that is renamed here turns the change guard off for states that an earlier release wrote.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from components.protection import Protect
@@ -23,8 +23,18 @@ class GroupSummary(TypedDict):
     """Release series of that version."""
     externalServer: str | None
     """Entry of `externalServers` on which the program created the database."""
+    database: str | None
+    """Database that the program created."""
+    username: str | None
+    """User that the program created."""
     service: str | None
     secret: str
+    """Name of the connection Secret, the server and the volume claim. It identifies the group: it never changes."""
+    storage: str | None
+    """Size of the volume."""
+    storageClass: str | None
+    initScript: str | None
+    """Digest of the script that ran when the volume was empty."""
     protect: Protect
 
 
@@ -41,8 +51,14 @@ class ApplicationOutputs(TypedDict):
 
     name: str
     namespace: str
+    createNamespace: bool
+    """Whether the program created the namespace."""
     secret: str
     """Name of the environment Secret."""
+    variables: Sequence[str]
+    """Names of the environment variables."""
+    databaseUrl: str | None
+    """Group that `DATABASE_URL` points to, as `<engine>.<group>`."""
     protect: Protect
     workloads: Mapping[str, bool]
     """Workloads by `<kind>/<name>`, and whether the program injects the variables into them."""

@@ -19,7 +19,7 @@ from components.external_servers import ExternalServerSpec
 from components.hosts import Hosts
 from components.passwords import GeneratedPassword
 from components.protection import build_data_resource_options, is_retained
-from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind, VolumeRequest
 from components.service import ServiceBackend
 from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel
 from components.tls import VERIFY_FULL, CaBundleFile, TlsMode
@@ -122,6 +122,8 @@ def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
         **{key: value for key, value in user_values.items() if value is not None},
     }
     password = account_values.pop(engine.credential_key, None) if engine.credential_key else None
+    has_volume = spec.storage and spec.storage_class
+    volume = VolumeRequest(storage=spec.storage or "", storage_class=spec.storage_class) if has_volume else None
     return ServerAccess(
         account=Account(
             username=account_values.pop("username", None),
@@ -133,7 +135,8 @@ def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
         backend=ServiceBackend(port=spec.port or engine.port or 0, hosts=spec.host or ()),
         tls=spec.tls,
         ca_bundle=spec.ca_file,
-        mounted_by_application=spec.storage_class is not None,
+        volume=volume,
+        mounted_by_application=volume is not None,
     )
 
 

@@ -77,6 +77,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "default labels of Pods": (labels.default_pod_labels("shop"), {"app.kubernetes.io/name": "shop"}),
     "labels of a group": (GROUP_LABELS, INSTANCE | COMPONENT | PART_OF | MANAGED),
     "immutable selector of a server": (labels.pod_selector_labels(GROUP_LABELS), INSTANCE | PART_OF),
+    "selector of a Service for an external server": (
+        labels.remote_selector_labels(GROUP_LABELS),
+        INSTANCE | PART_OF | {"app.kubernetes.io/component": "remote-server"},
+    ),
     "selector of a NetworkPolicy": (
         labels.network_policy_selector("shop", ["mysql-main"]),
         {
@@ -103,8 +107,14 @@ VALUES: dict[str, tuple[Any, Any]] = {
     ),
 }
 
-GROUP_SUMMARY_KEYS = {"kind", "variant", "version", "series", "externalServer", "service", "secret", "protect"}
-APPLICATION_KEYS = {"name", "namespace", "secret", "protect", "workloads"}
+VOLUME_KEYS = {"storage", "storageClass", "initScript"}
+ACCOUNT_KEYS = {"externalServer", "database", "username"}
+GROUP_SUMMARY_KEYS = (
+    {"kind", "variant", "version", "series", "service", "secret", "protect"} | VOLUME_KEYS | ACCOUNT_KEYS
+)
+NAMESPACE_KEYS = {"namespace", "createNamespace"}
+APPLICATION_KEYS = {"name", "secret", "variables", "databaseUrl", "protect", "workloads"} | NAMESPACE_KEYS
+OPTIONAL_OUTPUTS = GROUP_SUMMARY_KEYS - {"kind", "variant", "secret", "protect"}
 OUTPUT_KEYS: dict[type, set[str]] = {
     GroupSummary: GROUP_SUMMARY_KEYS,
     GroupOutputs: GROUP_SUMMARY_KEYS | {"application", "engine", "group"},
@@ -154,7 +164,7 @@ def test_outputs_have_the_persisted_keys() -> None:
         if registration.type == names.DATABASE_GROUP_TYPE:
             outputs = recorder.outputs[registration.urn]
             assert set(outputs) <= OUTPUT_KEYS[GroupOutputs], PERSISTED
-            assert OUTPUT_KEYS[GroupOutputs] - set(outputs) <= {"version", "series", "externalServer", "service"}
+            assert OUTPUT_KEYS[GroupOutputs] - set(outputs) <= OPTIONAL_OUTPUTS
 
 
 def test_types_names_and_parents_of_resources_are_persisted() -> None:
