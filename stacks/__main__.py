@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pulumi
 
 from preflight import check, format_findings
+from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.external_server_checks import TOTAL_TIMEOUT_SECONDS, list_endpoints
@@ -23,12 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check_command = commands.add_parser("check", help="check the external servers of a stack")
     check_command.add_argument("stack")
-    commands.add_parser("schema", help="write stacks/schema.json and docs/reference.md from the models")
+    commands.add_parser("schema", help="write stacks/schema.json, docs/reference.md and docs/changes.md")
     options = parser.parse_args(arguments)
     if options.command == "check":
         return check_external_servers(options.stack)
     SCHEMA_PATH.write_text(render_schema())
     REFERENCE_PATH.write_text(render_reference())
+    CHANGES_PATH.write_text(render_changes())
     return 0
 
 

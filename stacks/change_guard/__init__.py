@@ -32,6 +32,7 @@ from stacks.change_guard.name_rules import (
     validate_variables,
 )
 from stacks.change_guard.namespace_rules import (
+    list_deleted_databases,
     validate_created_namespace,
     validate_namespace,
     validate_protection,
@@ -69,7 +70,7 @@ GROUP_RULES: tuple[GroupRule, ...] = (
     validate_storage_class,
     validate_init_script,
 )
-APPLICATION_WARNINGS: tuple[ApplicationRule, ...] = (list_removed_names, list_moved_names)
+APPLICATION_WARNINGS: tuple[ApplicationRule, ...] = (list_deleted_databases, list_removed_names, list_moved_names)
 GROUP_WARNINGS: tuple[GroupRule, ...] = (list_deleted_data, list_moved_server)
 
 

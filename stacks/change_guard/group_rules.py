@@ -81,14 +81,26 @@ def validate_release_series(change: GroupChange) -> Iterator[ConfigIssue]:
 
 
 def validate_placement(change: GroupChange) -> Iterator[ConfigIssue]:
-    """Reject a move of a protected group to another server. Local and dedicated servers use the same volume."""
-    if change.new is None or not change.is_protected or not change.is_moved:
+    """Reject a move of a protected group to another server. Local and dedicated servers use the same volume.
+
+    A move between two entries of `externalServers` is always rejected: Pulumi would not create the database again.
+    """
+    if change.new is None or not change.is_moved:
         return
-    new, key = change.new.output_summary, "kind"
-    old_value, new_value = change.old["kind"], new["kind"]
+    new = change.new.output_summary
+    old_server, new_server = change.old.get("externalServer"), new["externalServer"]
+    if old_server and new_server:
+        yield ConfigIssue(
+            (*change.location, "server", "provisionOn"),
+            f"the database is on the server '{old_server}', and cannot move to '{new_server}'."
+            f" Restore `provisionOn: {old_server}`, or {MIGRATION_HINT}",
+        )
+        return
+    if not change.is_protected:
+        return
+    key, old_value, new_value = "kind", change.old["kind"], new["kind"]
     if old_value == new_value:
-        key = "provisionOn"
-        old_value, new_value = change.old.get("externalServer") or "not set", new["externalServer"] or "not set"
+        key, old_value, new_value = "provisionOn", old_server or "not set", new_server or "not set"
     yield ConfigIssue(
         (*change.location, "server", key),
         f"changing `{key}` from '{old_value}' to '{new_value}' would not move the data."

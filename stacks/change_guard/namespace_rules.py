@@ -7,6 +7,7 @@ from stacks.change_guard.change import UNPROTECT_HINT, ApplicationChange
 from stacks.errors import ConfigIssue
 
 __all__ = [
+    "list_deleted_databases",
     "validate_created_namespace",
     "validate_namespace",
     "validate_protection",
@@ -90,3 +91,18 @@ def validate_protection(change: ApplicationChange) -> Iterator[ConfigIssue]:
             f"`protect` was {old}; without `environment: production` it would be false, and later edits could delete"
             f" the data. Write `protect: {old}` to keep the protection, or `protect: false` to end it",
         )
+
+
+def list_deleted_databases(change: ApplicationChange) -> Iterator[ConfigIssue]:
+    """Warn about the databases of a removed application, and about the volumes in a namespace that it leaves."""
+    if change.new and change.new.namespace == change.old["namespace"]:
+        return
+    groups = [
+        (f"{engine}.{name}", is_retained(group["protect"]))
+        for engine, groups in change.old["databases"].items()
+        for name, group in groups.items()
+        if group.get("storage") or (group.get("externalServer") and change.new is None)
+    ]
+    for retained, loss in ((False, "is deleted"), (True, "stays, and is no longer managed")):
+        if paths := [path for path, is_group_retained in groups if is_group_retained == retained]:
+            yield ConfigIssue(change.location, f"the data of {', '.join(paths)} {loss}")

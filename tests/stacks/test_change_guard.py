@@ -128,6 +128,13 @@ def unprotect_and_move(raw: Raw) -> None:
     mysql(raw)["main"] |= {"protect": False, **provisioned_on("hq")}
 
 
+def provision_message(old: str, new: str) -> str:
+    return (
+        f"applications.shop.databases.mysql.spare.server.provisionOn: the database is on the server '{old}', and cannot"
+        f" move to '{new}'. Restore `provisionOn: {old}`, {MIGRATE}"
+    )
+
+
 def move_message(group: str, key: str, old: str, new: str) -> str:
     return (
         f"applications.shop.databases.mysql.{group}.server.{key}: changing `{key}` from '{old}' to '{new}' would not"
@@ -152,16 +159,16 @@ UPGRADES: dict[str, tuple[Edit, list[str]]] = {
             f" Restore 'mysql', {MIGRATE}"
         ],
     ),
+    "external server": (
+        set_server("spare", provisioned_on("other")["server"]),
+        [provision_message("hq", "other")],
+    ),
 }
 """Edits that are rejected whether the group is protected or not."""
 LOSSES: dict[str, tuple[Edit, list[str]]] = {
     "kind": (
         set_server("main", provisioned_on("hq")["server"]),
         [move_message("main", "kind", "dedicated", "external")],
-    ),
-    "external server": (
-        set_server("spare", provisioned_on("other")["server"]),
-        [move_message("spare", "provisionOn", "hq", "other")],
     ),
     "existing account": (
         set_server("spare", EXISTING_SERVER),
@@ -651,6 +658,13 @@ def test_warnings_about_data() -> None:
     assert [text for text in warn(build_server(), build_provisioned()) if "data" in text] == [
         f"{MAIN}: the data of mysql.main is deleted"
     ]
+    removed = warn(build(False, "a", "b"), {"applications": {}})
+    assert removed == ["applications.shop: the data of redis.a, redis.b is deleted"]
+    moved_namespace = build("retain", "a")
+    shop(moved_namespace)["namespace"] = "web"
+    assert "applications.shop: the data of redis.a stays, and is no longer managed" in warn(
+        build("retain", "a"), moved_namespace
+    )
     (moved,) = warn(build_server(kind="local"), build_server())
     assert moved.startswith(f"{MAIN}.server.kind: the server restarts as dedicated with the same volume")
 
