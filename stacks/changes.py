@@ -239,7 +239,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 Change("at no group, not protected", WARNING, "The short names are removed.", WORKLOADS),
             ),
             "renamedFrom": (
-                Change("with another group name", WARNING, "See [Groups](#groups).", WORKLOADS),
+                Change("with another group name", WARNING, "Server and data retain the original name.", WORKLOADS),
                 Change("alone", REJECTED, "The group would have another server, without its data."),
             ),
             "variant": (
@@ -271,7 +271,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             "image": (Change("", IN_PLACE, "The server starts with the new image.", SERVER),),
             "storage": STORAGE,
             "storageClass": STORAGE_CLASS,
-            "resources": (Change("", IN_PLACE, "See its keys.", SERVER),),
+            "resources": (Change("", IN_PLACE, "The server starts with the new resources.", SERVER),),
             "settings": (Change("", IN_PLACE, "The server starts with the new settings.", SERVER),),
             "initScript": (
                 Change("added or changed", REJECTED, "The script would never run. Run the statements yourself."),

@@ -9,7 +9,6 @@ import jsonschema
 import pytest
 
 from components.engines import ENGINES
-from stacks.changes import CHANGES, CHANGES_PATH, TITLES, list_changes, render_changes
 from stacks.key_examples import KEY_EXAMPLES
 from stacks.reference import REFERENCE_PATH, list_keys, render_reference
 from stacks.schema import SCHEMA_PATH, build_schema_document, build_stack_schema, render_schema
@@ -204,15 +203,3 @@ def test_reference_has_details_of_every_key() -> None:
 )
 def test_reference_has_type_and_default(row: str) -> None:
     assert f"\n{row}" in render_reference()
-
-
-def test_table_of_changes_has_every_key_of_the_reference() -> None:
-    keys = {model: set(keys) for model, keys in list_keys().items()}
-    assert {section: set(keys) for section, keys in CHANGES.items() if section.endswith("Spec")} == keys
-    assert set(TITLES) == set(CHANGES)
-    names = [name for name, _ in list_changes()]
-    assert len(set(names)) == len(names)
-
-
-def test_changes_page_is_built_from_the_table() -> None:
-    assert CHANGES_PATH.read_text() == render_changes(), "run `make schema`"
