@@ -33,7 +33,13 @@ from components.service import create_service
 from components.spec import DnsLabel, NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
-__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "DatabaseGroupEntry", "DatabaseGroupSpec"]
+__all__ = [
+    "DatabaseGroup",
+    "DatabaseGroupArgs",
+    "DatabaseGroupEntry",
+    "DatabaseGroupSpec",
+    "build_connection_data",
+]
 
 
 def _expand_kind_shorthand(value: Any) -> Any:
@@ -180,7 +186,7 @@ class DatabaseGroupArgs:
     def variable_names(self) -> tuple[str, ...]:
         """Names of the group's environment variables."""
         placeholder = None if self.server_access.password_source is None else ""
-        keys = _build_connection_data(self, placeholder)
+        keys = build_connection_data(self, placeholder)
         return list_variable_names(self.engine.name, self.group_name, keys, is_primary=self.is_primary)
 
     @property
@@ -235,7 +241,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.secret_name = args.object_name
 
         password = create_password(f"{name}-password", access.password_source, parent=self)
-        data = pulumi.Output.from_input(password).apply(lambda value: _build_connection_data(args, value))
+        data = pulumi.Output.from_input(password).apply(lambda value: build_connection_data(args, value))
         self.connection = pulumi.Output.secret(data)
         secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
@@ -265,7 +271,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.register_outputs({**outputs})
 
 
-def _build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
+def build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
     """Return the data of the connection Secret."""
     access, engine = args.server_access, args.engine
     connection = Connection(

@@ -1,8 +1,9 @@
-"""The commands `python -m stacks check STACK` and `python -m stacks schema`."""
+"""The commands `python -m stacks check STACK`, `python -m stacks validate STACK` and `python -m stacks schema`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pulumi
 
@@ -12,8 +13,9 @@ from stacks.config import STACK_FOLDER, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.external_server_checks import TOTAL_TIMEOUT_SECONDS, list_endpoints
 from stacks.pulumi_cli import read_deployed_state, run_pulumi_json
-from stacks.reference import REFERENCE_PATH, render_reference
+from stacks.reference import README_PATH, REFERENCE_PATH, render_readme, render_reference
 from stacks.schema import SCHEMA_PATH, render_schema
+from stacks.stack_file import StackFileError, load_stack_file
 
 __all__ = ["main"]
 
@@ -24,14 +26,38 @@ def main(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check_command = commands.add_parser("check", help="check the external servers of a stack")
     check_command.add_argument("stack")
-    commands.add_parser("schema", help="write stacks/schema.json, docs/reference.md and docs/changes.md")
+    validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
+    validate_command.add_argument("stack")
+    commands.add_parser(
+        "schema", help="write stacks/schema.json, docs/reference.md, docs/changes.md and the table of engines"
+    )
     options = parser.parse_args(arguments)
     if options.command == "check":
         return check_external_servers(options.stack)
+    if options.command == "validate":
+        return validate_stack_file(options.stack)
     SCHEMA_PATH.write_text(render_schema())
     REFERENCE_PATH.write_text(render_reference())
     CHANGES_PATH.write_text(render_changes())
+    README_PATH.write_text(render_readme())
     return 0
+
+
+def validate_stack_file(stack_name: str) -> int:
+    """Print all errors in the syntax of a stack file. Pulumi prints the first one, without a remedy.
+
+    The program reports errors in the values. Returns the exit code.
+    """
+    try:
+        load_stack_file(_get_stack_file_path(stack_name))
+    except StackFileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _get_stack_file_path(stack_name: str) -> Path:
+    return STACK_FOLDER / f"Pulumi.{stack_name.rpartition('/')[2]}.yaml"
 
 
 def check_external_servers(stack_name: str) -> int:
@@ -40,7 +66,7 @@ def check_external_servers(stack_name: str) -> int:
         configuration = run_pulumi_json("config", "--json", "--show-secrets", "--stack", stack_name)
         values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
         encrypted_keys = {key for key, entry in configuration.items() if entry.get("secret")}
-        path = STACK_FOLDER / f"Pulumi.{stack_name.rpartition('/')[2]}.yaml"
+        path = _get_stack_file_path(stack_name)
         stack = parse_pulumi_config(values, read_config_source(path, values, encrypted_keys, f"stack {stack_name!r}"))
         endpoints = list(list_endpoints(stack, read_deployed_state(stack_name)))
     except pulumi.RunError as error:

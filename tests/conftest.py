@@ -24,6 +24,7 @@ MODULE_GROUPS = {
         "test_secrets.py",
         "test_service_targets.py",
         "test_status.py",
+        "test_teams.py",
         "test_upgrading.py",
     },
     "engines": {"test_engines.py", "test_workloads.py"},

@@ -375,7 +375,10 @@ ROWS: dict[str, Row] = {
         remove_key("applications", DEV, "databases", "redis", "a"), "the data of redis.a is deleted"
     ),
     "Groups.renamed: with `renamedFrom` and `retire`": Row(
-        rename_key("applications", NAMED, "databases", "redis", "main", to="first", renamedFrom="main"),
+        combine(
+            rename_key("applications", NAMED, "databases", "redis", "main", to="first", renamedFrom="main"),
+            set_application(NAMED, "retire", ["redis-main"]),
+        ),
         "the update removes REDIS_MAIN_ADDRESS",
     ),
     "DatabaseGroupSpec.renamedFrom: with another group name": Row(

@@ -42,7 +42,7 @@ class Project:
     def __init__(self, command_line: str, folder: Path) -> None:
         self.folder = folder / "project"
         self.state = folder / "state"
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         self.state.mkdir()
         for part in PARTS:
             source = ROOT / part

@@ -102,7 +102,7 @@ def _in_namespace(manifest: dict[str, Any]) -> dict[str, Any]:
     return {**manifest, "metadata": {**manifest["metadata"], "namespace": WORK}}
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", ROWS, ids=[f"{OUTCOMES[name]} {name}" for name in ROWS])
 def test_edit_has_its_outcome(deployment: Deployment, name: str) -> None:
     row, project = ROWS[name], deployment.project
     edited = copy.deepcopy(deployment.config)
