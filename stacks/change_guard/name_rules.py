@@ -41,7 +41,7 @@ def validate_variables(change: ApplicationChange) -> Iterator[ConfigIssue]:
     by_owner: dict[str, list[str]] = {}
     for name in _find_removed_variables(change):
         owner = _find_owner(change, name)
-        if name != DATABASE_URL and owner not in services and not {name, owner} & _list_retired(change):
+        if name != DATABASE_URL and owner not in services and not _is_retired(change, name):
             by_owner.setdefault(owner, []).append(name)
     for owner, names in by_owner.items():
         group = next((group for group in change.groups if owner in _list_owners(group)), None)
@@ -106,6 +106,16 @@ def _list_new_services(change: ApplicationChange) -> dict[str, DatabaseGroupArgs
 
 def _list_retired(change: ApplicationChange) -> set[str]:
     return set(change.new.spec.retire) if change.new else set()
+
+
+def _is_retired(change: ApplicationChange, variable: str) -> bool:
+    """Return whether `retire` contains a variable, its owner, or the long name with which it begins.
+
+    After a failed update the state can hold variables of a group that already has another name.
+    """
+    retired = _list_retired(change)
+    prefixes = tuple(f"{variable_name(name, None, '')}_" for name in retired if "-" in name)
+    return bool({variable, _find_owner(change, variable)} & retired) or variable.startswith(prefixes)
 
 
 def _list_removed_services(change: ApplicationChange) -> Iterator[tuple[str, GroupChange]]:

@@ -646,6 +646,15 @@ def test_renamed_group_keeps_its_original_name() -> None:
     assert "set `renamedFrom: main` at the new name" in removed
 
 
+def test_renaming_continues_after_a_failed_update() -> None:
+    """The group has its new name in the state, and the application still has the old variables."""
+    renamed = rename("first", renamedFrom="main")
+    shop(renamed)["retire"] = ["redis-main"]
+    original, state = read_state(rename("main")), read_state(renamed)
+    failed: Any = {"shop": {**original["shop"], "databases": state["shop"]["databases"]}}
+    assert list(validate_update(failed, parse_applications(renamed))) == []
+
+
 def test_warnings_about_data() -> None:
     def build(protect: Any, *names: str) -> Raw:
         return groups(**build_dedicated(*names, engine="redis", protect=protect))
