@@ -45,6 +45,8 @@ def test_page_is_built_from_the_table() -> None:
 def test_every_change_has_an_edit() -> None:
     """Changes that refer to others are not tested themselves."""
     assert set(ROWS) == set(OUTCOMES)
+    for name, row in ROWS.items():
+        assert bool(row.message) == (OUTCOMES[name] is not Outcome.IN_PLACE), name
 
 
 def test_edits_have_their_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
