@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 from components.engines import ENGINES
 from components.engines.definition import Account, AdministratorConnection, Provisioner, ProvisioningRequest
 from components.hosts import Host, Hosts
+from components.persisted.names import DATABASE_RECORD_TYPE
+from components.persisted.outputs import DatabaseRecordOutputs
 from components.spec import NonEmptyStr, Port, SecretText, SpecModel, format_choices
 from components.tls import CaBundleFile, TlsMode
 
@@ -85,11 +87,25 @@ class ExternalServerSpec(SpecModel):
         return self.administrator.host or self.host[0], self.administrator.port or self.service_port
 
 
+class DatabaseRecord(pulumi.ComponentResource):
+    """Component `database-groups:index:DatabaseRecord`: the record of a database on an external server.
+
+    The state gets it when the database exists. A refresh does not remove it, so the next update can detect a loss.
+    """
+
+    def __init__(
+        self, name: str, outputs: DatabaseRecordOutputs, database: pulumi.Resource, opts: pulumi.ResourceOptions
+    ) -> None:
+        super().__init__(DATABASE_RECORD_TYPE, name, None, opts)
+        created = {key: pulumi.Output.all(value, database.urn) for key, value in outputs.items()}
+        self.register_outputs({key: value.apply(lambda values: values[0]) for key, value in created.items()})
+
+
 class ExternalServer:
     """One external server during an update: its Pulumi provider, and the last database that was created on it.
 
     Resources: the engine's provider, named `<server>`, as soon as a group needs it; per group what the engine's
-    provisioner creates.
+    provisioner creates, and a `DatabaseRecord`.
     """
 
     def __init__(self, name: str, spec: ExternalServerSpec) -> None:
@@ -153,3 +169,9 @@ class ExternalServer:
             depends_on=self._last_database,
         )
         self._last_database = [database]
+        record: DatabaseRecordOutputs = {
+            "externalServer": self._name,
+            "database": account.database,
+            "username": account.username,
+        }
+        DatabaseRecord(name, record, database, opts=opts)

@@ -77,6 +77,7 @@ KEY_DETAILS: Mapping[str, Mapping[str, KeyDetails]] = MappingProxyType(
             "variant": KeyDetails("percona", REJECTED),
             "passwordVersion": KeyDetails("1", f"{RESTART} and workloads"),
             "protect": KeyDetails("false", IN_PLACE),
+            "recreate": KeyDetails("true", IN_PLACE),
             "networkPolicy": KeyDetails("false", IN_PLACE),
             "server": KeyDetails("{kind: dedicated, storage: 50Gi}", "see its keys"),
         },
