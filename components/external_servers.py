@@ -3,7 +3,7 @@
 Only the program uses the administrator's account. The account never reaches the cluster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Annotated, Self
 
@@ -112,6 +112,11 @@ class ExternalServer:
         self.spec = spec
         self._name = name
         self._last_database: list[pulumi.Resource] = []
+        self._takes_over: dict[str, Collection[str]] = {}
+
+    def set_takeover(self, name: str, parts: Collection[str]) -> None:
+        """Let `provision` take over an existing `database` or `user` into the state. `name` is that of `provision`."""
+        self._takes_over[name] = parts
 
     @cached_property
     def _provider(self) -> pulumi.ProviderResource:
@@ -160,6 +165,7 @@ class ExternalServer:
             password=password,
             administrator=self.spec.administrator.username,
             extensions=extensions,
+            takes_over=self._takes_over.get(name, ()),
         )
         database = self._provisioner.provision_database(
             name,

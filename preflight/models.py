@@ -5,8 +5,17 @@ from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["SECRET_KEYS", "Endpoint", "Finding", "PlannedDatabase", "ProvisionedDatabase", "TlsMode"]
+__all__ = [
+    "SECRET_KEYS",
+    "Endpoint",
+    "Finding",
+    "PlannedDatabase",
+    "ProvisionedDatabase",
+    "ProvisionedPart",
+    "TlsMode",
+]
 
+ProvisionedPart = Literal["database", "user"]
 TlsMode = Literal["disable", "require", "verify-full"]
 """TLS modes, named as in libpq. This package must not import `components`, so a test compares the modes with theirs."""
 SECRET_KEYS = frozenset({"password", "token"})
@@ -98,3 +107,5 @@ class Finding:
     """Address of the server: `mysql.example.org:3306`."""
     is_warning: bool = False
     """Whether the update can continue."""
+    takes_over: frozenset[ProvisionedPart] = frozenset()
+    """Parts of a provisioned database that the update must take over into Pulumi's state."""

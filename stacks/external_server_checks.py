@@ -37,6 +37,12 @@ def require_reachable(stack: Stack, previous: PreviousState) -> None:
         pulumi.log.warn(format_findings(failures))
     elif failures:
         raise pulumi.RunError(f"{format_findings(failures)}\nnothing was changed")
+    parts_by_path = {finding.path: finding.takes_over for finding in warnings if finding.takes_over}
+    for group in (group for application in stack.applications for group in application.database_groups):
+        server = group.server_access.external_server_name
+        parts = parts_by_path.get(format_path(group.config_location))
+        if server and parts:
+            group.platform.external_servers[server].set_takeover(group.resource_name, parts)
 
 
 def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:

@@ -12,6 +12,7 @@ from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupp
 from preflight.models import Finding
 from preflight.probe_context import ProbeContext
 from preflight.probes.provisioning import (
+    EngineTerms,
     add_read_only_finding,
     add_warning,
     check_existing_objects,
@@ -44,6 +45,7 @@ PRIVILEGES = (
 )
 """Privileges of an administrator. Only an account with all of them can grant all privileges on a database."""
 MIN_VERSION = (8, 0)
+TERMS = EngineTerms(user="user", drop_user="DROP USER '{username}'@'%';")
 EXISTING_DATABASE_FIX = (
     "create database and user yourself and set `host`, `database`, `username` and `password` instead of `provisionOn`"
 )
@@ -243,7 +245,7 @@ def _check_administrator(context: ProbeContext, cursor: Any, greeting: str) -> N
     databases = {str(name): None for (name,) in _fetch_all(cursor, query)}
     accounts = _list_accounts(cursor)
     check_existing_objects(context, databases, [(name, f"user {name}@{host}") for name, host in accounts])
-    check_provisioned_objects(context, databases, {name for name, host in accounts if host == "%"}, noun="user")
+    check_provisioned_objects(context, databases, {name for name, host in accounts if host == "%"}, TERMS)
     if context.endpoint.provisioned_databases:
         _check_read_only_databases(context, cursor)
 

@@ -13,6 +13,7 @@ from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupp
 from preflight.models import Finding, PlannedDatabase, ProvisionedDatabase
 from preflight.probe_context import ProbeContext
 from preflight.probes.provisioning import (
+    EngineTerms,
     add_read_only_finding,
     add_warning,
     check_existing_objects,
@@ -79,6 +80,7 @@ RESULT_AND_FIX_BY_MESSAGE = (
 )
 """Result and fix by a pattern of the message. The fix may contain {role}, {rights} and {database}."""
 
+TERMS = EngineTerms(user="role", change_owner='ALTER DATABASE "{database}" OWNER TO "{username}";')
 READ_ONLY_FIX = (
     "Managed services set it when the disk is full: add or free space. If someone set it on purpose, the applications "
     "cannot write. To remove it, as an administrator of the server:\n  {statement}"
@@ -239,8 +241,7 @@ def _check_administrator(context: ProbeContext, connection: Connection) -> None:
     owners = {str(name): str(owner) for name, owner in _fetch_all(connection, query)}
     roles = [str(name) for (name,) in _fetch_all(connection, "SELECT rolname FROM pg_roles")]
     check_existing_objects(context, owners, [(role, f"role {role}") for role in roles])
-    change_owner = 'ALTER DATABASE "{database}" OWNER TO "{username}";'
-    check_provisioned_objects(context, owners, roles, noun="role", change_owner=change_owner)
+    check_provisioned_objects(context, owners, roles, TERMS)
     context.set_step("checking extensions")
     _check_extensions(context, connection, is_superuser=is_superuser)
 

@@ -7,6 +7,8 @@ import pytest
 
 from preflight.models import Endpoint, Finding, PlannedDatabase, ProvisionedDatabase
 from preflight.probe_context import ProbeContext
+from preflight.probes.mysql import TERMS as MYSQL_TERMS
+from preflight.probes.postgresql import TERMS
 from preflight.probes.provisioning import add_read_only_finding, check_provisioned_objects
 from preflight.runner import format_findings
 from tests.preflight.fakes import only
@@ -48,8 +50,7 @@ def run_check(
     database: ProvisionedDatabase, owners: Mapping[str, str | None], users: tuple[str, ...]
 ) -> list[tuple[str, str, bool]]:
     context = build_context(database)
-    statement = 'ALTER DATABASE "{database}" OWNER TO "{username}";'
-    check_provisioned_objects(context, {"postgres": "postgres", **owners}, users, noun="role", change_owner=statement)
+    check_provisioned_objects(context, {"postgres": "postgres", **owners}, users, TERMS)
     assert {finding.path for finding in context.findings} <= {PATH}
     return [(finding.result, finding.fix, finding.is_warning) for finding in context.findings]
 
@@ -111,6 +112,47 @@ def test_recreate_that_is_no_longer_needed_is_a_warning() -> None:
     ((result, fix, is_warning),) = run_check(provisioned(recreate=True), OWNED, ("shop_main",))
     assert (result, is_warning) == (UNUSED, True)
     assert fix.startswith("Remove `recreate: true`.")
+
+
+IN_SERVER = "{} on the server, but not in Pulumi's state"
+BOTH_EXIST = IN_SERVER.format("database shop_main and role shop_main exist")
+
+
+@pytest.mark.parametrize(
+    ("database_in_state", "user_in_state", "owners", "result", "parts"),
+    [
+        (True, True, OWNED, None, set()),
+        (False, False, OWNED, BOTH_EXIST, {"database", "user"}),
+        (False, True, OWNED, IN_SERVER.format("database shop_main exists"), {"database"}),
+        (True, False, OWNED, IN_SERVER.format("role shop_main exists"), {"user"}),
+    ],
+)
+def test_what_a_refresh_removed_from_the_state_is_taken_over(
+    *,
+    database_in_state: bool,
+    user_in_state: bool,
+    owners: Mapping[str, str | None],
+    result: str | None,
+    parts: set[str],
+) -> None:
+    context = build_context(provisioned(is_database_in_state=database_in_state, is_user_in_state=user_in_state))
+    check_provisioned_objects(context, owners, ("shop_main",), TERMS)
+    found = [(finding.result, finding.is_warning, set[str](finding.takes_over)) for finding in context.findings]
+    assert found == ([(result, True, parts)] if result else [])
+
+
+def test_what_cannot_be_taken_over_is_dropped() -> None:
+    context = build_context(provisioned(is_database_in_state=False, is_user_in_state=False))
+    check_provisioned_objects(context, {"shop_main": None}, ("shop_main",), MYSQL_TERMS)
+    finding = only(context.findings)
+    assert (finding.is_warning, finding.takes_over) == (False, frozenset())
+    assert finding.fix.splitlines()[-1] == "  DROP USER 'shop_main'@'%';"
+
+
+def test_missing_user_is_created_again_for_a_database_that_was_restored() -> None:
+    context = build_context(provisioned(recreate=True, is_database_in_state=False, is_user_in_state=False))
+    check_provisioned_objects(context, {"shop_main": None}, (), MYSQL_TERMS)
+    assert only(context.findings).takes_over == {"database"}
 
 
 NEW = PlannedDatabase(path="applications.new", username="new", database="new")

@@ -11,8 +11,8 @@ import pulumi
 import pytest
 
 from components.persisted.names import DATABASE_RECORD_TYPE
-from offline.recorder import run_program
-from preflight.models import Endpoint, Finding, ProvisionedDatabase
+from offline.recorder import Recorder, run_program
+from preflight.models import Endpoint, Finding, ProvisionedDatabase, ProvisionedPart
 from stacks.__main__ import main
 from stacks.config import parse_stack
 from stacks.external_server_checks import list_endpoints, require_reachable
@@ -26,6 +26,7 @@ from tests.support import (
     groups,
     managed_server,
     provisioned_on,
+    record_applications,
     record_stack,
     stack_with_group,
     stack_with_provisioned_group,
@@ -225,6 +226,37 @@ def test_warnings_do_not_stop_an_update(monkeypatch: pytest.MonkeyPatch) -> None
     run_program(lambda: require_reachable(parse_stack(provision("main")), {}))
     (warning,) = warnings
     assert warning.startswith("1 external server warning:\n\n  externalServers.hq (mysql.example.org:3306)\n")
+
+
+def test_update_takes_over_what_the_state_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = "applications.shop.databases"
+    stack = parse_stack(
+        {
+            "externalServers": {"hq": external_server("postgresql")},
+            **groups(postgresql={"main": provisioned_on("hq"), "spare": provisioned_on("hq", username="keeper")}),
+        }
+    )
+    parts_by_name: dict[str, list[ProvisionedPart]] = {"main": ["database"], "spare": ["user", "database"]}
+    findings = [
+        replace(FINDING, path=f"{application}.postgresql.{name}", is_warning=True, takes_over=frozenset(parts))
+        for name, parts in parts_by_name.items()
+    ]
+    monkeypatch.setattr("stacks.external_server_checks.run_checks", lambda _endpoints, _seconds: findings)
+    run_program(lambda: require_reachable(stack, {}))
+    imports: dict[str, str] = {}
+    register = Recorder.RegisterResource
+
+    def record(recorder: Recorder, request: Any) -> Any:
+        imports[request.name] = request.importId
+        return register(recorder, request)
+
+    monkeypatch.setattr(Recorder, "RegisterResource", record)
+    record_applications(stack.applications)
+    assert {name: identifier for name, identifier in imports.items() if identifier} == {
+        "shop-postgresql-main-database": "shop_main",
+        "shop-postgresql-spare-database": "shop_spare",
+        "shop-postgresql-spare-role": "keeper",
+    }
 
 
 @pytest.mark.parametrize(("preflight", "is_offline"), [(False, False), (True, True)])
