@@ -79,6 +79,9 @@ class DatabaseGroupSpec(SpecModel):
     protect: ProtectSpec | None = None
     """Whether removing or moving the group is rejected (`true`), allowed with the data retained (`retain`), or allowed
     with the data deleted (`false`). Default: the application's `protect`."""
+    recreate: StrictBool = False
+    """Whether the program may create a provisioned database again, empty, if the server no longer has it. It needs
+    `make refresh` first. Remove the key afterwards. Default: `false`."""
     network_policy: StrictBool = True
     """Whether the NetworkPolicy restricts the group's server to the application's Pods. Default: `true`."""
     server: Annotated[

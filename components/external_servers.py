@@ -3,7 +3,7 @@
 Only the program uses the administrator's account. The account never reaches the cluster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Annotated, Self
 
@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 from components.engines import ENGINES
 from components.engines.definition import Account, AdministratorConnection, Provisioner, ProvisioningRequest
 from components.hosts import Host, Hosts
+from components.persisted.names import DATABASE_RECORD_TYPE
+from components.persisted.outputs import DatabaseRecordOutputs
 from components.spec import NonEmptyStr, Port, SecretText, SpecModel, format_choices
 from components.tls import CaBundleFile, TlsMode
 
@@ -85,17 +87,36 @@ class ExternalServerSpec(SpecModel):
         return self.administrator.host or self.host[0], self.administrator.port or self.service_port
 
 
+class DatabaseRecord(pulumi.ComponentResource):
+    """Component `database-groups:index:DatabaseRecord`: the record of a database on an external server.
+
+    The state gets it when the database exists. A refresh does not remove it, so the next update can detect a loss.
+    """
+
+    def __init__(
+        self, name: str, outputs: DatabaseRecordOutputs, database: pulumi.Resource, opts: pulumi.ResourceOptions
+    ) -> None:
+        super().__init__(DATABASE_RECORD_TYPE, name, None, opts)
+        created = {key: pulumi.Output.all(value, database.urn) for key, value in outputs.items()}
+        self.register_outputs({key: value.apply(lambda values: values[0]) for key, value in created.items()})
+
+
 class ExternalServer:
     """One external server during an update: its Pulumi provider, and the last database that was created on it.
 
     Resources: the engine's provider, named `<server>`, as soon as a group needs it; per group what the engine's
-    provisioner creates.
+    provisioner creates, and a `DatabaseRecord`.
     """
 
     def __init__(self, name: str, spec: ExternalServerSpec) -> None:
         self.spec = spec
         self._name = name
         self._last_database: list[pulumi.Resource] = []
+        self._takes_over: dict[str, Collection[str]] = {}
+
+    def set_takeover(self, name: str, parts: Collection[str]) -> None:
+        """Let `provision` take over an existing `database` or `user` into the state. `name` is that of `provision`."""
+        self._takes_over[name] = parts
 
     @cached_property
     def _provider(self) -> pulumi.ProviderResource:
@@ -144,6 +165,7 @@ class ExternalServer:
             password=password,
             administrator=self.spec.administrator.username,
             extensions=extensions,
+            takes_over=self._takes_over.get(name, ()),
         )
         database = self._provisioner.provision_database(
             name,
@@ -153,3 +175,9 @@ class ExternalServer:
             depends_on=self._last_database,
         )
         self._last_database = [database]
+        record: DatabaseRecordOutputs = {
+            "externalServer": self._name,
+            "database": account.database,
+            "username": account.username,
+        }
+        DatabaseRecord(name, record, database, opts=opts)

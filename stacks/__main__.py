@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pulumi
 
-from preflight import check, format_findings
+from preflight import format_findings, run_checks
 from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, parse_pulumi_config
 from stacks.config_source import read_config_source
@@ -74,10 +74,13 @@ def check_external_servers(stack_name: str) -> int:
         return 1
     for warning in (*stack.source.warnings, *stack.warnings):
         print(f"warning: {warning}", file=sys.stderr)
-    findings = check(endpoints, TOTAL_TIMEOUT_SECONDS)
+    findings = run_checks(endpoints, TOTAL_TIMEOUT_SECONDS)
+    failures = [finding for finding in findings if not finding.is_warning]
+    if warnings := [finding for finding in findings if finding.is_warning]:
+        print(f"warning: {format_findings(warnings)}", file=sys.stderr)
     count = f"{len(endpoints)} external server address{'' if len(endpoints) == 1 else 'es'}"
-    print(format_findings(findings) if findings else f"Checked {count}: all usable.")
-    return 1 if findings else 0
+    print(format_findings(failures) if failures else f"Checked {count}: all usable.")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

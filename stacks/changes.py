@@ -251,6 +251,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 Change("", IN_PLACE, "Later removals of data are rejected, or allowed."),
                 Change("key removed, where the default is weaker", REJECTED, "Write the value that you want: `false`."),
             ),
+            "recreate": (Change("", IN_PLACE, "A database that the server no longer has is created again, empty."),),
             "networkPolicy": (Change("", IN_PLACE, "The NetworkPolicy changes."),),
             "server": (Change("", IN_PLACE, "See its keys."),),
         },

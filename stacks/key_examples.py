@@ -62,6 +62,7 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "variant": "percona",
             "passwordVersion": "1",
             "protect": "false",
+            "recreate": "true",
             "networkPolicy": "false",
             "server": "{kind: dedicated, storage: 50Gi}",
         },

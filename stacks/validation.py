@@ -156,6 +156,7 @@ def _validate_group(group: DatabaseGroupArgs, *, with_account_names: bool) -> It
     yield from issues
     if not issues:
         yield from _validate_password_version(group)
+        yield from _validate_recreate(group)
         yield from _validate_account_names(group) if with_account_names and excess <= 0 else ()
 
 
@@ -179,6 +180,11 @@ def _validate_password_version(group: DatabaseGroupArgs) -> Iterator[ConfigIssue
         yield ConfigIssue(location, "not supported for existing accounts; change `password` instead")
     elif group.spec.password_version and group.engine.credential_key is None:
         yield ConfigIssue(location, f"not supported for {group.engine.name}, which has no password; remove it")
+
+
+def _validate_recreate(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
+    if group.spec.recreate and not group.server_access.external_server_name:
+        yield ConfigIssue((*group.config_location, "recreate"), "supported with `provisionOn` only; remove it")
 
 
 def _validate_account_names(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:

@@ -81,7 +81,13 @@ def _provision_database(
     opts: pulumi.ResourceOptions,
     depends_on: Sequence[pulumi.Resource],
 ) -> pulumi.Resource:
-    role = postgresql.Role(f"{name}-role", name=request.username, login=True, password=request.password, opts=data_opts)
+    role = postgresql.Role(
+        f"{name}-role",
+        name=request.username,
+        login=True,
+        password=request.password,
+        opts=pulumi.ResourceOptions.merge(data_opts, request.user_import),
+    )
     membership = postgresql.GrantRole(
         f"{name}-membership",
         role=request.administrator,
@@ -96,7 +102,7 @@ def _provision_database(
         # A change of an ignored property would replace the database. The databases of a server are created one by one:
         # the provider holds a lock in one connection while it waits for another one, so parallel ones deadlock.
         opts=pulumi.ResourceOptions.merge(
-            data_opts,
+            pulumi.ResourceOptions.merge(data_opts, request.database_import),
             pulumi.ResourceOptions(
                 depends_on=[membership, *depends_on],
                 ignore_changes=["encoding", "lcCollate", "lcCtype", "template", "tablespaceName"],

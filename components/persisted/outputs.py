@@ -4,11 +4,35 @@ They are persisted: a key that is renamed here turns the change guard off for st
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from components.protection import Protect
 
-__all__ = ["ApplicationOutputs", "ApplicationState", "GroupOutputs", "GroupSummary"]
+__all__ = [
+    "ApplicationOutputs",
+    "ApplicationState",
+    "DatabaseRecordOutputs",
+    "GroupOutputs",
+    "GroupState",
+    "GroupSummary",
+    "RecordedDatabase",
+]
+
+
+class DatabaseRecordOutputs(TypedDict):
+    """Outputs of a `DatabaseRecord`: what the program created on an external server."""
+
+    externalServer: str
+    database: str
+    username: str
+    """Owner of the database."""
+
+
+class RecordedDatabase(DatabaseRecordOutputs):
+    """A record, and whether Pulumi's state has the database and the user. A refresh removes what is missing."""
+
+    isDatabaseInState: bool
+    isUserInState: bool
 
 
 class GroupSummary(TypedDict):
@@ -36,6 +60,13 @@ class GroupSummary(TypedDict):
     initScript: str | None
     """Digest of the script that ran when the volume was empty."""
     protect: Protect
+
+
+class GroupState(GroupSummary):
+    """A group in the previous state."""
+
+    recorded: NotRequired[RecordedDatabase]
+    """The database that the program created on an external server."""
 
 
 class GroupOutputs(GroupSummary):

@@ -332,6 +332,7 @@ ROWS: dict[str, Row] = {
     "DatabaseGroupSpec.variant: of an external server": Row(set_group("mysql", "old", "variant", "percona")),
     "DatabaseGroupSpec.passwordVersion": Row(set_group("redis", "main", "passwordVersion", 1)),
     "DatabaseGroupSpec.protect": Row(set_group("redis", "new", "protect", False)),
+    "DatabaseGroupSpec.recreate": Row(set_group("postgresql", "main", "recreate", True)),
     "DatabaseGroupSpec.networkPolicy": Row(set_group("redis", "main", "networkPolicy", False)),
     "StatefulSetServerSpec.version: of the same series": Row(set_server("mysql", "own", "version", "8.4.3")),
     "StatefulSetServerSpec.image": Row(set_server("mysql", "own", "image", "registry.example.org/mysql:8.4.3")),

@@ -13,7 +13,13 @@ import pytest
 from components.application import ApplicationArgs
 from components.passwords import VERSION_KEEPER
 from components.persisted import labels, names
-from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs, GroupSummary
+from components.persisted.outputs import (
+    ApplicationOutputs,
+    ApplicationState,
+    DatabaseRecordOutputs,
+    GroupOutputs,
+    GroupSummary,
+)
 from components.servers.stateful_set import SCRIPTS_MOUNT_PATH
 from components.workload_patches import (
     ContainerPatch,
@@ -45,6 +51,7 @@ MYSQL_MAIN = ("shop", "mysql", "main")
 VALUES: dict[str, tuple[Any, Any]] = {
     "type of an application": (names.APPLICATION_TYPE, "database-groups:index:Application"),
     "type of a group": (names.DATABASE_GROUP_TYPE, "database-groups:index:DatabaseGroup"),
+    "type of a record": (names.DATABASE_RECORD_TYPE, "database-groups:index:DatabaseRecord"),
     "Pulumi name of removed workloads": (names.REMOVED_WORKLOADS, "removed/workloads"),
     "Pulumi name of a group": (names.resource_name(*MYSQL_MAIN), "shop-mysql-main"),
     "Pulumi name of a part": (names.resource_name(*MYSQL_MAIN, "password"), "shop-mysql-main-password"),
@@ -118,6 +125,7 @@ OPTIONAL_OUTPUTS = GROUP_SUMMARY_KEYS - {"kind", "variant", "secret", "protect"}
 OUTPUT_KEYS: dict[type, set[str]] = {
     GroupSummary: GROUP_SUMMARY_KEYS,
     GroupOutputs: GROUP_SUMMARY_KEYS | {"application", "engine", "group"},
+    DatabaseRecordOutputs: {"externalServer", "database", "username"},
     ApplicationOutputs: APPLICATION_KEYS,
     ApplicationState: APPLICATION_KEYS | {"databases"},
 }
