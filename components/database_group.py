@@ -19,7 +19,7 @@ from components.connection import (
     encode_secret_data,
     list_variable_names,
 )
-from components.engines.definition import Engine, Variant
+from components.engines.definition import Account, Engine, Variant
 from components.passwords import create_password
 from components.persisted.labels import group_labels, object_metadata
 from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
@@ -30,7 +30,7 @@ from components.servers import SERVER_KINDS, ServerSpec
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.servers.local import LocalKindSpec
 from components.service import create_service
-from components.spec import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
+from components.spec import DnsLabel, NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
 __all__ = [
@@ -66,9 +66,12 @@ class DatabaseGroupSpec(SpecModel):
 
     model_config = ConfigDict(json_schema_extra=_allow_null_in_schema)
 
-    primary: StrictBool = False
+    primary: StrictBool | None = None
     """Whether the group uses the short names (Service `mysql`, variables `MYSQL_*`). Default: `true` for the only group
     of an engine, otherwise `false`."""
+    renamed_from: DnsLabel | None = None
+    """Name under which the group was created. Server, volume, database, user and connection Secret have this name.
+    Default: the group's name."""
     variant: NonEmptyStr | None = None
     """Server software, such as `percona`. Default: the first variant on the engine's page."""
     password_version: NonNegativeInt = 0
@@ -76,6 +79,9 @@ class DatabaseGroupSpec(SpecModel):
     protect: ProtectSpec | None = None
     """Whether removing or moving the group is rejected (`true`), allowed with the data retained (`retain`), or allowed
     with the data deleted (`false`). Default: the application's `protect`."""
+    recreate: StrictBool = False
+    """Whether the program may create a provisioned database again, empty, if the server no longer has it. It needs
+    `make refresh` first. Remove the key afterwards. Default: `false`."""
     network_policy: StrictBool = True
     """Whether the NetworkPolicy restricts the group's server to the application's Pods. Default: `true`."""
     server: Annotated[
@@ -112,9 +118,14 @@ class DatabaseGroupArgs:
         return self.application_protect if self.spec.protect is None else self.spec.protect
 
     @property
+    def original_name(self) -> str:
+        """Name under which the group was created. Everything that holds data has this name."""
+        return self.spec.renamed_from or self.group_name
+
+    @property
     def resource_name(self) -> str:
         """Pulumi name of the group."""
-        return resource_name(self.application, self.engine.name, self.group_name)
+        return resource_name(self.application, self.engine.name, self.original_name)
 
     @property
     def config_location(self) -> tuple[str, ...]:
@@ -122,9 +133,14 @@ class DatabaseGroupArgs:
         return ("applications", self.application, "databases", self.engine.name, self.group_name)
 
     @property
+    def path(self) -> str:
+        """The group in messages and in `databaseUrl`: `mysql.main`."""
+        return f"{self.engine.name}.{self.group_name}"
+
+    @property
     def object_name(self) -> str:
         """Name of the connection Secret, the server, its volume claim and its ConfigMap."""
-        return object_name(self.engine.name, self.group_name)
+        return object_name(self.engine.name, self.original_name)
 
     @property
     def service_name(self) -> str:
@@ -153,7 +169,7 @@ class DatabaseGroupArgs:
             resource_name=self.resource_name,
             object_name=self.object_name,
             application=self.application,
-            group_name=self.group_name,
+            group_name=self.original_name,
             namespace=self.namespace,
             labels=self.labels,
             engine=self.engine,
@@ -181,20 +197,27 @@ class DatabaseGroupArgs:
         """The volume claim that the application mounts; None if the application connects to a server."""
         if not self.server_access.mounted_by_application:
             return None
-        return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name))
+        return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.original_name))
 
     @property
     def output_summary(self) -> GroupSummary:
         """The group in the stack output. It holds names only."""
-        access = self.server_access
+        access, volume = self.server_access, self.server_access.volume
+        account = access.owner if access.account_is_managed else Account()
+        server = access.external_server_name
         return {
             "kind": self.spec.server.kind,
             "variant": self.variant.name,
             "version": access.version,
             "series": self.variant.find_series(access.version) if access.version else None,
-            "externalServer": access.external_server_name,
+            "externalServer": server,
+            "database": account.database,
+            "username": account.username,
             "service": self.service_name if access.backend else None,
             "secret": self.object_name,
+            "storage": volume.storage if volume else None,
+            "storageClass": volume.storage_class if volume else None,
+            "initScript": access.init_script_digest,
             "protect": self.protect,
             "passwordVersion": self.spec.password_version,
         }

@@ -4,7 +4,7 @@ Only the program uses the administrator's account. The account never reaches the
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Annotated, Self
 
@@ -23,6 +23,8 @@ from components.engines.definition import (
 )
 from components.hosts import Host, Hosts
 from components.passwords import Password
+from components.persisted.names import DATABASE_RECORD_TYPE
+from components.persisted.outputs import DatabaseRecordOutputs
 from components.spec import NonEmptyStr, Port, SecretText, SpecModel, format_choices
 from components.tls import CaBundleFile, TlsMode
 
@@ -94,11 +96,25 @@ class ExternalServerSpec(SpecModel):
         return self.administrator.host or self.host[0], self.administrator.port or self.service_port
 
 
+class DatabaseRecord(pulumi.ComponentResource):
+    """Component `database-groups:index:DatabaseRecord`: the record of a database on an external server.
+
+    The state gets it when the database exists. A refresh does not remove it, so the next update can detect a loss.
+    """
+
+    def __init__(
+        self, name: str, outputs: DatabaseRecordOutputs, database: pulumi.Resource, opts: pulumi.ResourceOptions
+    ) -> None:
+        super().__init__(DATABASE_RECORD_TYPE, name, None, opts)
+        created = {key: pulumi.Output.all(value, database.urn) for key, value in outputs.items()}
+        self.register_outputs({key: value.apply(lambda values: values[0]) for key, value in created.items()})
+
+
 class ExternalServer:
     """One external server during an update: its Pulumi provider, and the last database that was created on it.
 
     Resources: the engine's provider, named `<server>`, as soon as a group needs it; per group what the engine's
-    provisioner creates.
+    provisioner creates, and a `DatabaseRecord`.
     """
 
     def __init__(self, name: str, spec: ExternalServerSpec, client: ServerClient | None = None) -> None:
@@ -106,6 +122,11 @@ class ExternalServer:
         self._client = client
         self._name = name
         self._last_database: list[pulumi.Resource] = []
+        self._takes_over: dict[str, Collection[str]] = {}
+
+    def set_takeover(self, name: str, parts: Collection[str]) -> None:
+        """Let `provision` take over an existing `database` or `user` into the state. `name` is that of `provision`."""
+        self._takes_over[name] = parts
 
     @cached_property
     def _provider(self) -> pulumi.ProviderResource:
@@ -160,6 +181,7 @@ class ExternalServer:
             administrator=self.spec.administrator.username,
             extensions=extensions,
             client=self._client,
+            takes_over=self._takes_over.get(name, ()),
         )
         provisioned = self._provisioner.provision_database(
             name,
@@ -169,6 +191,12 @@ class ExternalServer:
             depends_on=self._last_database,
         )
         self._last_database = [provisioned.database]
+        record: DatabaseRecordOutputs = {
+            "externalServer": self._name,
+            "database": account.database,
+            "username": owner,
+        }
+        DatabaseRecord(name, record, provisioned.database, opts=opts)
         return pulumi.ResourceOptions(
             depends_on=[provisioned.last_resource],
             hooks=self._create_login_hooks(name, account.username, account.database, password),

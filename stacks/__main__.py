@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pulumi
 
-from preflight import check, format_findings
+from preflight import format_findings, run_checks
+from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.external_server_checks import TOTAL_TIMEOUT_SECONDS, list_endpoints
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     check_command.add_argument("stack")
     validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
     validate_command.add_argument("stack")
-    commands.add_parser("schema", help="write stacks/schema.json, docs/reference.md and the table of engines")
+    commands.add_parser(
+        "schema", help="write stacks/schema.json, docs/reference.md, docs/changes.md and the table of engines"
+    )
     options = parser.parse_args(arguments)
     if options.command == "check":
         return check_external_servers(options.stack)
@@ -35,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         return validate_stack_file(options.stack)
     SCHEMA_PATH.write_text(render_schema())
     REFERENCE_PATH.write_text(render_reference())
+    CHANGES_PATH.write_text(render_changes())
     README_PATH.write_text(render_readme())
     return 0
 
@@ -70,10 +74,13 @@ def check_external_servers(stack_name: str) -> int:
         return 1
     for warning in (*stack.source.warnings, *stack.warnings):
         print(f"warning: {warning}", file=sys.stderr)
-    findings = check(endpoints, TOTAL_TIMEOUT_SECONDS)
+    findings = run_checks(endpoints, TOTAL_TIMEOUT_SECONDS)
+    failures = [finding for finding in findings if not finding.is_warning]
+    if warnings := [finding for finding in findings if finding.is_warning]:
+        print(f"warning: {format_findings(warnings)}", file=sys.stderr)
     count = f"{len(endpoints)} external server address{'' if len(endpoints) == 1 else 'es'}"
-    print(format_findings(findings) if findings else f"Checked {count}: all usable.")
-    return 1 if findings else 0
+    print(format_findings(failures) if failures else f"Checked {count}: all usable.")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

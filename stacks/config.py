@@ -3,6 +3,7 @@
 This module alone reads `pulumi.Config` and the stack's name. It creates no resources.
 """
 
+import dataclasses
 import errno
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -179,9 +180,14 @@ def _build_application_args(spec: StackSpec, full_name: str) -> tuple[Applicatio
         database_nodes=spec.database_nodes,
         external_servers={name: create_external_server(name, server) for name, server in spec.external_servers.items()},
     )
-    return tuple(
+    applications = [
         ApplicationArgs(name=name, spec=application, platform=platform)
         for name, application in spec.applications.items()
+    ]
+    retained = {application.namespace for application in applications if application.has_retained_data}
+    return tuple(
+        dataclasses.replace(application, shares_retained_data=application.namespace in retained)
+        for application in applications
     )
 
 

@@ -12,15 +12,29 @@ import pulumi
 from pulumi.runtime import invoke
 
 from components.persisted.labels import read_password_version
-from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
-from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs
+from components.persisted.names import (
+    APPLICATION_TYPE,
+    DATABASE_GROUP_TYPE,
+    DATABASE_RECORD_TYPE,
+    resource_name,
+)
+from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs, RecordedDatabase
 
-__all__ = ["READ_STACK_OUTPUTS_TOKEN", "PreviousState", "collect_component_outputs", "read_previous_state"]
+__all__ = [
+    "CONNECTION_TYPE",
+    "READ_STACK_OUTPUTS_TOKEN",
+    "PreviousState",
+    "collect_component_outputs",
+    "read_previous_state",
+]
 
 CONNECTION_TYPE = "kubernetes:core/v1:Secret"
 READ_STACK_OUTPUTS_TOKEN = "pulumi:pulumi:readStackResourceOutputs"  # noqa: S105 (a function of the engine)
 RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts. A file backend cannot be read at the moment in which it is written."""
+
+PROVISIONED_TYPES = (":Database", ":Role", ":User")
+"""Ends of the types of databases and users on external servers."""
 
 PreviousState: TypeAlias = Mapping[str, ApplicationState]
 """Applications by name. Pulumi's state does not hold keys without a value."""
@@ -35,7 +49,7 @@ def read_previous_state() -> PreviousState:
     for delay in (*RETRY_DELAYS_SECONDS, None):
         try:
             outputs = invoke(READ_STACK_OUTPUTS_TOKEN, {"stackName": name}).value["outputs"]
-            return collect_component_outputs(outputs.values())
+            return collect_component_outputs({"urn": urn, **resource} for urn, resource in outputs.items())
         except Exception as error:  # the SDK raises no class of its own
             if delay is None:
                 message = f"cannot read the previous state of the stack; nothing was changed: {error}"
@@ -45,7 +59,7 @@ def read_previous_state() -> PreviousState:
 
 
 def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> PreviousState:
-    """Return the applications among the resources of a state, each with its `type` and `outputs`.
+    """Return the applications among the resources of a state, each with its `urn`, `type` and `outputs`.
 
     The password version of a group is that of its connection Secret: an update that failed before the Secret changed
     did not publish the password.
@@ -55,8 +69,10 @@ def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> Previou
         DATABASE_GROUP_TYPE: [],
         CONNECTION_TYPE: [],
     }
+    resources = list(resources)
     for resource in resources:
         outputs_by_type.get(resource["type"], []).append(resource.get("outputs") or {})
+    records = _collect_records(resources)
     applications: dict[str, ApplicationState] = {}
     databases: dict[str, dict[str, dict[str, GroupOutputs]]] = {}
     for outputs in outputs_by_type[APPLICATION_TYPE]:
@@ -66,7 +82,10 @@ def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> Previou
             applications[application["name"]] = {**application, "databases": groups_by_engine}
     for outputs in outputs_by_type[DATABASE_GROUP_TYPE]:
         if outputs.get("application") in databases:
-            group = cast("GroupOutputs", {**outputs})
+            original_name = outputs["secret"].removeprefix(f"{outputs['engine']}-")
+            name = resource_name(outputs["application"], outputs["engine"], original_name)
+            recorded = {"recorded": records[name]} if name in records else {}
+            group = cast("GroupOutputs", {**outputs, **recorded})
             databases[group["application"]].setdefault(group["engine"], {})[group["group"]] = group
     versions = {
         (metadata["namespace"], metadata["name"]): read_password_version(metadata)
@@ -76,3 +95,25 @@ def collect_component_outputs(resources: Iterable[Mapping[str, Any]]) -> Previou
         for group in (group for groups in groups_by_engine.values() for group in groups.values()):
             group["passwordVersion"] = versions.get((applications[name]["namespace"], group["secret"]))
     return applications
+
+
+def _collect_records(resources: Iterable[Mapping[str, Any]]) -> dict[str, RecordedDatabase]:
+    """Return the records of databases on external servers by the Pulumi names of their groups."""
+    outputs_by_name: dict[str, Mapping[str, Any]] = {}
+    names_in_state: set[str] = set()
+    for resource in resources:
+        name = resource.get("urn", "").rpartition("::")[2]
+        if resource["type"] == DATABASE_RECORD_TYPE and resource.get("outputs"):
+            outputs_by_name[name] = resource["outputs"]
+        elif resource["type"].endswith(PROVISIONED_TYPES):
+            names_in_state.add(name)
+    return {
+        name: {
+            "externalServer": outputs["externalServer"],
+            "database": outputs["database"],
+            "username": outputs["username"],
+            "isDatabaseInState": f"{name}-database" in names_in_state,
+            "isUserInState": bool({f"{name}-role", f"{name}-user"} & names_in_state),
+        }
+        for name, outputs in outputs_by_name.items()
+    }

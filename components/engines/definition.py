@@ -1,6 +1,6 @@
 """The record of an engine: its data, and the few functions in which engines differ. An engine knows no server kinds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -180,6 +180,18 @@ class ProvisioningRequest:
     """Extensions to create in the database, in this order."""
     client: ServerClient | None = None
     """None for a run without servers: the resources then have no hooks."""
+    takes_over: Collection[str] = ()
+    """What exists on the server and is not in the state: `database`, `user`."""
+
+    @property
+    def database_import(self) -> pulumi.ResourceOptions:
+        """Options of the database that take it over if necessary."""
+        return pulumi.ResourceOptions(import_=self.database if "database" in self.takes_over else None)
+
+    @property
+    def user_import(self) -> pulumi.ResourceOptions:
+        """Options of the user that take it over if necessary."""
+        return pulumi.ResourceOptions(import_=self.username if "user" in self.takes_over else None)
 
 
 @dataclass(frozen=True, kw_only=True)

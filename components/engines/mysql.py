@@ -96,7 +96,7 @@ def _provision_database(
         default_character_set="utf8mb4",
         default_collation="utf8mb4_0900_ai_ci",
         opts=pulumi.ResourceOptions.merge(
-            data_opts,
+            pulumi.ResourceOptions.merge(data_opts, request.database_import),
             pulumi.ResourceOptions(
                 depends_on=[user, *depends_on], ignore_changes=["defaultCharacterSet", "defaultCollation"]
             ),

@@ -105,7 +105,9 @@ def _provision_database(
         name=request.username,
         login=True,
         password=_build_verifier(password),
-        opts=pulumi.ResourceOptions.merge(data_opts, pulumi.ResourceOptions(hooks=hooks)),
+        opts=pulumi.ResourceOptions.merge(
+            pulumi.ResourceOptions.merge(data_opts, request.user_import), pulumi.ResourceOptions(hooks=hooks)
+        ),
     )
     membership = _grant_to_administrator(f"{name}-membership", request, role, opts)
     accounts: list[pulumi.Resource] = [membership]
@@ -134,7 +136,7 @@ def _provision_database(
         # A change of an ignored property would replace the database. The databases of a server are created one by one:
         # the provider holds a lock in one connection while it waits for another one, so parallel ones deadlock.
         opts=pulumi.ResourceOptions.merge(
-            data_opts,
+            pulumi.ResourceOptions.merge(data_opts, request.database_import),
             pulumi.ResourceOptions(
                 depends_on=[*accounts, *depends_on],
                 ignore_changes=["encoding", "lcCollate", "lcCtype", "template", "tablespaceName"],

@@ -28,6 +28,7 @@ __all__ = [
     "object_metadata",
     "pod_selector_labels",
     "read_password_version",
+    "remote_selector_labels",
 ]
 
 PROGRAM = "database-groups"
@@ -75,6 +76,11 @@ def group_labels(application: str, engine: str, object_name: str) -> dict[str, s
 def pod_selector_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the labels that select a server's Pods. A StatefulSet's selector is immutable: it holds no version."""
     return {key: labels[key] for key in (NAME, INSTANCE, PART_OF)}
+
+
+def remote_selector_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the selector of a Service for a server outside the cluster. No Pod has these labels."""
+    return {**pod_selector_labels(labels), COMPONENT: "remote-server"}
 
 
 def network_policy_selector(application: str, object_names: list[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ because a label of its Pods holds its name and a revision of eleven characters.
 __all__ = [
     "APPLICATION_TYPE",
     "DATABASE_GROUP_TYPE",
+    "DATABASE_RECORD_TYPE",
     "MAX_DNS_LABEL_LENGTH",
     "MAX_STATEFUL_SET_NAME_LENGTH",
     "REMOVED_WORKLOADS",
@@ -29,6 +30,7 @@ __all__ = [
 
 APPLICATION_TYPE = "database-groups:index:Application"
 DATABASE_GROUP_TYPE = "database-groups:index:DatabaseGroup"
+DATABASE_RECORD_TYPE = "database-groups:index:DatabaseRecord"
 """Type tokens of the components in Pulumi's state. `index` is the module that component packages use."""
 REMOVED_WORKLOADS = "removed/workloads"
 """Pulumi name of the parent of patches whose workloads were deleted. No application's name contains a `/`."""

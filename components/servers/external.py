@@ -21,7 +21,7 @@ from components.hosts import Hosts
 from components.passwords import GeneratedPassword, Password, create_password, list_passwords_in_turn
 from components.persisted.names import second_account_name
 from components.protection import build_data_resource_options, is_retained
-from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind, VolumeRequest
 from components.service import ServiceBackend
 from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel
 from components.tls import VERIFY_FULL, CaBundleFile, TlsMode
@@ -139,6 +139,8 @@ def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
         **{key: value for key, value in user_values.items() if value is not None},
     }
     password = account_values.pop(engine.credential_key, None) if engine.credential_key else None
+    has_volume = spec.storage and spec.storage_class
+    volume = VolumeRequest(storage=spec.storage or "", storage_class=spec.storage_class) if has_volume else None
     return ServerAccess(
         account=Account(
             username=account_values.pop("username", None),
@@ -150,7 +152,8 @@ def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
         backend=ServiceBackend(port=spec.port or engine.port or 0, hosts=spec.host or ()),
         tls=spec.tls,
         ca_bundle=spec.ca_file,
-        mounted_by_application=spec.storage_class is not None,
+        volume=volume,
+        mounted_by_application=volume is not None,
     )
 
 
@@ -211,7 +214,7 @@ def _validate_provisioned_account(
 ) -> Iterator[tuple[str, str]]:
     """Return an error for names that the server reserves, and for features that the engine does not support."""
     provisioner, access = args.engine.provisioner, _resolve_access(args, spec)
-    for key, name in (("database", access.account.database or ""), ("username", access.usernames[0])):
+    for key, name in (("database", access.owner.database or ""), ("username", access.owner.username or "")):
         if not SAFE_ACCOUNT_NAME_RE.fullmatch(name):
             rule = "start with a letter, then use lower-case letters, digits and '_', for example `shop_main`"
             yield key, f"invalid name {name!r}; {rule}"

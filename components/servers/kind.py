@@ -1,7 +1,8 @@
 """The interface of a server kind: its arguments, the access that it resolves, and its functions."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import pulumi
@@ -16,7 +17,7 @@ from components.protection import Protect
 from components.service import ServiceBackend
 from components.tls import VERIFY_FULL, CaBundle, TlsMode
 
-__all__ = ["ServerAccess", "ServerArgs", "ServerCredentials", "ServerKind"]
+__all__ = ["ServerAccess", "ServerArgs", "ServerCredentials", "ServerKind", "VolumeRequest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class ServerArgs:
     """Name of the server, its volume claim and the connection Secret: `mysql-main`."""
     application: str
     group_name: str
+    """Name under which the group was created. The account has this name."""
     namespace: pulumi.Input[str]
     labels: Mapping[str, str]
     engine: Engine
@@ -48,6 +50,16 @@ class ServerArgs:
     def metadata(self) -> Any:
         """Metadata of the server's objects."""
         return object_metadata(self.object_name, self.namespace, self.labels, self.platform.stack)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeRequest:
+    """The volume that a group's claim requests."""
+
+    storage: str
+    """Size, as a Kubernetes quantity."""
+    storage_class: str | None
+    """Storage class. None: the cluster's default class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +85,22 @@ class ServerAccess:
     """TLS mode that the application's URI requests. None: the client decides."""
     ca_bundle: CaBundle | None = None
     """CA certificates that sign the server's certificate."""
+    volume: VolumeRequest | None = None
+    """The group's volume. None: the server stores the data elsewhere, or stores none."""
+    init_script: str | None = None
+    """Script that runs once, when the volume is empty."""
     mounted_by_application: bool = False
     """Whether the application's Pods mount the group's volume claim."""
+
+    @property
+    def init_script_digest(self) -> str | None:
+        """Digest of the script that runs when the volume is empty."""
+        return hashlib.sha256(self.init_script.encode()).hexdigest()[:16] if self.init_script else None
+
+    @property
+    def owner(self) -> Account:
+        """The account that owns the database. The application's account is another one after some password changes."""
+        return replace(self.account, username=self.usernames[0]) if self.usernames else self.account
 
     @property
     def tls_server_name(self) -> str | None:

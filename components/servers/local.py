@@ -1,7 +1,7 @@
 """The kind `local`: a small server on the application's node, for development."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pulumi
 
@@ -17,12 +17,12 @@ from components.servers.stateful_set import (
 __all__ = ["LOCAL", "LocalKindSpec"]
 
 DEFAULT_CPU_REQUEST = "50m"
-DEFAULT_STORAGE = "1Gi"
 
 
 class LocalKindSpec(StatefulSetServerSpec):
     """A small server in the application's namespace, on the application's node if possible. For development."""
 
+    default_storage: ClassVar[str] = "1Gi"
     kind: Literal["local"]
     """Server kind."""
 
@@ -40,7 +40,6 @@ def _create_resources(
     }
     preferences = [{"weight": 100, "podAffinityTerm": near_application}]
     placement = PodPlacement(
-        default_storage=DEFAULT_STORAGE,
         requests={"cpu": spec.resources.cpu or DEFAULT_CPU_REQUEST, "memory": memory},
         limits={"memory": memory},
         affinity={"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferences}},

@@ -149,7 +149,7 @@ def test_every_object_has_labels_and_the_stack_annotation(raw: dict[str, Any]) -
     group = get_group(recorder)
     for registration in list_kubernetes_objects(recorder):
         metadata = registration.inputs["metadata"]
-        assert metadata["annotations"] == {"database-groups/stack": STACK}, registration.urn
+        assert metadata["annotations"]["database-groups/stack"] == STACK, registration.urn
         labels = {"app.kubernetes.io/managed-by": "database-groups", "app.kubernetes.io/part-of": "shop"}
         if registration.parent == group.urn:
             labels |= {"app.kubernetes.io/name": engine, "app.kubernetes.io/instance": f"{engine}-main"}
@@ -589,6 +589,17 @@ def test_change_of_the_primary_group_changes_only_services_and_names_of_services
 # Services
 
 
+def test_ports_of_one_service_have_different_names() -> None:
+    """Server-side apply identifies a port by its number. A second one of the same name is rejected."""
+    names = {
+        get_resource(
+            record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "port": port})), SERVICE, "shop-mysql"
+        ).inputs["spec"]["ports"][0]["name"]
+        for port in (3306, 3307)
+    }
+    assert names == {"mysql-3306", "mysql-3307"}
+
+
 def test_service_selects_the_pods_of_its_server_only() -> None:
     recorder = record_stack(groups(mysql={"a": None, "b": None}))
     labels = {group: get_pod_template(recorder, group=group)["metadata"]["labels"] for group in ("a", "b")}
@@ -604,7 +615,7 @@ def test_service_of_a_host_name_is_an_external_name() -> None:
     assert get_resource(recorder, SERVICE, "shop-mysql").inputs["spec"] == {
         "type": "ExternalName",
         "externalName": "db.example.org",
-        "ports": [{"name": "mysql", "port": 3307, "protocol": "TCP"}],
+        "ports": [{"name": "mysql-3307", "port": 3307, "protocol": "TCP"}],
     }
     assert recorder.resources_of_type(ENDPOINT_SLICE) == []
 
@@ -619,14 +630,24 @@ def test_service_of_a_host_name_is_an_external_name() -> None:
     ],
     ids=["IPv4", "list of IPv4", "IPv6", "list of IPv6"],
 )
-def test_service_of_addresses_has_no_selector_and_an_endpoint_slice(
+def test_service_of_addresses_selects_no_pod_and_has_an_endpoint_slice(
     host: Any, family: str, addresses: list[str]
 ) -> None:
     recorder = record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "host": host}))
     service = get_resource(recorder, SERVICE, "shop-mysql")
     endpoints = get_resource(recorder, ENDPOINT_SLICE, "shop-mysql-main-endpoints")
-    ports = [{"name": "mysql", "port": 3306, "protocol": "TCP"}]
-    assert service.inputs["spec"] == {"type": "ClusterIP", "ports": ports}
+    ports = [{"name": "mysql-3306", "port": 3306, "protocol": "TCP"}]
+    selector = {
+        "app.kubernetes.io/name": "mysql",
+        "app.kubernetes.io/instance": "mysql-main",
+        "app.kubernetes.io/part-of": "shop",
+        "app.kubernetes.io/component": "remote-server",
+    }
+    assert service.inputs["spec"] == {"type": "ClusterIP", "ports": ports, "selector": selector}
+    assert service.inputs["metadata"]["annotations"] == {
+        "database-groups/stack": STACK,
+        "pulumi.com/skipAwait": "true",
+    }
     assert (endpoints.inputs["addressType"], endpoints.inputs["ports"]) == (family, ports)
     assert endpoints.inputs["endpoints"] == [
         {"addresses": [address], "conditions": {"ready": True}} for address in addresses

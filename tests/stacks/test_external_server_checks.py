@@ -3,18 +3,20 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 
-from offline.recorder import run_program
-from preflight.models import Endpoint, Finding
+from components.persisted.names import DATABASE_RECORD_TYPE
+from offline.recorder import Recorder, run_program
+from preflight.models import Endpoint, Finding, ProvisionedDatabase, ProvisionedPart
 from stacks.__main__ import main
 from stacks.config import parse_stack
 from stacks.external_server_checks import list_endpoints, require_reachable
-from stacks.previous_state import PreviousState
+from stacks.previous_state import PreviousState, collect_component_outputs
 from tests.support import (
     CANARY,
     EXISTING_SERVER,
@@ -24,6 +26,7 @@ from tests.support import (
     groups,
     managed_server,
     provisioned_on,
+    record_applications,
     record_stack,
     stack_with_group,
     stack_with_provisioned_group,
@@ -122,6 +125,56 @@ def test_database_of_the_previous_state_is_not_planned() -> None:
     assert [len(endpoint.planned_databases) for endpoint in endpoints(elsewhere, previous)] == [0, 1]
 
 
+def record_state(raw: dict[str, Any], *parts: str) -> PreviousState:
+    """Return the state after an update of a stack, with some of the provider's resources."""
+    components = record_stack(raw).component_states()
+    resources = [{"urn": urn, **component} for urn, component in components.items()]
+    types = {"user": "mysql:index/user:User", "database": "mysql:index/database:Database"}
+    for part in parts:
+        urn = f"urn:pulumi:stack::project::{types[part]}::shop-mysql-main-{part}"
+        resources.append({"urn": urn, "type": types[part], "outputs": {}})
+    return collect_component_outputs(resources)
+
+
+@pytest.mark.parametrize("parts", [(), ("user",), ("database",), ("user", "database")])
+@pytest.mark.parametrize("recreate", [False, True])
+def test_database_of_an_earlier_update_must_exist(parts: tuple[str, ...], *, recreate: bool) -> None:
+    raw = provision("main")
+    previous = record_state(raw, *parts)
+    group = raw["applications"]["shop"]["databases"]["mysql"]["main"]
+    group["recreate"] = recreate
+    group["server"] |= {"database": "other", "username": "other"}
+    (endpoint,) = endpoints(raw, previous)
+    assert endpoint.planned_databases == ()
+    assert endpoint.provisioned_databases == (
+        ProvisionedDatabase(
+            path="applications.shop.databases.mysql.main",
+            username="shop_main",
+            database="shop_main",
+            recreate=recreate,
+            is_user_in_state="user" in parts,
+            is_database_in_state="database" in parts,
+        ),
+    )
+
+
+def test_database_that_was_not_created_need_not_exist() -> None:
+    """An update that was interrupted before has recorded the group, but not its database."""
+    components = record_stack(provision("main")).component_states()
+    resources = ({"urn": urn, **state} for urn, state in components.items() if state["type"] != DATABASE_RECORD_TYPE)
+    (endpoint,) = endpoints(provision("main"), collect_component_outputs(resources))
+    assert (endpoint.planned_databases, endpoint.provisioned_databases) == ((), ())
+
+
+@pytest.mark.parametrize("server", [existing_account("mysql"), {"kind": "external", "provisionOn": "other"}])
+def test_database_of_a_removed_or_moved_group_need_not_exist(server: dict[str, Any]) -> None:
+    servers = {"hq": external_server("mysql"), "other": external_server("mysql", host="other")}
+    previous = record_state(provision("main"))
+    for databases in ({"redis": {"main": None}}, {"mysql": {"main": {"server": server}}}):
+        checked = endpoints({"externalServers": servers, **groups(**databases)}, previous)
+        assert [endpoint.provisioned_databases for endpoint in checked if endpoint.is_administrator] == [(), ()]
+
+
 def test_check_uses_the_ca_file(tmp_path: Path) -> None:
     path = tmp_path / "ca.crt"
     path.write_text(CERTIFICATE)
@@ -145,8 +198,8 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Endpoint]]:
         calls.append(found)
         return [FINDING]
 
-    monkeypatch.setattr("stacks.external_server_checks.check", check)
-    monkeypatch.setattr("stacks.__main__.check", check)
+    monkeypatch.setattr("stacks.external_server_checks.run_checks", check)
+    monkeypatch.setattr("stacks.__main__.run_checks", check)
     return calls
 
 
@@ -164,6 +217,46 @@ def test_failed_check_stops_an_update_and_warns_in_a_preview(
     (warning,) = warnings
     assert f"{warning}\nnothing was changed" == str(error.value)
     assert len(checked) == 2
+
+
+def test_warnings_do_not_stop_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding, warnings = replace(FINDING, is_warning=True), list[str]()
+    monkeypatch.setattr("stacks.external_server_checks.run_checks", lambda _endpoints, _seconds: [finding])
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
+    run_program(lambda: require_reachable(parse_stack(provision("main")), {}))
+    (warning,) = warnings
+    assert warning.startswith("1 external server warning:\n\n  externalServers.hq (mysql.example.org:3306)\n")
+
+
+def test_update_takes_over_what_the_state_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = "applications.shop.databases"
+    stack = parse_stack(
+        {
+            "externalServers": {"hq": external_server("postgresql")},
+            **groups(postgresql={"main": provisioned_on("hq"), "spare": provisioned_on("hq", username="keeper")}),
+        }
+    )
+    parts_by_name: dict[str, list[ProvisionedPart]] = {"main": ["database"], "spare": ["user", "database"]}
+    findings = [
+        replace(FINDING, path=f"{application}.postgresql.{name}", is_warning=True, takes_over=frozenset(parts))
+        for name, parts in parts_by_name.items()
+    ]
+    monkeypatch.setattr("stacks.external_server_checks.run_checks", lambda _endpoints, _seconds: findings)
+    run_program(lambda: require_reachable(stack, {}))
+    imports: dict[str, str] = {}
+    register = Recorder.RegisterResource
+
+    def record(recorder: Recorder, request: Any) -> Any:
+        imports[request.name] = request.importId
+        return register(recorder, request)
+
+    monkeypatch.setattr(Recorder, "RegisterResource", record)
+    record_applications(stack.applications)
+    assert {name: identifier for name, identifier in imports.items() if identifier} == {
+        "shop-postgresql-main-database": "shop_main",
+        "shop-postgresql-spare-database": "shop_spare",
+        "shop-postgresql-spare-role": "keeper",
+    }
 
 
 @pytest.mark.parametrize(("preflight", "is_offline"), [(False, False), (True, True)])
@@ -201,7 +294,7 @@ def test_command_checks_the_deployed_stack(
     pulumi_output: dict[str, tuple[int, str]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    state = {"deployment": {"resources": [*record_stack(provision("main")).resource_states().values()]}}
+    state = {"deployment": {"resources": [*record_stack(provision("main")).component_states().values()]}}
     pulumi_output |= {"config": (0, format_config(provision("main", "spare"))), "stack": (0, json.dumps(state))}
     assert main(["check", "production"]) == 1
     ((endpoint,),) = checked
@@ -214,10 +307,22 @@ def test_command_checks_the_deployed_stack(
 def test_command_reports_success(
     pulumi_output: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stacks.__main__.check", lambda _endpoints, _seconds: [])
+    monkeypatch.setattr("stacks.__main__.run_checks", lambda _endpoints, _seconds: [])
     pulumi_output["config"] = (0, format_config(provision("main")))
     assert main(["check", "production"]) == 0
     assert capsys.readouterr().out == "Checked 1 external server address: all usable.\n"
+
+
+def test_command_prints_warnings_and_succeeds(
+    pulumi_output: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = replace(FINDING, is_warning=True)
+    monkeypatch.setattr("stacks.__main__.run_checks", lambda _endpoints, _seconds: [finding])
+    pulumi_output["config"] = (0, format_config(provision("main")))
+    assert main(["check", "production"]) == 0
+    output = capsys.readouterr()
+    assert output.out == "Checked 1 external server address: all usable.\n"
+    assert "warning: 1 external server warning:\n" in output.err
 
 
 @pytest.mark.parametrize(
