@@ -16,7 +16,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from stacks.config import OFFLINE_CONFIG_KEY
-from stacks.previous_state import READ_STACK_OUTPUTS_TOKEN
+from stacks.previous_state import CONNECTION_TYPE, READ_STACK_OUTPUTS_TOKEN
 
 __all__ = ["LOGGER", "PLACEHOLDER", "PROJECT", "Recorder", "Registration", "run_program"]
 
@@ -121,11 +121,12 @@ class Recorder(mocks.MockMonitor):
         self.outputs[request.urn] = rpc.deserialize_properties(request.outputs, True)
         return empty_pb2.Empty()
 
-    def resource_states(self) -> dict[str, dict[str, Any]]:
-        """Return the resources as the next run reads them from the state, by URN. Components have their own outputs."""
+    def component_states(self) -> dict[str, dict[str, Any]]:
+        """Return the components and the Secrets as the next run reads them from the state, by URN."""
         outputs = {
             urn: registration.inputs if registration.custom else self.outputs.get(urn, {})
             for urn, registration in self.registrations.items()
+            if not registration.custom or registration.type == CONNECTION_TYPE
         }
         return {
             urn: {
@@ -166,7 +167,7 @@ def run_program(
 ) -> Recorder:
     """Run a program with a new recorder and return the recorder. Raise what the program raises.
 
-    `previous` holds the components of an earlier run, as `Recorder.resource_states` returns them.
+    `previous` holds the components of an earlier run, as `Recorder.component_states` returns them.
     """
     recorder = Recorder(previous)
 

@@ -78,7 +78,7 @@ def _find_planned_database(group: DatabaseGroupArgs, server: str, previous: Prev
         return None
     return PlannedDatabase(
         path=format_path(group.config_location),
-        username=access.usernames[0],
+        username=access.owner.username or "",
         database=access.account.database or "",
         extensions=access.extensions,
     )

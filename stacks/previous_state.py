@@ -15,7 +15,13 @@ from components.persisted.labels import read_password_version
 from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
 from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs
 
-__all__ = ["READ_STACK_OUTPUTS_TOKEN", "PreviousState", "collect_component_outputs", "read_previous_state"]
+__all__ = [
+    "CONNECTION_TYPE",
+    "READ_STACK_OUTPUTS_TOKEN",
+    "PreviousState",
+    "collect_component_outputs",
+    "read_previous_state",
+]
 
 CONNECTION_TYPE = "kubernetes:core/v1:Secret"
 READ_STACK_OUTPUTS_TOKEN = "pulumi:pulumi:readStackResourceOutputs"  # noqa: S105 (a function of the engine)

@@ -104,7 +104,7 @@ NAMING_EXCEPTIONS = {
     ("offline.recorder", "RegisterResourceOutputs"): "a method of Pulumi's protocol",
     ("offline.recorder", "Invoke"): "a method of Pulumi's protocol",
     ("offline.recorder", "new_resource"): "a method of Pulumi's mocks",
-    ("offline.recorder", "resource_states"): "pure getter: the resources of the run",
+    ("offline.recorder", "component_states"): "pure getter: the components of the run",
     ("offline.recorder", "resources_of_type"): "pure getter: the resources of a type",
     ("offline.recorder", "stack_outputs"): "pure getter: the outputs of the stack",
     ("preflight.runner", "on_attempt"): "the callback of an attempt",

@@ -211,7 +211,7 @@ def _validate_provisioned_account(
 ) -> Iterator[tuple[str, str]]:
     """Return an error for names that the server reserves, and for features that the engine does not support."""
     provisioner, access = args.engine.provisioner, _resolve_access(args, spec)
-    for key, name in (("database", access.account.database or ""), ("username", access.usernames[0])):
+    for key, name in (("database", access.owner.database or ""), ("username", access.owner.username or "")):
         if not SAFE_ACCOUNT_NAME_RE.fullmatch(name):
             rule = "start with a letter, then use lower-case letters, digits and '_', for example `shop_main`"
             yield key, f"invalid name {name!r}; {rule}"

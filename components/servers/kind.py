@@ -1,7 +1,7 @@
 """The interface of a server kind: its arguments, the access that it resolves, and its functions."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import pulumi
@@ -75,6 +75,11 @@ class ServerAccess:
     """CA certificates that sign the server's certificate."""
     mounted_by_application: bool = False
     """Whether the application's Pods mount the group's volume claim."""
+
+    @property
+    def owner(self) -> Account:
+        """The account that owns the database. The application's account is another one after some password changes."""
+        return replace(self.account, username=self.usernames[0]) if self.usernames else self.account
 
     @property
     def tls_server_name(self) -> str | None:

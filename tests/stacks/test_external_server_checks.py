@@ -201,7 +201,7 @@ def test_command_checks_the_deployed_stack(
     pulumi_output: dict[str, tuple[int, str]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    state = {"deployment": {"resources": [*record_stack(provision("main")).resource_states().values()]}}
+    state = {"deployment": {"resources": [*record_stack(provision("main")).component_states().values()]}}
     pulumi_output |= {"config": (0, format_config(provision("main", "spare"))), "stack": (0, json.dumps(state))}
     assert main(["check", "production"]) == 1
     ((endpoint,),) = checked
