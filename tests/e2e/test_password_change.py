@@ -195,15 +195,18 @@ def test_no_login_is_refused_during_password_changes(
             assert not set(group.accounts) & group.server.names()
 
 
-def test_password_version_goes_up_by_one(
+def test_preview_and_rejected_password_version_change_nothing(
     project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
     with deploy(project, cluster, server, "postgresql-limited") as (groups, write):
         uri = groups[0].read_uri()
         write(2)
         assert "a change to 2 would end it at once" in project.up("changes").failed().output
+        write(1)
+        project.preview("changes").succeeded()
         assert groups[0].read_uri() == uri
         groups[0].assert_accepted(uri)
+        assert groups[0].accounts[1] not in groups[0].server.names()
 
 
 def test_locked_object_stops_the_change_before_the_password_changes(
