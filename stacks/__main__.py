@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pulumi
 
+from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.preflight_checks import run_preflight
@@ -28,7 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     check_command.add_argument("stack")
     validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
     validate_command.add_argument("stack")
-    commands.add_parser("schema", help="write stacks/schema.json, docs/reference.md and the table of engines")
+    commands.add_parser(
+        "schema", help="write stacks/schema.json, docs/reference.md, docs/changes.md and the table of engines"
+    )
     options = parser.parse_args(arguments)
     if options.command == "check":
         return check_stack(options.stack)
@@ -36,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         return validate_stack_file(options.stack)
     SCHEMA_PATH.write_text(render_schema())
     REFERENCE_PATH.write_text(render_reference())
+    CHANGES_PATH.write_text(render_changes())
     README_PATH.write_text(render_readme())
     return 0
 
@@ -77,7 +81,7 @@ def check_stack(stack_name: str) -> int:
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for warning in (*stack.source.warnings, *stack.warnings, *result.cluster.notes):
+    for warning in (*stack.source.warnings, *stack.warnings, *result.notes):
         print(f"warning: {warning}", file=sys.stderr)
     count = len(result.endpoints)
     servers = f"{count} external server address{'' if count == 1 else 'es'}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from preflight import check, format_findings
+from preflight import format_findings, run_checks
 from preflight.cluster import check_cluster
 from preflight.cluster_client import ClusterConfig
 from preflight.cluster_models import ClusterReport
@@ -14,7 +14,7 @@ from preflight.models import Endpoint, Finding
 from stacks.cluster_checks import build_cluster_requirements
 from stacks.config import Stack
 from stacks.config_source import ConfigSource
-from stacks.errors import ConfigIssue
+from stacks.errors import ConfigIssue, format_path
 from stacks.external_server_checks import list_endpoints
 from stacks.previous_state import PreviousState, RecordedObjects
 
@@ -33,18 +33,25 @@ class PreflightResult:
     source: ConfigSource
     endpoints: Sequence[Endpoint]
     """The checked addresses of external servers."""
-    findings: Sequence[Finding]
+    failures: Sequence[Finding]
     """The failed checks of external servers."""
+    warnings: Sequence[Finding]
+    """What does not stop an update on external servers."""
     cluster: ClusterReport
 
     @property
     def has_failed(self) -> bool:
         """Whether any check failed."""
-        return bool(self.findings or self.cluster.issues)
+        return bool(self.failures or self.cluster.issues)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What does not stop an update, as texts."""
+        return (*self.cluster.notes, *([format_findings(self.warnings)] if self.warnings else []))
 
     def __str__(self) -> str:
         parts = [_format_cluster_issues(self.cluster, self.source)] if self.cluster.issues else []
-        return "\n\n".join([*parts, *([format_findings(self.findings)] if self.findings else [])])
+        return "\n\n".join([*parts, *([format_findings(self.failures)] if self.failures else [])])
 
 
 def require_preflight(
@@ -57,12 +64,13 @@ def require_preflight(
     if cluster is None or not stack.spec.preflight:
         return
     result = run_preflight(stack, cluster, previous, recorded)
-    for note in result.cluster.notes:
+    for note in result.notes:
         pulumi.log.warn(note)
     if result.has_failed and pulumi.runtime.is_dry_run():
         pulumi.log.warn(str(result))
     elif result.has_failed:
         raise pulumi.RunError(f"{result}\nnothing was changed")
+    _set_takeovers(stack, result.warnings)
 
 
 def run_preflight(
@@ -70,14 +78,30 @@ def run_preflight(
 ) -> PreflightResult:
     """Check the cluster and the external servers at the same time.
 
-    A database that is not in the previous state must not exist on its server, and an object that is not in `recorded`
-    must not exist in the cluster.
+    A database that is not in the previous state must not exist on its server. One that an earlier update created must.
+    An object that is not in `recorded` must not exist in the cluster.
     """
     requirements, endpoints = build_cluster_requirements(stack, recorded), list(list_endpoints(stack, previous))
     with ThreadPoolExecutor(1) as pool:
         report = pool.submit(check_cluster, requirements, cluster, CLUSTER_TIMEOUT_SECONDS)
-        findings = check(endpoints, SERVERS_TIMEOUT_SECONDS)
-        return PreflightResult(source=stack.source, endpoints=endpoints, findings=findings, cluster=report.result())
+        findings = run_checks(endpoints, SERVERS_TIMEOUT_SECONDS)
+        return PreflightResult(
+            source=stack.source,
+            endpoints=endpoints,
+            failures=[finding for finding in findings if not finding.is_warning],
+            warnings=[finding for finding in findings if finding.is_warning],
+            cluster=report.result(),
+        )
+
+
+def _set_takeovers(stack: Stack, warnings: Sequence[Finding]) -> None:
+    """Configure the update to take over the parts of databases that exist on a server and are not in the state."""
+    parts_by_path = {finding.path: finding.takes_over for finding in warnings if finding.takes_over}
+    for group in (group for application in stack.applications for group in application.database_groups):
+        server = group.server_access.external_server_name
+        parts = parts_by_path.get(format_path(group.config_location))
+        if server and parts:
+            group.platform.external_servers[server].set_takeover(group.resource_name, parts)
 
 
 def _format_cluster_issues(report: ClusterReport, source: ConfigSource) -> str:

@@ -15,12 +15,14 @@ MODULE_GROUPS = {
     "nodes": {
         "test_development.py",
         "test_change_guard.py",
+        "test_changes.py",
         "test_manifests.py",
         "test_node.py",
         "test_pages.py",
         "test_persisted_states.py",
         "test_production.py",
         "test_secrets.py",
+        "test_service_targets.py",
         "test_status.py",
         "test_teams.py",
         "test_upgrading.py",
@@ -29,6 +31,7 @@ MODULE_GROUPS = {
     "servers": {
         "test_cluster_preflight.py",
         "test_mysql.py",
+        "test_password_change.py",
         "test_postgresql.py",
         "test_preflight.py",
         "test_provisioning.py",

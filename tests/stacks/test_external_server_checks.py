@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from preflight.models import Endpoint
+from components.persisted.names import DATABASE_RECORD_TYPE
+from preflight.models import Endpoint, ProvisionedDatabase
 from stacks.config import parse_stack
 from stacks.external_server_checks import list_endpoints
-from stacks.previous_state import PreviousState
+from stacks.previous_state import PreviousState, collect_component_outputs
 from tests.support import (
     CANARY,
     EXISTING_SERVER,
@@ -18,6 +19,7 @@ from tests.support import (
     groups,
     managed_server,
     provisioned_on,
+    record_stack,
     stack_with_group,
     stack_with_provisioned_group,
 )
@@ -106,6 +108,56 @@ def test_database_of_the_previous_state_is_not_planned() -> None:
         **groups(mysql={"main": provisioned_on("other")}),
     }
     assert [len(endpoint.planned_databases) for endpoint in endpoints(elsewhere, previous)] == [0, 1]
+
+
+def record_state(raw: dict[str, Any], *parts: str) -> PreviousState:
+    """Return the state after an update of a stack, with some of the provider's resources."""
+    components = record_stack(raw).component_states()
+    resources = [{"urn": urn, **component} for urn, component in components.items()]
+    types = {"user": "mysql:index/user:User", "database": "mysql:index/database:Database"}
+    for part in parts:
+        urn = f"urn:pulumi:stack::project::{types[part]}::shop-mysql-main-{part}"
+        resources.append({"urn": urn, "type": types[part], "outputs": {}})
+    return collect_component_outputs(resources)
+
+
+@pytest.mark.parametrize("parts", [(), ("user",), ("database",), ("user", "database")])
+@pytest.mark.parametrize("recreate", [False, True])
+def test_database_of_an_earlier_update_must_exist(parts: tuple[str, ...], *, recreate: bool) -> None:
+    raw = provision("main")
+    previous = record_state(raw, *parts)
+    group = raw["applications"]["shop"]["databases"]["mysql"]["main"]
+    group["recreate"] = recreate
+    group["server"] |= {"database": "other", "username": "other"}
+    (endpoint,) = endpoints(raw, previous)
+    assert endpoint.planned_databases == ()
+    assert endpoint.provisioned_databases == (
+        ProvisionedDatabase(
+            path="applications.shop.databases.mysql.main",
+            username="shop_main",
+            database="shop_main",
+            recreate=recreate,
+            is_user_in_state="user" in parts,
+            is_database_in_state="database" in parts,
+        ),
+    )
+
+
+def test_database_that_was_not_created_need_not_exist() -> None:
+    """An update that was interrupted before has recorded the group, but not its database."""
+    components = record_stack(provision("main")).component_states()
+    resources = ({"urn": urn, **state} for urn, state in components.items() if state["type"] != DATABASE_RECORD_TYPE)
+    (endpoint,) = endpoints(provision("main"), collect_component_outputs(resources))
+    assert (endpoint.planned_databases, endpoint.provisioned_databases) == ((), ())
+
+
+@pytest.mark.parametrize("server", [existing_account("mysql"), {"kind": "external", "provisionOn": "other"}])
+def test_database_of_a_removed_or_moved_group_need_not_exist(server: dict[str, Any]) -> None:
+    servers = {"hq": external_server("mysql"), "other": external_server("mysql", host="other")}
+    previous = record_state(provision("main"))
+    for databases in ({"redis": {"main": None}}, {"mysql": {"main": {"server": server}}}):
+        checked = endpoints({"externalServers": servers, **groups(**databases)}, previous)
+        assert [endpoint.provisioned_databases for endpoint in checked if endpoint.is_administrator] == [(), ()]
 
 
 def test_check_uses_the_ca_file(tmp_path: Path) -> None:

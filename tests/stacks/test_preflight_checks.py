@@ -3,12 +3,13 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pulumi
 import pytest
 
-from offline.recorder import run_program
+from offline.recorder import Recorder, run_program
 from preflight.cluster_client import ClusterConfig
 from preflight.cluster_models import (
     ClusterIssue,
@@ -18,14 +19,22 @@ from preflight.cluster_models import (
     RecordedObject,
     RequiredNamespace,
 )
-from preflight.models import Endpoint, Finding
+from preflight.models import Endpoint, Finding, ProvisionedPart
 from stacks.__main__ import main
 from stacks.cluster_checks import build_cluster_requirements
 from stacks.config import parse_stack
 from stacks.config_source import ConfigSource
 from stacks.preflight_checks import require_preflight
 from stacks.previous_state import collect_recorded_objects
-from tests.support import CANARY, external_server, groups, managed_server, provisioned_on, record_stack
+from tests.support import (
+    CANARY,
+    external_server,
+    groups,
+    managed_server,
+    provisioned_on,
+    record_applications,
+    record_stack,
+)
 
 FINDING = Finding(
     path="externalServers.hq",
@@ -71,7 +80,7 @@ class Checks:
         self.findings = [FINDING]
         self.report = REPORT
 
-    def check(self, endpoints: Sequence[Endpoint], seconds: float) -> list[Finding]:
+    def run_checks(self, endpoints: Sequence[Endpoint], seconds: float) -> list[Finding]:
         assert seconds <= 10
         self.endpoints.append(endpoints)
         return self.findings
@@ -87,7 +96,7 @@ class Checks:
 def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
     """Replace the checks by failing ones."""
     checks = Checks()
-    monkeypatch.setattr("stacks.preflight_checks.check", checks.check)
+    monkeypatch.setattr("stacks.preflight_checks.run_checks", checks.run_checks)
     monkeypatch.setattr("stacks.preflight_checks.check_cluster", checks.check_cluster)
     return checks
 
@@ -134,6 +143,44 @@ def test_checks_are_skipped(checks: Checks, preflight: bool, config: ClusterConf
     run_program(lambda: require_preflight(stack, config, {}, {}))
     assert not checks.endpoints
     assert not checks.requirements
+
+
+def test_warnings_do_not_stop_an_update(checks: Checks, warnings: list[str]) -> None:
+    checks.findings, checks.report = [replace(FINDING, is_warning=True)], ClusterReport()
+    run_program(lambda: require_preflight(parse_stack(provision("main")), CONFIG, {}, {}))
+    (warning,) = warnings
+    assert warning.startswith("1 external server warning:\n\n  externalServers.hq (mysql.example.org:3306)\n")
+
+
+def test_update_takes_over_what_the_state_does_not_have(checks: Checks, monkeypatch: pytest.MonkeyPatch) -> None:
+    application = "applications.shop.databases"
+    stack = parse_stack(
+        {
+            "externalServers": {"hq": external_server("postgresql")},
+            **groups(postgresql={"main": provisioned_on("hq"), "spare": provisioned_on("hq", username="keeper")}),
+        }
+    )
+    parts_by_name: dict[str, list[ProvisionedPart]] = {"main": ["database"], "spare": ["user", "database"]}
+    checks.report = ClusterReport()
+    checks.findings = [
+        replace(FINDING, path=f"{application}.postgresql.{name}", is_warning=True, takes_over=frozenset(parts))
+        for name, parts in parts_by_name.items()
+    ]
+    run_program(lambda: require_preflight(stack, CONFIG, {}, {}))
+    imports: dict[str, str] = {}
+    register = Recorder.RegisterResource
+
+    def record(recorder: Recorder, request: Any) -> Any:
+        imports[request.name] = request.importId
+        return register(recorder, request)
+
+    monkeypatch.setattr(Recorder, "RegisterResource", record)
+    record_applications(stack.applications)
+    assert {name: identifier for name, identifier in imports.items() if identifier} == {
+        "shop-postgresql-main-database": "shop_main",
+        "shop-postgresql-spare-database": "shop_spare",
+        "shop-postgresql-spare-role": "keeper",
+    }
 
 
 # What the stack needs in the cluster
@@ -226,15 +273,20 @@ def test_command_checks_the_deployed_stack(
 ) -> None:
     metadata = {"name": "shop", "namespace": ""}
     recorded = {"type": "kubernetes:core/v1:Namespace", "outputs": {"metadata": metadata}}
-    components = record_stack(provision("main")).component_states().values()
-    state = {"deployment": {"resources": [*components, recorded]}}
+    components = record_stack(provision("main")).component_states()
+    resources = ({"urn": urn, **component} for urn, component in components.items())
+    state = {"deployment": {"resources": [*resources, recorded]}}
     pulumi_output |= {"config": (0, format_config(provision("main", "spare"))), "stack": (0, json.dumps(state))}
     assert main(["check", "production"]) == 1
     (((endpoint,),), (requirements,)) = checks.endpoints, checks.requirements
     assert [planned.database for planned in endpoint.planned_databases] == ["shop_spare"]
     assert (requirements.stack, set(requirements.recorded)) == (
         "/database-groups/production",
-        {ObjectKey("Namespace", "", "shop")},
+        {
+            ObjectKey("Namespace", "", "shop"),
+            ObjectKey("Secret", "shop", "shop-databases"),
+            ObjectKey("Secret", "shop", "mysql-main"),
+        },
     )
     output = capsys.readouterr()
     assert "3 cluster checks failed:\n  applications.shop: exists\n  cluster: too old\n" in output.out
@@ -250,6 +302,17 @@ def test_command_reports_success(
     pulumi_output["config"] = (0, format_config(provision("main")))
     assert main(["check", "production"]) == 0
     assert capsys.readouterr().out == "Checked the cluster and 1 external server address: all usable.\n"
+
+
+def test_command_prints_warnings_and_succeeds(
+    checks: Checks, pulumi_output: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks.findings, checks.report = [replace(FINDING, is_warning=True)], ClusterReport()
+    pulumi_output["config"] = (0, format_config(provision("main")))
+    assert main(["check", "production"]) == 0
+    output = capsys.readouterr()
+    assert output.out == "Checked the cluster and 1 external server address: all usable.\n"
+    assert "warning: 1 external server warning:\n" in output.err
 
 
 @pytest.mark.parametrize(
