@@ -302,6 +302,12 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                     WORKLOADS,
                 ),
             ),
+            "adopt": (
+                Change(
+                    "of a new group", IN_PLACE, "The existing database is taken over. Its user gets a new password."
+                ),
+                Change("of a deployed group", IN_PLACE, "Nothing."),
+            ),
             "host": (Change("", IN_PLACE, "The Service points to the new host. The data must be there."),),
             **dict.fromkeys(
                 ("port", "tls", "caFile", "password", "token", "org", "bucket", "vhost", "volume"), (VALUES,)

@@ -26,7 +26,10 @@ def require_reachable(stack: Stack, previous: PreviousState) -> None:
 
     A database that is not in the previous state must not exist on its server. One that an earlier update created must.
     """
-    if stack.is_offline or not stack.spec.preflight:
+    if stack.is_offline:
+        return
+    if not stack.spec.preflight:
+        _require_no_adoption(stack, previous)
         return
     findings = run_checks(list(list_endpoints(stack, previous)), TOTAL_TIMEOUT_SECONDS)
     warnings = [finding for finding in findings if finding.is_warning]
@@ -89,7 +92,8 @@ def _list_administrator_endpoints(
 def _find_planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> PlannedDatabase | None:
     """Return the database that the update will create for a group on a server; None if it exists already."""
     access, old = group.server_access, _get_previous_group(group, previous)
-    if access.external_server_name != server or (old and old.get("externalServer") == server):
+    is_deployed = old is not None and old.get("externalServer") == server
+    if access.external_server_name != server or is_deployed or access.adopts_database:
         return None
     return PlannedDatabase(
         path=format_path(group.config_location),
@@ -102,8 +106,21 @@ def _find_planned_database(group: DatabaseGroupArgs, server: str, previous: Prev
 def _find_provisioned_database(
     group: DatabaseGroupArgs, server: str, previous: PreviousState
 ) -> ProvisionedDatabase | None:
-    """Return the database that an earlier update created for a group on a server; None if there is none."""
+    """Return the database that an earlier update created for a group on a server, or the one that this update adopts.
+
+    None if there is none.
+    """
     access, old = group.server_access, _get_previous_group(group, previous)
+    if access.external_server_name == server and _is_to_be_adopted(group, previous):
+        return ProvisionedDatabase(
+            path=format_path(group.config_location),
+            username=access.account.username or "",
+            database=access.account.database or "",
+            extensions=access.extensions,
+            adopt=True,
+            is_database_in_state=False,
+            is_user_in_state=False,
+        )
     record = old.get("recorded") if old else None
     if record is None or not access.external_server_name == record["externalServer"] == server:
         return None
@@ -116,6 +133,20 @@ def _find_provisioned_database(
         is_database_in_state=record["isDatabaseInState"],
         is_user_in_state=record["isUserInState"],
     )
+
+
+def _require_no_adoption(stack: Stack, previous: PreviousState) -> None:
+    """Raise pulumi.RunError if a database must be adopted. Only a check shows what exists on its server."""
+    for group in (group for application in stack.applications for group in application.database_groups):
+        if _is_to_be_adopted(group, previous):
+            path = format_path((*group.config_location, "server", "adopt"))
+            raise pulumi.RunError(f"{path}: not supported with `preflight: false`; remove one of them")
+
+
+def _is_to_be_adopted(group: DatabaseGroupArgs, previous: PreviousState) -> bool:
+    """Return whether no earlier update has taken over the group's database."""
+    old = _get_previous_group(group, previous)
+    return group.server_access.adopts_database and not (old and "recorded" in old)
 
 
 def _get_previous_group(group: DatabaseGroupArgs, previous: PreviousState) -> GroupState | None:

@@ -29,6 +29,7 @@ MODULE_GROUPS = {
     },
     "engines": {"test_engines.py", "test_workloads.py"},
     "servers": {
+        "test_adoption.py",
         "test_mysql.py",
         "test_postgresql.py",
         "test_preflight.py",

@@ -72,6 +72,8 @@ class ServerAccess:
     """Version of a server in the cluster."""
     external_server_name: str | None = None
     """Entry of `externalServers` on which the program creates the account."""
+    adopts_database: bool = False
+    """Whether the program takes over a database and a user that exist."""
     extensions: tuple[str, ...] = ()
     """Extensions of the provisioned database."""
     tls: TlsMode | None = None

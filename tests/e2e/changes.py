@@ -162,7 +162,8 @@ def set_environment(config: Config) -> None:
 
 
 TESTED_ELSEWHERE = {
-    "AdministratorSpec.username: who cannot, on PostgreSQL 16 and later": "tests/preflight/test_postgresql.py"
+    "ExternalKindSpec.adopt: of a new group": "tests/e2e/test_adoption.py",
+    "AdministratorSpec.username: who cannot, on PostgreSQL 16 and later": "tests/preflight/test_postgresql.py",
 }
 """Changes that another test applies: the servers themselves decide about the outcome."""
 
@@ -364,6 +365,7 @@ ROWS: dict[str, Row] = {
         remove_key("applications", SHOP, "databases", "mysql", "own", "server", "initScript")
     ),
     "StatefulSetServerSpec.exclusiveNode": Row(set_server("mysql", "own", "exclusiveNode", False)),
+    "ExternalKindSpec.adopt: of a deployed group": Row(set_server("mysql", "main", "adopt", True, ONLY)),
     "ExternalKindSpec.host": Row(set_server("mysql", "old", "host", [OTHER_ADDRESS])),
     "ExternalKindSpec.port": Row(set_server("mysql", "old", "port", 3307)),
     "ExternalKindSpec.tls": Row(set_server("mysql", "old", "tls", "require")),

@@ -347,3 +347,35 @@ def test_command_rejects_other_arguments(arguments: list[str], capsys: pytest.Ca
         main(arguments)
     assert exit_.value.code == 2
     assert "usage: python -m stacks" in capsys.readouterr().err
+
+
+def build_adopting_stack(**keys: Any) -> dict[str, Any]:
+    adopting = provisioned_on("hq", adopt=True)
+    return {"externalServers": {"hq": external_server("postgresql")}, **groups(postgresql={"main": adopting}), **keys}
+
+
+def read_recorded_state(raw: dict[str, Any]) -> PreviousState:
+    """Return the state after an update."""
+    components = record_stack(raw).component_states()
+    return collect_component_outputs({"urn": urn, **state} for urn, state in components.items())
+
+
+def test_adopted_database_must_exist_until_it_is_deployed() -> None:
+    stack = parse_stack(build_adopting_stack())
+    for previous in ({}, stack.outputs):  # a failed update leaves no record of the database
+        (administrator,) = (found for found in list_endpoints(stack, previous) if found.is_administrator)
+        (adopted,) = administrator.provisioned_databases
+        assert (adopted.adopt, adopted.database, adopted.username) == (True, "shop_main", "shop_main")
+        assert (adopted.is_database_in_state, adopted.is_user_in_state) == (False, False)
+        assert administrator.planned_databases == ()
+    recorded = read_recorded_state(build_adopting_stack())
+    (administrator,) = (found for found in list_endpoints(stack, recorded) if found.is_administrator)
+    (deployed,) = administrator.provisioned_databases
+    assert deployed.adopt is False
+
+
+def test_adoption_needs_the_checks() -> None:
+    stack = parse_stack(build_adopting_stack(preflight=False))
+    with pytest.raises(pulumi.RunError, match=r"server\.adopt: not supported with `preflight: false`"):
+        require_reachable(stack, {})
+    require_reachable(stack, read_recorded_state(build_adopting_stack()))
