@@ -46,6 +46,8 @@ class ProvisionedDatabase:
     """Extensions that the update creates if it creates the database again."""
     recreate: bool = False
     """Whether the update may create again what is missing."""
+    adopt: bool = False
+    """Whether someone else created them, and the update takes them over."""
     is_database_in_state: bool = True
     """Whether Pulumi's state has the database. An update creates only what the state does not have."""
     is_user_in_state: bool = True

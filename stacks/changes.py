@@ -184,7 +184,14 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             "administrator": (Change("", IN_PLACE, "See its keys."),),
         },
         "AdministratorSpec": {
-            "username": (Change("", IN_PLACE, "The new administrator must be able to administer the users."),),
+            "username": (
+                Change("who can change the users", IN_PLACE, "The program's own connection changes."),
+                Change(
+                    "who cannot, on PostgreSQL 16 and later",
+                    REJECTED,
+                    "The update would fail half-way. Grant the roles to the new administrator `WITH ADMIN OPTION`.",
+                ),
+            ),
             **dict.fromkeys(
                 ("password", "host", "port"), (Change("", IN_PLACE, "The program's own connection changes."),)
             ),
@@ -308,6 +315,12 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                     "The application uses another database. The data of a provisioned one is deleted.",
                     WORKLOADS,
                 ),
+            ),
+            "adopt": (
+                Change(
+                    "of a new group", IN_PLACE, "The existing database is taken over. Its user gets a new password."
+                ),
+                Change("of a deployed group", IN_PLACE, "Nothing."),
             ),
             "host": (Change("", IN_PLACE, "The Service points to the new host. The data must be there."),),
             **dict.fromkeys(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import cast
 
+import pulumi
 from pydantic import SecretStr
 
 from components.database_group import DatabaseGroupArgs
@@ -13,7 +14,7 @@ from stacks.config import Stack
 from stacks.errors import format_path
 from stacks.previous_state import PreviousState
 
-__all__ = ["list_endpoints"]
+__all__ = ["list_endpoints", "require_no_adoption"]
 
 
 def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
@@ -26,6 +27,14 @@ def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
         yield from _list_administrator_endpoints(location, server, tuple(planned), tuple(provisioned))
     for group in groups:
         yield from _list_existing_account_endpoints(group)
+
+
+def require_no_adoption(stack: Stack, previous: PreviousState) -> None:
+    """Raise pulumi.RunError if a database must be adopted. Only a check shows what exists on its server."""
+    for group in (group for application in stack.applications for group in application.database_groups):
+        if _is_to_be_adopted(group, previous):
+            path = format_path((*group.config_location, "server", "adopt"))
+            raise pulumi.RunError(f"{path}: not supported with `preflight: false`; remove one of them")
 
 
 def _list_administrator_endpoints(
@@ -60,7 +69,8 @@ def _list_administrator_endpoints(
 def _find_planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> PlannedDatabase | None:
     """Return the database that the update will create for a group on a server; None if it exists already."""
     access, old = group.server_access, _get_previous_group(group, previous)
-    if access.external_server_name != server or (old and old.get("externalServer") == server):
+    is_deployed = old is not None and old.get("externalServer") == server
+    if access.external_server_name != server or is_deployed or access.adopts_database:
         return None
     return PlannedDatabase(
         path=format_path(group.config_location),
@@ -73,8 +83,21 @@ def _find_planned_database(group: DatabaseGroupArgs, server: str, previous: Prev
 def _find_provisioned_database(
     group: DatabaseGroupArgs, server: str, previous: PreviousState
 ) -> ProvisionedDatabase | None:
-    """Return the database that an earlier update created for a group on a server; None if there is none."""
+    """Return the database that an earlier update created for a group on a server, or the one that this update adopts.
+
+    None if there is none.
+    """
     access, old = group.server_access, _get_previous_group(group, previous)
+    if access.external_server_name == server and _is_to_be_adopted(group, previous):
+        return ProvisionedDatabase(
+            path=format_path(group.config_location),
+            username=access.owner.username or "",
+            database=access.account.database or "",
+            extensions=access.extensions,
+            adopt=True,
+            is_database_in_state=False,
+            is_user_in_state=False,
+        )
     record = old.get("recorded") if old else None
     if record is None or not access.external_server_name == record["externalServer"] == server:
         return None
@@ -87,6 +110,12 @@ def _find_provisioned_database(
         is_database_in_state=record["isDatabaseInState"],
         is_user_in_state=record["isUserInState"],
     )
+
+
+def _is_to_be_adopted(group: DatabaseGroupArgs, previous: PreviousState) -> bool:
+    """Return whether no earlier update has taken over the group's database."""
+    old = _get_previous_group(group, previous)
+    return group.server_access.adopts_database and not (old and "recorded" in old)
 
 
 def _get_previous_group(group: DatabaseGroupArgs, previous: PreviousState) -> GroupState | None:

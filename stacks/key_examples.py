@@ -84,6 +84,7 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "ExternalKindSpec": {
             "kind": "external",
             "provisionOn": "mysql-hq",
+            "adopt": "true",
             "host": "db.example.org",
             "port": "3306",
             "tls": "verify-full",

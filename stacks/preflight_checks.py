@@ -15,7 +15,7 @@ from stacks.cluster_checks import build_cluster_requirements
 from stacks.config import Stack
 from stacks.config_source import ConfigSource
 from stacks.errors import ConfigIssue, format_path
-from stacks.external_server_checks import list_endpoints
+from stacks.external_server_checks import list_endpoints, require_no_adoption
 from stacks.previous_state import PreviousState, RecordedObjects
 
 __all__ = ["PreflightResult", "require_preflight", "run_preflight"]
@@ -61,7 +61,10 @@ def require_preflight(
 
     A run without a cluster and a stack with `preflight: false` check nothing.
     """
-    if cluster is None or not stack.spec.preflight:
+    if cluster is None:
+        return
+    if not stack.spec.preflight:
+        require_no_adoption(stack, previous)
         return
     result = run_preflight(stack, cluster, previous, recorded)
     for note in result.notes:

@@ -29,6 +29,7 @@ MODULE_GROUPS = {
     },
     "engines": {"test_engines.py", "test_workloads.py"},
     "servers": {
+        "test_adoption.py",
         "test_cluster_preflight.py",
         "test_mysql.py",
         "test_password_change.py",

@@ -23,13 +23,13 @@ from components.persisted.names import second_account_name
 from components.protection import build_data_resource_options, is_retained
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind, VolumeRequest
 from components.service import ServiceBackend
-from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel
+from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel, StrictBool
 from components.tls import VERIFY_FULL, CaBundleFile, TlsMode
 
 __all__ = ["EXTERNAL", "ExternalKindSpec"]
 
 EXISTING_ACCOUNT_KEYS = ("database", "username", "password", "token", "org", "bucket", "vhost", "volume")
-PROVISIONED_ACCOUNT_KEYS = {"kind", "provision_on", "database", "username", "extensions", "tls"}
+PROVISIONED_ACCOUNT_KEYS = {"kind", "provision_on", "adopt", "database", "username", "extensions", "tls"}
 """Keys that a group with `provisionOn` supports."""
 SAFE_ACCOUNT_NAME_RE = re.compile(r"[a-z][a-z0-9_]*")
 """Names that need no quotes on any server and that every provider passes on unchanged."""
@@ -42,6 +42,9 @@ class ExternalKindSpec(SpecModel):
     """Server kind."""
     provision_on: DnsLabel | None = None
     """Entry of `externalServers` on which the program creates the database and its user. Excludes `host`."""
+    adopt: StrictBool = False
+    """Whether the program takes over a database that exists on the server, with its user. Requires `provisionOn` and
+    `preflight`. The user gets a new password. Default: `false`."""
     host: Hosts | None = None
     """Server with an existing database: a host name, an IP address, or a list of IP addresses that all accept writes.
     Excludes `provisionOn`."""
@@ -128,6 +131,7 @@ def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
             usernames=usernames,
             backend=ServiceBackend(port=server.service_port, hosts=server.host),
             external_server_name=spec.provision_on,
+            adopts_database=spec.adopt,
             extensions=spec.extensions,
             tls=spec.tls,
             ca_bundle=server.ca_file,
@@ -201,6 +205,8 @@ def _validate_existing_account(args: ServerArgs, spec: ExternalKindSpec) -> Iter
     yield from _validate_tls(args, spec, spec.host or ())
     if spec.extensions:
         yield "extensions", "supported with `provisionOn` only; create the extensions on the server yourself"
+    if spec.adopt:
+        yield "adopt", "supported with `provisionOn` only; remove it"
     volume_keys = {"storageClass": spec.storage_class, "storage": spec.storage}
     if not engine.supports_external_volume:
         unsupported = [key for key, value in volume_keys.items() if value is not None]

@@ -80,6 +80,8 @@ class ServerAccess:
     """Entry of `externalServers` on which the program creates the account."""
     usernames: tuple[str, ...] = ()
     """Users that the program creates there, now or at the first change of the password. The first one is the owner."""
+    adopts_database: bool = False
+    """Whether the program takes over a database and a user that exist."""
     extensions: tuple[str, ...] = ()
     """Extensions of the provisioned database."""
     tls: TlsMode | None = None

@@ -4,7 +4,7 @@ import ipaddress
 import logging
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -30,6 +30,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 MAINTENANCE_DATABASE = "postgres"
 MIN_VERSION = 100000
 """The server stores passwords as SCRAM-SHA-256 verifiers from 10 on."""
+FIRST_VERSION_WITH_ROLE_ADMINISTRATORS = 160000
+"""From 16 on, only a role with ADMIN OPTION administers another one: usually its creator (release notes, E.12.2)."""
 TRUSTED_EXTENSIONS_VERSION = 130000
 """From this version on, some extensions need no superuser."""
 MANAGED_SERVICE_ROLES = ("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin")
@@ -261,8 +263,30 @@ def _check_administrator(context: ProbeContext, connection: Connection) -> None:
     roles = [str(name) for (name,) in _fetch_all(connection, "SELECT rolname FROM pg_roles")]
     check_existing_objects(context, owners, [(role, f"role {role}") for role in roles])
     check_provisioned_objects(context, owners, roles, TERMS)
+    if connection.info.server_version >= FIRST_VERSION_WITH_ROLE_ADMINISTRATORS and not is_superuser:
+        _check_role_administrator(context, connection, owners)
     context.set_step("checking extensions")
     _check_extensions(context, connection, is_superuser=is_superuser)
+
+
+def _check_role_administrator(context: ProbeContext, connection: Connection, owners: Mapping[str, str]) -> None:
+    """Add a finding for each provisioned role that another administrator created."""
+    query = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND NOT pg_has_role(oid, 'USAGE WITH ADMIN OPTION')"
+    by_username = {
+        provisioned.username: provisioned
+        for provisioned in context.endpoint.provisioned_databases
+        if owners.get(provisioned.database) == provisioned.username
+    }
+    for (username,) in _fetch_all(connection, query, list(by_username)):
+        role, administrator = _quote_identifier(username), _quote_identifier(context.login_name)
+        context.add_finding(
+            Finding(
+                f"the administrator cannot change role {username}: another administrator created it",
+                "Set the earlier administrator again, or log in with it and run:\n"
+                f"  GRANT {role} TO {administrator} WITH ADMIN OPTION;",
+                path=by_username[username].path,
+            )
+        )
 
 
 def _check_read_only(context: ProbeContext, connection: Connection) -> None:

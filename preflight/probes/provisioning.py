@@ -23,12 +23,21 @@ STILL_IN_STATE_FIX = (
 OTHER_OWNER_FIX = (
     "Correct `host` and `port` if this is another server. If the database was restored from a backup, change its owner:"
 )
+ADOPTED_OWNER_FIX = "Set `username` to the owner, or change the owner and what it owns:"
 TAKEOVER_FIX = (
     "Nothing. A refresh removed it from the state while the server did not have it. The update takes it over."
 )
 NO_TAKEOVER_FIX = (
     "A refresh removed the user from the state while the server did not have it, and the provider cannot take it over. "
     "Drop it. The update creates it again with its password:"
+)
+NOTHING_TO_ADOPT_FIX = "Remove `adopt: true` to create the database, or correct `database`, `host` and `port`."
+ADOPTION_FIX = (
+    "Nothing: `adopt: true` is set. The user gets a new password. Applications with the old one cannot connect."
+)
+NO_ADOPTION_FIX = (
+    "The provider cannot take over the user. Set another `username`, or drop the user. The update creates it with "
+    "a new password:"
 )
 UNUSED_FIX = "Remove `recreate: true`. With it, a later loss of the database would not stop an update."
 
@@ -103,7 +112,7 @@ def check_provisioned_objects(
                 is_in_state=provisioned.is_user_in_state,
             ),
         )
-        missing = [part for part in parts if not part.exists]
+        missing = [part for part in parts if not part.exists and not (provisioned.adopt and part.name == "user")]
         _add_missing_finding(context, provisioned, missing)
         _add_unmanaged_finding(
             context, provisioned, [part for part in parts if part.exists and not part.is_in_state], terms
@@ -114,9 +123,10 @@ def check_provisioned_objects(
 
 
 def _add_owner_finding(context: ProbeContext, provisioned: ProvisionedDatabase, owner: str, terms: EngineTerms) -> None:
-    result = f"database {provisioned.database} belongs to {owner}; an earlier update created it for {terms.user} "
+    origin = "`adopt: true` needs" if provisioned.adopt else "an earlier update created it for"
+    result = f"database {provisioned.database} belongs to {owner}; {origin} {terms.user} "
     statement = terms.change_owner.format(database=provisioned.database, username=provisioned.username)
-    fix = f"{OTHER_OWNER_FIX}\n  {statement}"
+    fix = f"{ADOPTED_OWNER_FIX if provisioned.adopt else OTHER_OWNER_FIX}\n  {statement}"
     context.add_finding(Finding(result + provisioned.username, fix, path=provisioned.path))
 
 
@@ -128,7 +138,9 @@ def _add_missing_finding(context: ProbeContext, provisioned: ProvisionedDatabase
     names = " and ".join(part.description for part in missing)
     verb, pronoun = ("is", "it") if len(missing) == 1 else ("are", "them")
     result = f"{names} {verb} missing on the server; an earlier update created {pronoun}"
-    if provisioned.recreate:
+    if provisioned.adopt:
+        result, fix = f"database {provisioned.database} does not exist on the server", NOTHING_TO_ADOPT_FIX
+    elif provisioned.recreate:
         fix = STILL_IN_STATE_FIX.format(names=" and ".join(in_state))
     else:
         fix = MISSING_FIX.format(names=pronoun, again=" and ".join(part.replacement for part in missing))
@@ -147,11 +159,13 @@ def _add_unmanaged_finding(
     names = " and ".join(part.description for part in unmanaged)
     result = f"{names} {'exists' if len(unmanaged) == 1 else 'exist'} on the server, but not in Pulumi's state"
     if terms.drop_user and any(part.name == "user" for part in unmanaged):
-        fix = f"{NO_TAKEOVER_FIX}\n  {terms.drop_user.format(username=provisioned.username)}"
+        fix = NO_ADOPTION_FIX if provisioned.adopt else NO_TAKEOVER_FIX
+        fix = f"{fix}\n  {terms.drop_user.format(username=provisioned.username)}"
         context.add_finding(Finding(result, fix, path=provisioned.path))
     else:
         parts = frozenset(part.name for part in unmanaged)
-        context.add_finding(Finding(result, TAKEOVER_FIX, path=provisioned.path, is_warning=True, takes_over=parts))
+        fix = ADOPTION_FIX if provisioned.adopt else TAKEOVER_FIX
+        context.add_finding(Finding(result, fix, path=provisioned.path, is_warning=True, takes_over=parts))
 
 
 def add_warning(context: ProbeContext, result: str, fix: str, *, path: str = "") -> None:

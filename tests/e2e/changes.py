@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from stacks.changes import Change
+
 Config = dict[str, Any]
 Edit = Callable[[Config], Any]
 
@@ -159,6 +161,18 @@ def set_environment(config: Config) -> None:
     config["environment"] = "development"
 
 
+TESTED_ELSEWHERE = {
+    "ExternalKindSpec.adopt: of a new group": "tests/e2e/test_adoption.py",
+    "AdministratorSpec.username: who cannot, on PostgreSQL 16 and later": "tests/preflight/test_postgresql.py",
+}
+"""Changes that another test applies: the servers themselves decide about the outcome."""
+
+
+def is_tested(name: str, change: Change) -> bool:
+    """Return whether a change has an edit here. Changes that refer to others have none."""
+    return name not in TESTED_ELSEWHERE and not change.effect.startswith("See ")
+
+
 class Row(NamedTuple):
     """An edit, and the path in the message of a rejection or the text of a warning."""
 
@@ -310,7 +324,9 @@ ROWS: dict[str, Row] = {
     "ExternalServerSpec.port": Row(set_key("externalServers", "pg", "port", value=15999)),
     "ExternalServerSpec.tls": Row(set_key("externalServers", "unused", "tls", value="require")),
     "ExternalServerSpec.caFile": Row(set_key("externalServers", "my", "caFile", value=CA_FILE)),
-    "AdministratorSpec.username": Row(set_key("externalServers", "unused", "administrator", "username", value="c")),
+    "AdministratorSpec.username: who can change the users": Row(
+        set_key("externalServers", "unused", "administrator", "username", value="c")
+    ),
     "AdministratorSpec.password": Row(set_key("externalServers", "unused", "administrator", "password", value="d")),
     "AdministratorSpec.host": Row(set_key("externalServers", "unused", "administrator", "host", value="10.0.0.8")),
     "AdministratorSpec.port": Row(set_key("externalServers", "unused", "administrator", "port", value=3307)),
@@ -357,6 +373,7 @@ ROWS: dict[str, Row] = {
         remove_key("applications", SHOP, "databases", "mysql", "own", "server", "initScript")
     ),
     "StatefulSetServerSpec.exclusiveNode": Row(set_server("mysql", "own", "exclusiveNode", False)),
+    "ExternalKindSpec.adopt: of a deployed group": Row(set_server("mysql", "main", "adopt", True, ONLY)),
     "ExternalKindSpec.host": Row(set_server("mysql", "old", "host", [OTHER_ADDRESS])),
     "ExternalKindSpec.port": Row(set_server("mysql", "old", "port", 3307)),
     "ExternalKindSpec.tls": Row(set_server("mysql", "old", "tls", "require")),

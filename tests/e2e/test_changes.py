@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stacks.changes import Outcome, list_changes
-from tests.e2e.changes import CA_FILE, DEV, ONLY, ROWS, SHOP, WORK, Config, build_stack
+from tests.e2e.changes import CA_FILE, DEV, ONLY, ROWS, SHOP, WORK, Config, build_stack, is_tested
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer
@@ -16,7 +16,7 @@ from tests.e2e.test_workloads import build_manifest
 from tests.e2e.tls import Authority
 
 STACK = "d-changes"
-OUTCOMES = {name: change.outcome for name, change in list_changes() if not change.effect.startswith("See ")}
+OUTCOMES = {name: change.outcome for name, change in list_changes() if is_tested(name, change)}
 PROVISIONED = {SHOP: ("postgresql", "pg"), ONLY: ("mysql", "my")}
 IDENTITIES = (("v1", "Namespace"), ("v1", "PersistentVolumeClaim"), ("apps/v1", "StatefulSet"), ("v1", "Service"))
 PERSISTENT_APPLICATIONS = (SHOP, ONLY, "d-named", "d-two", "d-own", "d-work")

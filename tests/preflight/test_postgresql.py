@@ -303,7 +303,7 @@ def test_databases_of_earlier_updates_are_compared_with_the_server(name: str, se
             ("applications.d", server(f"{name}-limited").username, "postgres"),
         )
     )
-    findings = run_checks([endpoint(server(f"{name}-limited"), provisioned_databases=provisioned)])
+    findings = run_checks([endpoint(server(name), tls="disable", provisioned_databases=provisioned)])
     assert [(finding.path, finding.result.partition(";")[0]) for finding in findings] == [
         ("applications.b", "database preflight_missing is missing on the server"),
         ("applications.c", "database preflight_missing and role preflight_missing are missing on the server"),
@@ -441,3 +441,34 @@ def test_rejected_statement_and_login_are_errors(server: FindServer) -> None:
     account = {"username": administrator.username, "password": "c4narY"}
     with pytest.raises(ProbeError, match=REJECTED):
         run_statements(endpoint(administrator, account=account), ["SELECT 1"], 10)
+
+
+@EACH_SERVER
+def test_an_administrator_must_administer_the_roles_of_earlier_updates(name: str, server: FindServer) -> None:
+    """From 16 on, CREATEROLE alone does not suffice. The statement of the fix does."""
+    superuser, old = server(name), server(f"{name}-limited")
+    created, new = f"d_created_{name}", f"d_new_{name}"
+    superuser.drop(created, new)
+    try:
+        with superuser.administrator() as session:
+            session.run(f"CREATE ROLE {new} LOGIN CREATEDB CREATEROLE PASSWORD 'of-a-test'")
+        with old.administrator() as session:
+            session.run(f"CREATE ROLE {created} LOGIN")
+            session.run(f"GRANT {created} TO CURRENT_USER")
+            session.run(f"CREATE DATABASE {created} OWNER {created}")
+        provisioned = (ProvisionedDatabase(path="p", username=created, database=created),)
+        account = {"username": new, "password": "of-a-test"}
+        by_old = endpoint(old, tls="disable", provisioned_databases=provisioned)
+        by_new = endpoint(old, tls="disable", account=account, provisioned_databases=provisioned)
+        assert check([by_old]) == []
+        if name == "postgresql":
+            assert check([by_new]) == []
+            return
+        finding = only(check([by_new]))
+        assert finding.result == f"the administrator cannot change role {created}: another administrator created it"
+        assert finding.path == "p"
+        with old.administrator() as session:
+            session.run(finding.fix.splitlines()[-1])
+        assert check([by_new]) == []
+    finally:
+        superuser.drop(created, new)

@@ -190,3 +190,41 @@ def test_read_only_server_is_an_error_if_a_database_is_created(
 def test_warnings_have_their_own_header(count: int, header: str, *, is_warning: bool) -> None:
     findings = [Finding("result", "fix", is_warning=is_warning)] * count
     assert format_findings(findings).splitlines()[0] == header
+
+
+ADOPTED = provisioned(adopt=True, is_database_in_state=False, is_user_in_state=False)
+
+
+@pytest.mark.parametrize(
+    ("owners", "users", "result", "fix", "parts"),
+    [
+        (OWNED, ("shop_main",), BOTH_EXIST, "Nothing: `adopt: true` is set.", {"database", "user"}),
+        ({}, ("shop_main",), "database shop_main does not exist on the server", "Remove `adopt: true`", set()),
+        (
+            {"shop_main": "postgres"},
+            ("shop_main",),
+            "database shop_main belongs to role postgres; `adopt: true` needs role shop_main",
+            "Set `username` to the owner",
+            set(),
+        ),
+    ],
+    ids=["existing", "missing", "another owner"],
+)
+def test_adopted_database_is_taken_over(
+    owners: Mapping[str, str | None], users: tuple[str, ...], result: str, fix: str, parts: set[str]
+) -> None:
+    context = build_context(ADOPTED)
+    check_provisioned_objects(context, owners, users, TERMS)
+    finding = next(found for found in context.findings if "database" in found.result)
+    assert (finding.result, finding.is_warning, set[str](finding.takes_over)) == (result, bool(parts), parts)
+    assert finding.fix.startswith(fix)
+
+
+def test_adopted_mysql_database_gets_a_new_user() -> None:
+    for users, is_warning in (((), True), (("shop_main",), False)):
+        context = build_context(ADOPTED)
+        check_provisioned_objects(context, {"shop_main": None}, users, MYSQL_TERMS)
+        finding = only(context.findings)
+        assert finding.is_warning is is_warning
+        assert finding.takes_over == ({"database"} if is_warning else set())
+    assert finding.fix.startswith("The provider cannot take over the user.")

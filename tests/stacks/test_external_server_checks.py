@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 
 from components.persisted.names import DATABASE_RECORD_TYPE
 from preflight.models import Endpoint, ProvisionedDatabase
 from stacks.config import parse_stack
-from stacks.external_server_checks import list_endpoints
+from stacks.external_server_checks import list_endpoints, require_no_adoption
 from stacks.previous_state import PreviousState, collect_component_outputs
 from tests.support import (
     CANARY,
@@ -168,3 +169,35 @@ def test_check_uses_the_ca_file(tmp_path: Path) -> None:
         **stack_with_group("postgresql", {**EXISTING_SERVER, "caFile": str(path), "tls": "verify-full"}),
     }
     assert [(endpoint.ca_file, endpoint.tls) for endpoint in endpoints(raw)] == [(str(path), "verify-full")] * 2
+
+
+def build_adopting_stack(**keys: Any) -> dict[str, Any]:
+    adopting = provisioned_on("hq", adopt=True)
+    return {"externalServers": {"hq": external_server("postgresql")}, **groups(postgresql={"main": adopting}), **keys}
+
+
+def read_recorded_state(raw: dict[str, Any]) -> PreviousState:
+    """Return the state after an update."""
+    components = record_stack(raw).component_states()
+    return collect_component_outputs({"urn": urn, **state} for urn, state in components.items())
+
+
+def test_adopted_database_must_exist_until_it_is_deployed() -> None:
+    stack = parse_stack(build_adopting_stack())
+    for previous in ({}, stack.outputs):  # a failed update leaves no record of the database
+        (administrator,) = (found for found in list_endpoints(stack, previous) if found.is_administrator)
+        (adopted,) = administrator.provisioned_databases
+        assert (adopted.adopt, adopted.database, adopted.username) == (True, "shop_main", "shop_main")
+        assert (adopted.is_database_in_state, adopted.is_user_in_state) == (False, False)
+        assert administrator.planned_databases == ()
+    recorded = read_recorded_state(build_adopting_stack())
+    (administrator,) = (found for found in list_endpoints(stack, recorded) if found.is_administrator)
+    (deployed,) = administrator.provisioned_databases
+    assert deployed.adopt is False
+
+
+def test_adoption_needs_the_checks() -> None:
+    stack = parse_stack(build_adopting_stack(preflight=False))
+    with pytest.raises(pulumi.RunError, match=r"server\.adopt: not supported with `preflight: false`"):
+        require_no_adoption(stack, {})
+    require_no_adoption(stack, read_recorded_state(build_adopting_stack()))
