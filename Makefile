@@ -7,7 +7,7 @@ STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale password-changes states \
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test changes scale password-changes states \
 	lint schema requirements clean .stack
 
 help: ## print this list
@@ -70,6 +70,9 @@ scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) appl
 
 password-changes: .venv/.installed-dev ## change the passwords of provisioned databases ten times while clients log in (ten minutes)
 	@PASSWORD_CHANGES=10 $(BIN)/python -m pytest -s tests/e2e/test_password_change.py -k no_login_is_refused
+
+changes: .venv/.installed-dev ## apply every edit of docs/changes.md to a deployed stack (fifteen minutes)
+	@EVERY_CHANGE=1 $(BIN)/python -m pytest tests/e2e/test_changes.py
 
 states: .venv/.installed-dev ## record the states of the example stacks for the tests of later releases
 	@RECORD_STATES=1 $(BIN)/python -m pytest tests/e2e/test_persisted_states.py

@@ -14,7 +14,7 @@ from tests.e2e.servers import REFUSED, DatabaseServer
 from tests.pages import ROOT, blocks
 
 SERVERS = ("postgresql", "postgresql-limited", "postgresql17", "postgresql17-limited", "mysql")
-MANY_APPLICATIONS = 40
+MANY_APPLICATIONS = 20
 MANY_SECONDS = 90
 FORBIDDEN_STATEMENTS = {
     "postgresql": (
