@@ -3,7 +3,7 @@
 It does not depend on a specific engine or server kind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -24,12 +24,13 @@ from components.passwords import create_password
 from components.persisted.labels import group_labels, object_metadata
 from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
 from components.persisted.outputs import GroupOutputs, GroupSummary
+from components.planned_objects import PlannedObject
 from components.platform import Platform
 from components.protection import Protect, ProtectSpec
 from components.servers import SERVER_KINDS, ServerSpec
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.servers.local import LocalKindSpec
-from components.service import create_service
+from components.service import create_service, list_service_objects
 from components.spec import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
@@ -182,6 +183,13 @@ class DatabaseGroupArgs:
         if not self.server_access.mounted_by_application:
             return None
         return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name))
+
+    def list_objects(self) -> Iterator[PlannedObject]:
+        """Yield the Kubernetes objects of the group."""
+        yield PlannedObject(kind="Secret", name=self.object_name)
+        yield from self.server_kind.list_objects(self.server_args, self.spec.server)
+        if self.server_access.backend:
+            yield from list_service_objects(self.service_name, self.server_access.backend, self.object_name)
 
     @property
     def output_summary(self) -> GroupSummary:

@@ -27,6 +27,7 @@ MODULE_GROUPS = {
     },
     "engines": {"test_engines.py", "test_workloads.py"},
     "servers": {
+        "test_cluster_preflight.py",
         "test_mysql.py",
         "test_postgresql.py",
         "test_preflight.py",

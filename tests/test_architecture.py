@@ -17,7 +17,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 PROVIDERS = ("pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random")
 
 LAYERS = (
-    ("persisted.names", "hosts", "spec", "tls"),
+    ("persisted.names", "hosts", "planned_objects", "spec", "tls"),
     ("connection", "passwords", "protection"),
     ("persisted.labels", "persisted.outputs"),
     ("engines",),
