@@ -59,7 +59,7 @@ pulumi: .stack .venv/.installed ## run another command of Pulumi for STACK: make
 status: .stack .venv/.installed ## print the state of every database of STACK; ARGS=--json prints JSON (pulumi stack export)
 	@$(PULUMI) status $(ARGS)
 
-check: .stack .venv/.installed ## check the external servers of STACK: network, TLS, login, privileges (pulumi config)
+check: .stack .venv/.installed ## check the cluster and the external servers of STACK, as `make up` does first (pulumi config)
 	@$(PULUMI) check
 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
