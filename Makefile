@@ -7,11 +7,11 @@ STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale states lint schema \
-	requirements clean .stack
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale password-changes states \
+	lint schema requirements clean .stack
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables: STACK=development (default), ARGS="arguments for the command", YES=1 (answer questions with yes)'
 
@@ -67,6 +67,9 @@ test: lint ## run the linters and tests; skips tests whose requirements are miss
 
 scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) applications on two database servers (half an hour)
 	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py
+
+password-changes: .venv/.installed-dev ## change the passwords of provisioned databases ten times while clients log in (ten minutes)
+	@PASSWORD_CHANGES=10 $(BIN)/python -m pytest -s tests/e2e/test_password_change.py -k no_login_is_refused
 
 states: .venv/.installed-dev ## record the states of the example stacks for the tests of later releases
 	@RECORD_STATES=1 $(BIN)/python -m pytest tests/e2e/test_persisted_states.py

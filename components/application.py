@@ -213,7 +213,8 @@ class Application(pulumi.ComponentResource):
             metadata=object_metadata(self.secret_name, self.namespace, labels, stack),
             type="Opaque",
             data=variables,
-            opts=pulumi.ResourceOptions(parent=self),
+            # The server must accept a new password before any Secret holds it.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[group.secret for group in groups]),
         )
         create_patches(
             name,

@@ -73,7 +73,7 @@ class DatabaseGroupSpec(SpecModel):
     variant: NonEmptyStr | None = None
     """Server software, such as `percona`. Default: the first variant on the engine's page."""
     password_version: NonNegativeInt = 0
-    """Change this number to generate a new password. Default: `0`."""
+    """Increase this number by one to generate a new password. Default: `0`."""
     protect: ProtectSpec | None = None
     """Whether removing or moving the group is rejected (`true`), allowed with the data retained (`retain`), or allowed
     with the data deleted (`false`). Default: the application's `protect`."""
@@ -204,6 +204,7 @@ class DatabaseGroupArgs:
             "service": self.service_name if access.backend else None,
             "secret": self.object_name,
             "protect": self.protect,
+            "passwordVersion": self.spec.password_version,
         }
 
 
@@ -218,6 +219,8 @@ class DatabaseGroup(pulumi.ComponentResource):
     """Keys and values of the connection Secret; secret."""
     service_name: str | None
     """Name of the Service; None without a server."""
+    secret: kubernetes.core.v1.Secret
+    """The connection Secret."""
     secret_name: str
     """Name of the connection Secret."""
 
@@ -228,17 +231,20 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.service_name = args.service_name if access.backend else None
         self.secret_name = args.object_name
 
-        password = create_password(f"{name}-password", access.password_source, parent=self)
-        data = pulumi.Output.from_input(password).apply(lambda value: build_connection_data(args, value))
-        self.connection = pulumi.Output.secret(data)
-        secret = kubernetes.core.v1.Secret(
+        password = create_password(args.server_args.password_name, access.password_source, parent=self)
+        account_opts = args.server_kind.create_account(args.server_args, args.spec.server, password, self)
+        value = password.value if password else pulumi.Output.from_input(None)
+        self.connection = pulumi.Output.secret(value.apply(lambda text: build_connection_data(args, text)))
+        self.secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
-            metadata=object_metadata(args.object_name, args.namespace, args.labels, stack),
+            metadata=object_metadata(
+                args.object_name, args.namespace, args.labels, stack, password_version=args.spec.password_version
+            ),
             type=f"servicebinding.io/{args.engine.name}",
             data=self.connection.apply(encode_secret_data),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), account_opts),
         )
-        credentials = ServerCredentials(account=access.account, password=password, secret=secret)
+        credentials = ServerCredentials(account=access.account, secret=self.secret)
         args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
         if access.backend:
             create_service(

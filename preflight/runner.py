@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupportedError, UnexpectedProtocolError
 from preflight.models import Endpoint, Finding
@@ -23,7 +24,7 @@ from preflight.service_detection import detect_service, is_silent
 if sys.platform != "win32":
     import resource
 
-__all__ = ["check", "format_findings"]
+__all__ = ["check", "format_findings", "run_statements"]
 
 MAX_PARALLEL_LOGINS = 4
 """Per server. Its connection limit is for applications."""
@@ -67,6 +68,16 @@ def check(endpoints: Sequence[Endpoint], timeout_seconds: float = 10) -> list[Fi
         for endpoint in endpoints
         for finding in _select_findings(endpoint, contexts[_build_endpoint_key(endpoint)])
     ]
+
+
+def run_statements(endpoint: Endpoint, statements: Sequence[str], timeout_seconds: float) -> list[tuple[Any, ...]]:
+    """Run statements with the account of an endpoint, and return the rows of the last one.
+
+    The login takes at most `timeout_seconds`. Raises ProbeError or UnexpectedProtocolError.
+    """
+    context = ProbeContext(endpoint=endpoint, deadline=time.monotonic() + timeout_seconds)
+    context.address = _resolve_and_connect([context])
+    return get_probe(endpoint.engine).run_statements(context, statements)
 
 
 def format_findings(findings: Sequence[Finding]) -> str:

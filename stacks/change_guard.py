@@ -67,6 +67,7 @@ def _validate_group_change(location: Location, old: GroupSummary, new: GroupSumm
     """Reject unsafe changes of a group."""
     if new is not None:
         yield from _validate_version_change(location, old, new)
+        yield from _validate_password_change(location, old, new)
         yield from _validate_placement_change(location, old, new) if _is_protected(old) else ()
     elif _is_protected(old):
         loss = "its data" if old["kind"] != "external" or old.get("externalServer") else "its Service and Secret"
@@ -90,6 +91,18 @@ def _validate_version_change(location: Location, old: GroupSummary, new: GroupSu
             (*location, "server", "version"),
             f"the release series cannot change in place from {old_series} to {new_series}."
             f" Use a release of {old_series}, or {MIGRATION_HINT}",
+        )
+
+
+def _validate_password_change(location: Location, old: GroupSummary, new: GroupSummary) -> Iterator[ConfigIssue]:
+    """Reject a change that would end the password in use. Each change ends the password before it."""
+    version, planned = old.get("passwordVersion"), new["passwordVersion"]
+    is_provisioned = new["externalServer"] is not None and old.get("externalServer") == new["externalServer"]
+    if is_provisioned and version is not None and planned not in (version, version + 1):
+        yield ConfigIssue(
+            (*location, "passwordVersion"),
+            f"the password in use has the version {version}, and a change to {planned} would end it at once."
+            f" Use {version + 1} for a new password, or {version} for no change",
         )
 
 

@@ -14,7 +14,7 @@ from pulumi.runtime import config
 from pydantic import ValidationError
 
 from components.application import ApplicationArgs
-from components.external_servers import ExternalServer
+from components.external_servers import ExternalServer, ExternalServerSpec
 from components.persisted.outputs import ApplicationState
 from components.platform import Platform
 from components.tls import READ_FILE_KEY
@@ -23,6 +23,7 @@ from preflight.cluster_client import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
 from stacks.pydantic_errors import translate_validation_error
+from stacks.server_client import create_client
 from stacks.spec import PROJECT, StackSpec
 from stacks.validation import list_production_warnings, validate_applications
 
@@ -166,11 +167,17 @@ def _list_items(node: Any) -> list[Any]:
 
 
 def _build_application_args(spec: StackSpec, full_name: str) -> tuple[ApplicationArgs, ...]:
+    """Build the arguments. Only the stack of a Pulumi run has a full name and connects to external servers."""
+
+    def create_external_server(name: str, server: ExternalServerSpec) -> ExternalServer:
+        client = create_client(name, server, proves_logins=spec.preflight) if full_name else None
+        return ExternalServer(name, server, client)
+
     platform = Platform(
         stack=full_name,
         production=spec.environment == "production",
         database_nodes=spec.database_nodes,
-        external_servers={name: ExternalServer(name, server) for name, server in spec.external_servers.items()},
+        external_servers={name: create_external_server(name, server) for name, server in spec.external_servers.items()},
     )
     return tuple(
         ApplicationArgs(name=name, spec=application, platform=platform)

@@ -59,7 +59,7 @@ def _find_planned_database(group: DatabaseGroupArgs, server: str, previous: Prev
         return None
     return PlannedDatabase(
         path=format_path(group.config_location),
-        username=access.account.username or "",
+        username=access.usernames[0],
         database=access.account.database or "",
         extensions=access.extensions,
     )

@@ -75,7 +75,7 @@ KEY_DETAILS: Mapping[str, Mapping[str, KeyDetails]] = MappingProxyType(
         "DatabaseGroupSpec": {
             "primary": KeyDetails("true", "in place; restarts workloads"),
             "variant": KeyDetails("percona", REJECTED),
-            "passwordVersion": KeyDetails("1", f"{RESTART} and workloads"),
+            "passwordVersion": KeyDetails("1", f"{RESTART} in the cluster, and workloads; `provisionOn`: by one only"),
             "protect": KeyDetails("false", IN_PLACE),
             "networkPolicy": KeyDetails("false", IN_PLACE),
             "server": KeyDetails("{kind: dedicated, storage: 50Gi}", "see its keys"),

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 import pulumi
 from pulumi.runtime import invoke
 
+from components.persisted.labels import read_password_version
 from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
 from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs
 from preflight.cluster_models import ObjectKey, RecordedObject
@@ -25,6 +26,7 @@ __all__ = [
     "read_previous_resources",
 ]
 
+CONNECTION_TYPE = "kubernetes:core/v1:Secret"
 READ_STACK_OUTPUTS_TOKEN = "pulumi:pulumi:readStackResourceOutputs"  # noqa: S105 (a function of the engine)
 RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts. A file backend cannot be read at the moment in which it is written."""
@@ -57,8 +59,16 @@ def read_previous_resources() -> list[StateResource]:
 
 
 def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousState:
-    """Return the applications among the resources of a state."""
-    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {APPLICATION_TYPE: [], DATABASE_GROUP_TYPE: []}
+    """Return the applications among the resources of a state.
+
+    The password version of a group is that of its connection Secret: an update that failed before the Secret changed
+    did not publish the password.
+    """
+    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {
+        APPLICATION_TYPE: [],
+        DATABASE_GROUP_TYPE: [],
+        CONNECTION_TYPE: [],
+    }
     for resource in resources:
         outputs_by_type.get(resource["type"], []).append(resource.get("outputs") or {})
     applications: dict[str, ApplicationState] = {}
@@ -70,8 +80,15 @@ def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousSta
             applications[application["name"]] = {**application, "databases": groups_by_engine}
     for outputs in outputs_by_type[DATABASE_GROUP_TYPE]:
         if outputs.get("application") in databases:
-            group = cast("GroupOutputs", outputs)
+            group = cast("GroupOutputs", {**outputs})
             databases[group["application"]].setdefault(group["engine"], {})[group["group"]] = group
+    versions = {
+        (metadata["namespace"], metadata["name"]): read_password_version(metadata)
+        for metadata in (outputs["metadata"] for outputs in outputs_by_type[CONNECTION_TYPE] if "metadata" in outputs)
+    }
+    for name, groups_by_engine in databases.items():
+        for group in (group for groups in groups_by_engine.values() for group in groups.values()):
+            group["passwordVersion"] = versions.get((applications[name]["namespace"], group["secret"]))
     return applications
 
 

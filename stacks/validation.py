@@ -175,8 +175,10 @@ def _validate_account_names(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
     access, engine = group.server_access, group.engine
     if not access.account_is_managed:
         return
+    # The second account of a password change has the longest user name.
+    username = max((access.account.username or "", *access.usernames), key=len)
     names = {
-        "username": (access.account.username, engine.max_username_length, "user name"),
+        "username": (username or None, engine.max_username_length, "user name"),
         "database": (access.account.database, engine.max_database_name_length, "database name"),
     }
     for key, (name, limit, description) in names.items():
@@ -268,8 +270,8 @@ def _claim_databases(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
     access = group.server_access
     if not (access.account_is_managed and access.backend and access.backend.hosts):
         return
-    names = {"database": access.account.database, "user": access.account.username}
-    for description, name in names.items():
+    names = [("database", access.account.database), *(("user", name) for name in access.usernames)]
+    for description, name in names:
         if name is not None:
             yield NameClaim(
                 identity=(description, access.backend.hosts, access.backend.port, name),

@@ -29,6 +29,7 @@ MODULE_GROUPS = {
     "servers": {
         "test_cluster_preflight.py",
         "test_mysql.py",
+        "test_password_change.py",
         "test_postgresql.py",
         "test_preflight.py",
         "test_provisioning.py",

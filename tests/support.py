@@ -189,7 +189,7 @@ def record_stack(raw: Mapping[str, Any]) -> Recorder:
 
 def view_stack(raw: Mapping[str, Any]) -> StackView:
     """Return what `make render` shows of a stack."""
-    stack = resolve_workloads(parse_stack(raw, ENCRYPTED, is_offline=True), None, {})
+    stack = resolve_workloads(parse_stack(raw, ENCRYPTED), None, {})
     return build_view("test", stack, record_applications(stack.applications))
 
 

@@ -5,6 +5,7 @@ user, on a new and on an existing volume. Root can log in only over the Pod's ow
 every start.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 import pulumi
@@ -16,8 +17,11 @@ from components.engines.definition import (
     AdministratorConnection,
     Engine,
     ExistingAccount,
+    Login,
+    ProvisionedDatabase,
     Provisioner,
     ProvisioningRequest,
+    ServerClient,
     ServerRuntime,
     Variant,
     read_script,
@@ -31,6 +35,7 @@ PROVIDER_TLS_BY_TLS_MODE = {"disable": "false", "require": "skip-verify", "verif
 SSL_MODE_BY_TLS_MODE = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
 """Names of MySQL's own clients (reference manual, "Connecting … Using URI-Like Strings or Key-Value Pairs")."""
 ANY_HOST = "%"
+CREDENTIAL_PROPERTY = "plaintextPassword"
 MAX_CONNECTION_LIFETIME_SECONDS = 1
 """The provider opens one connection per step and closes none. Without a limit, 40 databases use all 151 of a server."""
 
@@ -75,9 +80,14 @@ def _provision_database(
     data_opts: pulumi.ResourceOptions,
     opts: pulumi.ResourceOptions,
     depends_on: Sequence[pulumi.Resource],
-) -> pulumi.Resource:
+) -> ProvisionedDatabase:
+    (password,) = request.passwords
     user = mysql.User(
-        f"{name}-user", user=request.username, host=ANY_HOST, plaintext_password=request.password, opts=data_opts
+        f"{name}-user",
+        user=request.username,
+        host=ANY_HOST,
+        plaintext_password=password.value,
+        opts=pulumi.ResourceOptions.merge(data_opts, pulumi.ResourceOptions(hooks=_create_user_hooks(name, request))),
     )
     # MySQL cannot drop a user whom a view or a routine names. The database depends on the user, so it is deleted first.
     database = mysql.Database(
@@ -93,7 +103,7 @@ def _provision_database(
         ),
     )
     # In a grant an unescaped `_` matches any character. The provider cannot revoke a grant; it ends with its user.
-    mysql.Grant(
+    grant = mysql.Grant(
         f"{name}-grant",
         database="`" + request.database.replace("_", r"\_") + "`",
         user=user.user,
@@ -101,7 +111,36 @@ def _provision_database(
         privileges=["ALL PRIVILEGES"],
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[database], deleted_with=user)),
     )
-    return database
+    return ProvisionedDatabase(database=database, last_resource=grant)
+
+
+def _create_user_hooks(name: str, request: ProvisioningRequest) -> pulumi.ResourceHookBinding | None:
+    """Create the hook that keeps the password in use valid when the provider sets a new one."""
+    client = request.client
+    if client is None:
+        return None
+
+    async def retain_password(args: pulumi.ResourceHookArgs) -> None:
+        inputs = ((properties or {}).get(CREDENTIAL_PROPERTY) for properties in (args.old_inputs, args.new_inputs))
+        # The values of secrets are outputs.
+        old, new = [str(await pulumi.Output.from_input(value).future()) for value in inputs]
+        if old != new:
+            login = Login(username=request.username, password=new, database=request.database)
+            await asyncio.to_thread(_retain_password, client, login, old)
+
+    return pulumi.ResourceHookBinding(before_update=[pulumi.ResourceHook(f"{name}-retain-password", retain_password)])
+
+
+def _retain_password(client: ServerClient, new: Login, old_password: str) -> None:
+    """Let the user's old password remain valid next to the one that the provider will set.
+
+    The first statement retains the current password, which is another one if an earlier update was killed. The second
+    statement leaves the old one in both places. The provider then replaces the current password only.
+    """
+    if not client.can_log_in(new):
+        account = f"'{new.username}'@'{ANY_HOST}'"
+        retain = f"ALTER USER {account} IDENTIFIED BY '{old_password}' RETAIN CURRENT PASSWORD"
+        client.run(retain, retain, secrets=[old_password])
 
 
 MYSQL = Engine(

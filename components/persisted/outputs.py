@@ -26,6 +26,8 @@ class GroupSummary(TypedDict):
     service: str | None
     secret: str
     protect: Protect
+    passwordVersion: int | None
+    """In the previous state: the version that the connection Secret holds, or None without a Secret."""
 
 
 class GroupOutputs(GroupSummary):

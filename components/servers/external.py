@@ -6,6 +6,7 @@ With `provisionOn` the program creates a database and a user on the server. With
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, Literal, Self
 
 import pulumi
@@ -17,7 +18,8 @@ from pydantic_core import PydanticCustomError
 from components.engines.definition import Account
 from components.external_servers import ExternalServerSpec
 from components.hosts import Hosts
-from components.passwords import GeneratedPassword
+from components.passwords import GeneratedPassword, Password, create_password, list_passwords_in_turn
+from components.persisted.names import second_account_name
 from components.planned_objects import PlannedObject
 from components.protection import build_data_resource_options, is_retained
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
@@ -97,19 +99,34 @@ class ExternalKindSpec(SpecModel):
         return self
 
 
+def _list_passwords(args: ServerArgs) -> tuple[GeneratedPassword, ...]:
+    """Return the password of each account that a provisioned database has."""
+    if _has_second_account(args):
+        return list_passwords_in_turn(args.password_version)
+    return (GeneratedPassword(args.password_version),)
+
+
+def _has_second_account(args: ServerArgs) -> bool:
+    return args.engine.provisioner is not None and args.engine.provisioner.accounts_take_turns
+
+
 def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
     """Return the access to a provisioned database or to an existing one."""
     if spec.provision_on is not None:
         server = args.platform.external_servers[spec.provision_on].spec
         default_account = args.engine.build_account(args.application, args.group_name)
+        owner = spec.username or default_account.username or ""
+        usernames = (owner, second_account_name(owner)) if _has_second_account(args) else (owner,)
+        current = max(_list_passwords(args), key=attrgetter("version"))
         return ServerAccess(
             account=replace(
                 default_account,
-                username=spec.username or default_account.username,
+                username=usernames[current.is_of_second_account],
                 database=spec.database or default_account.database,
             ),
             account_is_managed=True,
-            password_source=GeneratedPassword(version=args.password_version),
+            password_source=current,
+            usernames=usernames,
             backend=ServiceBackend(port=server.service_port, hosts=server.host),
             external_server_name=spec.provision_on,
             extensions=spec.extensions,
@@ -194,15 +211,16 @@ def _validate_provisioned_account(
     args: ServerArgs, spec: ExternalKindSpec, server: ExternalServerSpec
 ) -> Iterator[tuple[str, str]]:
     """Return an error for names that the server reserves, and for features that the engine does not support."""
-    provisioner, account = args.engine.provisioner, _resolve_access(args, spec).account
-    for key, name in (("database", account.database or ""), ("username", account.username or "")):
+    provisioner, access = args.engine.provisioner, _resolve_access(args, spec)
+    for key, name in (("database", access.account.database or ""), ("username", access.usernames[0])):
         if not SAFE_ACCOUNT_NAME_RE.fullmatch(name):
             rule = "start with a letter, then use lower-case letters, digits and '_', for example `shop_main`"
             yield key, f"invalid name {name!r}; {rule}"
         elif provisioner and re.fullmatch(provisioner.reserved_names_pattern, name):
             yield key, f"the server reserves the name {name!r}; set another `{key}`"
-    if account.username == server.administrator.username:
-        yield "username", f"{account.username!r} is the administrator of {spec.provision_on!r}; use another name"
+    if server.administrator.username in access.usernames:
+        name = server.administrator.username
+        yield "username", f"{name!r} is the administrator of {spec.provision_on!r}; use another name"
     if spec.extensions and not (provisioner and provisioner.supports_extensions):
         yield "extensions", f"not supported for {args.engine.name}; remove it"
     if len(set(spec.extensions)) < len(spec.extensions):
@@ -220,19 +238,33 @@ def _validate_tls(args: ServerArgs, spec: ExternalKindSpec, hosts: Sequence[str]
         yield "tls", f"{VERIFY_FULL} needs one host name, and the server has {len(hosts)} hosts; use require"
 
 
+def _create_account(
+    args: ServerArgs, spec: ExternalKindSpec, password: Password | None, parent: pulumi.Resource
+) -> pulumi.ResourceOptions:
+    """Create the database and its accounts with `provisionOn`."""
+    if spec.provision_on is None or password is None:
+        return pulumi.ResourceOptions()
+    access = _resolve_access(args, spec)
+    passwords = [
+        password if source == access.password_source else create_password(args.password_name, source, parent=parent)
+        for source in _list_passwords(args)
+    ]
+    return args.platform.external_servers[spec.provision_on].provision(
+        args.resource_name,
+        access.usernames[0],
+        access.account,
+        password,
+        passwords=[created for created in passwords if created],
+        extensions=spec.extensions,
+        data_opts=build_data_resource_options(parent, args.protect),
+        opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=is_retained(args.protect)),
+    )
+
+
 def _create_resources(
-    args: ServerArgs, spec: ExternalKindSpec, credentials: ServerCredentials, parent: pulumi.Resource
+    args: ServerArgs, spec: ExternalKindSpec, _credentials: ServerCredentials, parent: pulumi.Resource
 ) -> None:
-    """Create the account with `provisionOn`, and the volume claim with `storageClass`."""
-    if spec.provision_on is not None:
-        args.platform.external_servers[spec.provision_on].provision(
-            args.resource_name,
-            credentials.account,
-            credentials.password,
-            extensions=spec.extensions,
-            data_opts=build_data_resource_options(parent, args.protect),
-            opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=is_retained(args.protect)),
-        )
+    """Create the volume claim with `storageClass`."""
     if spec.storage_class is not None:
         claim: Any = {
             "accessModes": ["ReadWriteMany"],
@@ -263,4 +295,5 @@ EXTERNAL = ServerKind[ExternalKindSpec](
     create_resources=_create_resources,
     list_objects=_list_objects,
     validate=_validate,
+    create_account=_create_account,
 )

@@ -9,7 +9,7 @@ import pulumi_kubernetes as kubernetes
 from pydantic import SecretStr
 
 from components.engines.definition import Account, Engine, Variant
-from components.passwords import GeneratedPassword
+from components.passwords import GeneratedPassword, Password
 from components.persisted.labels import object_metadata
 from components.planned_objects import PlannedObject
 from components.platform import Platform
@@ -41,6 +41,11 @@ class ServerArgs:
     platform: Platform
 
     @property
+    def password_name(self) -> str:
+        """Pulumi name of the group's password."""
+        return f"{self.resource_name}-password"
+
+    @property
     def metadata(self) -> Any:
         """Metadata of the server's objects."""
         return object_metadata(self.object_name, self.namespace, self.labels, self.platform.stack)
@@ -61,6 +66,8 @@ class ServerAccess:
     """Version of a server in the cluster."""
     external_server_name: str | None = None
     """Entry of `externalServers` on which the program creates the account."""
+    usernames: tuple[str, ...] = ()
+    """Users that the program creates there, now or at the first change of the password. The first one is the owner."""
     extensions: tuple[str, ...] = ()
     """Extensions of the provisioned database."""
     tls: TlsMode | None = None
@@ -81,7 +88,6 @@ class ServerCredentials:
     """The account that the server must accept."""
 
     account: Account
-    password: pulumi.Output[str] | None
     secret: kubernetes.core.v1.Secret
 
 
@@ -97,6 +103,13 @@ class ServerKind(Generic[Spec]):
     """Create the server's resources as children of the group."""
     list_objects: Callable[[ServerArgs, Spec], Iterator[PlannedObject]]
     """Return the Kubernetes objects among these resources."""
+    create_account: Callable[[ServerArgs, Spec, Password | None, pulumi.Resource], pulumi.ResourceOptions] = (
+        lambda *_args: pulumi.ResourceOptions()
+    )
+    """Create an account that must exist before the connection Secret, as children of the group.
+
+    Return the options with which the Secret waits for it. Default: none; the server reads its account from the Secret.
+    """
     validate: Callable[[ServerArgs, Spec], Iterator[tuple[str, str]]]
     """Return the key and the message of each error. Do not call `resolve_access` for a group with errors."""
     production_warning: str | None = None

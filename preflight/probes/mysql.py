@@ -2,6 +2,7 @@
 
 import re
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import pymysql
@@ -14,7 +15,7 @@ from preflight.probe_context import ProbeContext
 from preflight.probes.provisioning import check_existing_objects
 from preflight.tls import create_unverified_context, create_verified_context
 
-__all__ = ["PRIVILEGES", "probe"]
+__all__ = ["PRIVILEGES", "probe", "run_statements"]
 
 PRIVILEGES = (
     "SELECT",
@@ -101,6 +102,22 @@ def probe(context: ProbeContext) -> None:
     with connection, connection.cursor() as cursor:
         if context.endpoint.is_administrator:
             _check_administrator(context, cursor, str(getattr(connection, "server_version", "")))
+
+
+def run_statements(context: ProbeContext, statements: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Log in, run the statements, and return the rows of the last one. Raises ProbeError."""
+    rows: list[tuple[Any, ...]] = []
+    connection = _log_in(context)
+    try:
+        with connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+                rows = list(cursor.fetchall())
+    except pymysql.MySQLError as error:
+        raise ProbeError(
+            f"the server rejected a statement: {context.redact(error)}", "Check the server's log."
+        ) from None
+    return rows
 
 
 def _log_in(context: ProbeContext) -> "pymysql.Connection[Any]":

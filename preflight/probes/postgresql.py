@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import re
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -16,13 +17,13 @@ from preflight.probes.provisioning import check_existing_objects
 from preflight.service_detection import POSTGRESQL_SSL_REQUEST, request_postgresql_tls
 from preflight.tls import create_verified_context, find_system_ca_file
 
-__all__ = ["probe"]
+__all__ = ["probe", "run_statements"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 MAINTENANCE_DATABASE = "postgres"
-MIN_VERSION = 90100
-"""The provider uses pg_advisory_xact_lock and CREATE EXTENSION, which 9.1 introduced."""
+MIN_VERSION = 100000
+"""The server stores passwords as SCRAM-SHA-256 verifiers from 10 on."""
 TRUSTED_EXTENSIONS_VERSION = 130000
 """From this version on, some extensions need no superuser."""
 MANAGED_SERVICE_ROLES = ("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin")
@@ -91,6 +92,25 @@ def probe(context: ProbeContext) -> None:
             _check_administrator(context, connection)
 
 
+def run_statements(context: ProbeContext, statements: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Log in, run the statements, and return the rows of the last one. Raises ProbeError."""
+    rows: list[tuple[Any, ...]] = []
+    try:
+        connection = _connect(context)
+    except psycopg.Error as error:
+        raise _convert_error(context, str(error)) from None
+    try:
+        with connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+                rows = cursor.fetchall() if cursor.description else []
+    except psycopg.Error as error:
+        raise ProbeError(
+            f"the server rejected a statement: {context.redact(error)}", "Check the server's log."
+        ) from None
+    return rows
+
+
 def _connect(context: ProbeContext) -> Connection:
     endpoint = context.endpoint
     ca_file = endpoint.ca_file or find_system_ca_file() or "system"
@@ -112,8 +132,7 @@ def _connect(context: ProbeContext) -> Connection:
 
 
 def _get_login_database(context: ProbeContext) -> str:
-    database = None if context.endpoint.is_administrator else context.database
-    return database or MAINTENANCE_DATABASE
+    return context.database or MAINTENANCE_DATABASE
 
 
 def _verify_certificate(context: ProbeContext) -> None:
@@ -247,7 +266,7 @@ def _require_supported_version(version: int, name: str) -> None:
     """Raise ProbeError for a server that the provider does not support."""
     if version < MIN_VERSION:
         raise ProbeError(
-            f"the server is PostgreSQL {name}; the program needs 9.1 or later (tested: 15 and later)",
+            f"the server is PostgreSQL {name}; the program needs 10 or later (tested: 15 and later)",
             "Use a newer server. Otherwise create database and role yourself and set `host`, `database`, `username` "
             "and `password` instead of `provisionOn`.",
         )

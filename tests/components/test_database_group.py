@@ -399,7 +399,7 @@ def test_only_secret_inputs_contain_credentials(raw: dict[str, Any], monkeypatch
 def test_only_secret_inputs_of_a_full_stack_contain_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Existing and generated passwords and those of administrators are in secret inputs, as text or in base64."""
     recorder, secret_inputs = assert_credentials_are_secret(FULL_STACK, monkeypatch)
-    assert secret_inputs == 2 + 6 + 1 + 2, "providers, connection Secrets, environment, user and role"
+    assert secret_inputs == 2 + 6 + 1 + 1, "providers, connection Secrets, environment and the user of MySQL"
     assert len(recorder.outputs) == 1 + 1 + 6, "the stack, the application and the groups"
 
 
@@ -528,7 +528,7 @@ def test_server_whose_engine_has_no_data_path_has_no_volume_claim(monkeypatch: p
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if ENGINES[name].credential_key])
-def test_password_version_changes_only_the_password_and_an_annotation_of_the_pods(engine: str) -> None:
+def test_password_version_changes_only_the_password_and_annotations(engine: str) -> None:
     before, after = (
         record_stack(stack_with_group(engine, managed_server(engine), passwordVersion=version)) for version in (0, 1)
     )
@@ -536,7 +536,10 @@ def test_password_version_changes_only_the_password_and_an_annotation_of_the_pod
     server = get_resource(before, STATEFUL_SET, f"shop-{engine}-main-server").urn
     old, new = inputs_by_urn(before), inputs_by_urn(after)
     assert set(old) == set(new)
-    assert {urn for urn in old if old[urn] != new[urn]} == {password, server}
+    secret = get_resource(before, SECRET, f"shop-{engine}-main-connection").urn
+    assert {urn for urn in old if old[urn] != new[urn]} == {password, secret, server}
+    annotations = {"database-groups/stack": STACK, "database-groups/password-version": "1"}
+    assert new[secret] == {**old[secret], "metadata": {**old[secret]["metadata"], "annotations": annotations}}
     assert new[password] == {**old[password], "keepers": {"passwordVersion": "1"}}
     expected = copy.deepcopy(dict(old[server]))
     expected["spec"]["template"]["metadata"]["annotations"]["database-groups/password-version"] = "1"

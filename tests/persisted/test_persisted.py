@@ -60,6 +60,11 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "name of an environment Secret": (names.environment_secret_name("shop"), "shop-databases"),
     "name of a NetworkPolicy": (names.network_policy_name("shop"), "shop-databases"),
     "name of a database and user": (names.database_account_name("web-shop", "read-only"), "web_shop_read_only"),
+    "name of a second user": (names.second_account_name("shop_main"), "shop_main__b"),
+    "Pulumi name of a part of a second account": (
+        names.second_account_resource_name("shop-postgresql-main-role"),
+        "shop-postgresql-main-role-b",
+    ),
     "name of a variable": (names.variable_name("mysql", "read-only", "address"), "MYSQL_READ_ONLY_ADDRESS"),
     "short name of a variable": (names.variable_name("mysql", None, "address"), "MYSQL_ADDRESS"),
     "name of a mounted volume": (VolumeMount(claim="sqlite-main", path="").volume, "databases-sqlite-main"),
@@ -103,7 +108,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
     ),
 }
 
-GROUP_SUMMARY_KEYS = {"kind", "variant", "version", "series", "externalServer", "service", "secret", "protect"}
+GROUP_SUMMARY_KEYS = {"kind", "variant", "version", "series", "externalServer", "service", "secret"} | {
+    "protect",
+    "passwordVersion",
+}
 APPLICATION_KEYS = {"name", "namespace", "secret", "protect", "workloads"}
 OUTPUT_KEYS: dict[type, set[str]] = {
     GroupSummary: GROUP_SUMMARY_KEYS,
@@ -117,7 +125,10 @@ STACK = {
     "externalServers": {"mysql-hq": external_server("mysql"), "postgresql-hq": external_server("postgresql")},
     **groups(
         mysql={"main": {"primary": True}, "spare": provisioned_on("mysql-hq")},
-        postgresql={"main": provisioned_on("postgresql-hq", extensions=["pg_trgm"])},
+        postgresql={
+            "main": {"primary": True, **provisioned_on("postgresql-hq", extensions=["pg_trgm"])},
+            "changed": {**provisioned_on("postgresql-hq"), "passwordVersion": 1},
+        },
         redis={"main": {"server": {"kind": "dedicated"}}, "other": {"server": ADDRESS}},
         glusterfs={"main": {"server": existing_account("glusterfs", storageClass="shared", storage="1Gi")}},
         sqlite={"main": None},

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from preflight import check
+from preflight import check, run_statements
+from preflight.errors import ProbeError
 from preflight.models import Finding, PlannedDatabase
 from preflight.probes.mysql import PRIVILEGES
 from tests.e2e.servers import DatabaseServer
@@ -320,3 +321,11 @@ def test_a_replica_is_rejected(flags: list[str], grants: list[list[str]], variab
     findings = check_fake_administrator(fake, version, grants, [flags], [["mysql"]], [["root", "localhost"]])
     expected = [f"the server rejects changes ({variable} is on): it is a replica"] if variable else []
     assert results(findings) == expected
+
+
+def test_administrator_runs_statements(server: FindServer) -> None:
+    """A `%` is no placeholder."""
+    administrator = endpoint(server("mysql"), tls="require")
+    assert run_statements(administrator, ["SET @value = '%'", "SELECT @value"], 10) == [("%",)]
+    with pytest.raises(ProbeError, match=r"the server rejected a statement: .*1396"):
+        run_statements(administrator, ["DROP USER preflight_missing"], 10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from preflight import check
+from preflight import check, run_statements
 from preflight.errors import ProbeError
 from preflight.models import PlannedDatabase
 from preflight.probes import postgresql as postgresql_probe
@@ -278,3 +278,22 @@ def test_hundreds_of_accounts_of_one_server_are_checked_in_time(secured_postgres
     accounts = [{"username": name, "password": name, "database": "postgres"} for name in names]
     application = partial(endpoint, secured_postgresql, tls="disable", is_administrator=False)
     assert check([application(path=account["username"], account=account) for account in accounts]) == []
+
+
+@EACH_SERVER
+def test_administrator_runs_statements_in_a_database(name: str, server: FindServer) -> None:
+    administrator = server(name)
+    account = {"username": administrator.username, "password": administrator.password, "database": "template1"}
+    statements = ["SET lock_timeout = '10s'", "SELECT current_database(), current_setting('lock_timeout')"]
+    assert run_statements(endpoint(administrator, account=account), statements, 10) == [("template1", "10s")]
+    assert run_statements(endpoint(administrator), ["SELECT current_database()"], 10) == [("postgres",)]
+    assert run_statements(endpoint(administrator), statements[:1], 10) == []
+
+
+def test_rejected_statement_and_login_are_errors(server: FindServer) -> None:
+    administrator = server("postgresql")
+    with pytest.raises(ProbeError, match=r"the server rejected a statement: .* does not exist"):
+        run_statements(endpoint(administrator), ["DROP ROLE preflight_missing"], 10)
+    account = {"username": administrator.username, "password": "c4narY"}
+    with pytest.raises(ProbeError, match=REJECTED):
+        run_statements(endpoint(administrator, account=account), ["SELECT 1"], 10)

@@ -262,6 +262,57 @@ def test_same_stack_is_allowed(raw: Raw) -> None:
     assert validate(protected, protected) == []
 
 
+# Passwords
+
+
+def set_password_version(version: int) -> Edit:
+    return lambda raw: mysql(raw)["spare"].update(passwordVersion=version)
+
+
+@pytest.mark.parametrize("environment", ["production", "development"])
+@pytest.mark.parametrize(("before", "after", "next_version"), [(0, 2, 1), (1, 0, 2), (1, 3, 2), (5, 1, 6)])
+def test_change_that_would_end_the_password_in_use_is_rejected(
+    environment: str, before: int, after: int, next_version: int
+) -> None:
+    stacks = [edit_stack(set_password_version(version), environment=environment) for version in (before, after)]
+    assert validate(*stacks) == [
+        f"{MAIN.removesuffix('main')}spare.passwordVersion: the password in use has the version {before}, and a change"
+        f" to {after} would end it at once. Use {next_version} for a new password, or {before} for no change"
+    ]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 1), (1, 2), (7, 8)])
+def test_next_password_version_is_allowed(before: int, after: int) -> None:
+    assert validate(edit_stack(set_password_version(before)), edit_stack(set_password_version(after))) == []
+
+
+def test_server_in_the_cluster_allows_any_password_version() -> None:
+    """It has one password, which ends at each change."""
+    assert validate(STACK, edit_stack(lambda raw: mysql(raw)["main"].update(passwordVersion=7))) == []
+
+
+def test_password_version_of_the_previous_state_is_that_of_the_secret() -> None:
+    """An update that failed before the Secret changed did not publish the password of its version."""
+    failed, published = (
+        record_stack(edit_stack(set_password_version(version))).resource_states() for version in (1, 0)
+    )
+    secrets = {urn: state for urn, state in published.items() if state["type"] == SECRET}
+    previous = collect_component_outputs({**failed, **secrets}.values())
+    assert previous["shop"]["databases"]["mysql"]["spare"]["passwordVersion"] == 0
+    messages = [
+        str(issue) for issue in validate_update(previous, parse_stack(edit_stack(set_password_version(2))).outputs)
+    ]
+    assert len(messages) == 1
+    assert "a change to 2 would end it at once" in messages[0]
+
+
+def test_group_without_a_secret_has_no_password_in_use() -> None:
+    states = record_stack(edit_stack(set_password_version(3))).resource_states()
+    previous = collect_component_outputs(state for state in states.values() if state["type"] != SECRET)
+    assert previous["shop"]["databases"]["mysql"]["spare"]["passwordVersion"] is None
+    assert list(validate_update(previous, parse_stack(edit_stack(set_password_version(3))).outputs)) == []
+
+
 # The previous state
 
 
@@ -274,7 +325,7 @@ def run_whole_program(raw: Raw, before: Recorder | None = None) -> Recorder:
     def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"))
 
-    return run_program(program, config=config, previous=before.component_states() if before else {})
+    return run_program(program, config=config, previous=before.resource_states() if before else {})
 
 
 def test_program_registers_no_resource_of_a_rejected_update(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +351,7 @@ def test_program_repeats_an_update() -> None:
 
 def test_component_outputs_are_the_previous_state() -> None:
     """An update that failed or was interrupted leaves the components that it registered."""
-    components = record_stack(STACK).component_states()
+    components = record_stack(STACK).resource_states()
     expected = json.loads(json.dumps(read_state(STACK)))
     for engine, engine_groups in expected["shop"]["databases"].items():
         for name, group in engine_groups.items():
@@ -346,5 +397,5 @@ def test_unreadable_state_stops_the_update(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_group_of_a_state_without_its_application_is_ignored() -> None:
-    states = record_stack(groups(redis={"main": None})).component_states()
+    states = record_stack(groups(redis={"main": None})).resource_states()
     assert collect_component_outputs(state for state in states.values() if state["type"] != APPLICATION) == {}

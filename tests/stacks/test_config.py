@@ -190,6 +190,7 @@ def test_outputs_hold_names_only() -> None:
         "series": "8.4",
         "externalServer": None,
         "protect": True,
+        "passwordVersion": 1,
     }
     spare = outputs["shop"]["databases"]["mysql"]["spare"]
     assert (spare["service"], spare["version"], spare["externalServer"]) == ("mysql-spare", None, "mysql-hq")

@@ -226,7 +226,7 @@ def test_command_checks_the_deployed_stack(
 ) -> None:
     metadata = {"name": "shop", "namespace": ""}
     recorded = {"type": "kubernetes:core/v1:Namespace", "outputs": {"metadata": metadata}}
-    components = record_stack(provision("main")).component_states().values()
+    components = record_stack(provision("main")).resource_states().values()
     state = {"deployment": {"resources": [*components, recorded]}}
     pulumi_output |= {"config": (0, format_config(provision("main", "spare"))), "stack": (0, json.dumps(state))}
     assert main(["check", "production"]) == 1
