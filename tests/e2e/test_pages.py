@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from preflight.cluster import check_cluster
+from preflight.cluster_client import ClusterConfig
+from preflight.cluster_models import ClusterReport
+from stacks.cluster_checks import build_cluster_requirements
+from stacks.config import parse_stack
 from tests.e2e.cluster import SIMULATED_NODE_LABELS, Cluster
 from tests.e2e.project import Project
 from tests.pages import ROOT, Step, blocks, is_expected_output, steps
@@ -189,7 +194,10 @@ def test_rights_of_the_teams_page_are_sufficient(simulated_node: Cluster, deploy
     for workload in workloads:
         metadata = {"name": workload["name"], "namespace": ROLE}
         simulated_node.apply({"apiVersion": "apps/v1", "kind": workload["kind"], "metadata": metadata, "spec": spec})
-    project.new("rights", {"applications": {"rights": application, f"{ROLE}-new": new_namespace}})
+    stack = {"applications": {"rights": application, f"{ROLE}-new": new_namespace}}
+    requirements = build_cluster_requirements(parse_stack(stack, full_name=ROLE), {})
+    assert check_cluster(requirements, ClusterConfig(kubeconfig=deployer.read_text()), 5) == ClusterReport()
+    project.new("rights", {"preflight": False, **stack})
     result = project.up("rights").succeeded()
     assert "forbidden" not in result.output
     project.assert_settled("rights")
