@@ -1,5 +1,8 @@
 """The program that `pulumi up` runs: load the stack, check it, create its applications, export its outputs."""
 
+import os
+import signal
+
 import pulumi
 
 from components.application import Application
@@ -7,13 +10,15 @@ from components.workload_patches import forget_removed_workloads
 from stacks.change_guard import require_safe_update
 from stacks.config import load_cluster_config, load_stack
 from stacks.preflight_checks import require_preflight
-from stacks.previous_state import collect_component_outputs, collect_recorded_objects, read_previous_resources
+from stacks.previous_state import collect_component_outputs, read_previous_resources
 from stacks.workload_discovery import resolve_workloads
 
+# If a step fails, the engine interrupts the program, which waits for it. Python would print a traceback.
+signal.signal(signal.SIGINT, lambda *_: os._exit(1))
 stack, cluster, resources = load_stack(), load_cluster_config(), read_previous_resources()
 previous = collect_component_outputs(resources)
 require_safe_update(stack, previous)
-require_preflight(stack, cluster, previous, collect_recorded_objects(resources))
+require_preflight(stack, cluster, resources)
 stack = resolve_workloads(stack, cluster, previous)
 for warning in stack.warnings:
     pulumi.log.warn(warning)

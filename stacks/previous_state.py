@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 import pulumi
 from pulumi.runtime import invoke
 
-from components.persisted.labels import read_password_version
+from components.persisted.labels import read_application, read_password_version
 from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
 from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs
 from preflight.cluster_models import ObjectKey, RecordedObject
@@ -23,6 +23,7 @@ __all__ = [
     "StateResource",
     "collect_component_outputs",
     "collect_recorded_objects",
+    "collect_registered_groups",
     "read_previous_resources",
 ]
 
@@ -36,7 +37,7 @@ PreviousState: TypeAlias = Mapping[str, ApplicationState]
 RecordedObjects: TypeAlias = Mapping[ObjectKey, RecordedObject]
 """The Kubernetes objects in a state."""
 StateResource: TypeAlias = Mapping[str, Any]
-"""A resource in a state, with its `type` and `outputs`."""
+"""A resource in a state, with its `urn`, `type` and `outputs`."""
 KUBERNETES_PREFIX = "kubernetes:"
 
 
@@ -49,7 +50,7 @@ def read_previous_resources() -> list[StateResource]:
     for delay in (*RETRY_DELAYS_SECONDS, None):
         try:
             outputs = invoke(READ_STACK_OUTPUTS_TOKEN, {"stackName": name}).value["outputs"]
-            return list(outputs.values())
+            return [{**resource, "urn": urn} for urn, resource in outputs.items()]
         except Exception as error:  # the SDK raises no class of its own
             if delay is None:
                 message = f"cannot read the previous state of the stack; nothing was changed: {error}"
@@ -104,5 +105,13 @@ def collect_recorded_objects(resources: Iterable[StateResource]) -> RecordedObje
             objects[ObjectKey(kind, metadata.get("namespace", ""), metadata["name"])] = RecordedObject(
                 storage=spec.get("resources", {}).get("requests", {}).get("storage"),
                 storage_class=spec.get("storageClassName"),
+                application=read_application(metadata),
             )
     return objects
+
+
+def collect_registered_groups(resources: Iterable[StateResource]) -> frozenset[str]:
+    """Return the Pulumi names of the groups in a state. The engine records a group before it creates its objects."""
+    return frozenset(
+        resource["urn"].rpartition("::")[2] for resource in resources if resource["type"] == DATABASE_GROUP_TYPE
+    )
