@@ -121,7 +121,7 @@ class Recorder(mocks.MockMonitor):
         self.outputs[request.urn] = rpc.deserialize_properties(request.outputs, True)
         return empty_pb2.Empty()
 
-    def component_states(self) -> dict[str, dict[str, Any]]:
+    def resource_states(self) -> dict[str, dict[str, Any]]:
         """Return the components and the Secrets as the next run reads them from the state, by URN."""
         outputs = {
             urn: registration.inputs if registration.custom else self.outputs.get(urn, {})
@@ -167,7 +167,7 @@ def run_program(
 ) -> Recorder:
     """Run a program with a new recorder and return the recorder. Raise what the program raises.
 
-    `previous` holds the components of an earlier run, as `Recorder.component_states` returns them.
+    `previous` holds the components of an earlier run, as `Recorder.resource_states` returns them.
     """
     recorder = Recorder(previous)
 

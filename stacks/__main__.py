@@ -11,7 +11,6 @@ from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.preflight_checks import run_preflight
-from stacks.previous_state import collect_component_outputs, collect_recorded_objects
 from stacks.pulumi_cli import read_deployed_resources, run_pulumi_json
 from stacks.reference import README_PATH, REFERENCE_PATH, render_readme, render_reference
 from stacks.schema import SCHEMA_PATH, render_schema
@@ -71,13 +70,7 @@ def check_stack(stack_name: str) -> int:
         source = read_config_source(path, values, encrypted_keys, f"stack {stack_name!r}")
         # The command line does not print the organization of a stack.
         stack = parse_pulumi_config(values, source, full_name=f"/{PROJECT}/{stack_name.rpartition('/')[2]}")
-        resources = read_deployed_resources(stack_name)
-        result = run_preflight(
-            stack,
-            build_cluster_config(values),
-            collect_component_outputs(resources),
-            collect_recorded_objects(resources),
-        )
+        result = run_preflight(stack, build_cluster_config(values), read_deployed_resources(stack_name))
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

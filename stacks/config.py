@@ -37,6 +37,7 @@ __all__ = [
     "build_cluster_config",
     "load_cluster_config",
     "load_stack",
+    "log_warnings",
     "parse_pulumi_config",
     "parse_stack",
 ]
@@ -93,6 +94,12 @@ def load_stack() -> Stack:
     is_offline = OFFLINE_CONFIG_KEY in values
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     return parse_pulumi_config(values, source, full_name=full_name)
+
+
+def log_warnings(stack: Stack) -> None:
+    """Log the warnings about a stack."""
+    for warning in stack.warnings:
+        pulumi.log.warn(warning)
 
 
 def load_cluster_config() -> ClusterConfig | None:

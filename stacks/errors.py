@@ -1,6 +1,8 @@
 """The errors of a stack file: each one's location and message, and the exception that reports them all at once."""
 
+import os
 import re
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,6 +15,7 @@ __all__ = [
     "ConfigIssue",
     "InvalidStackConfigError",
     "Location",
+    "exit_on_interrupt",
     "format_path",
     "shorten",
 ]
@@ -61,6 +64,11 @@ class InvalidStackConfigError(pulumi.RunError):
         super().__init__(
             f"{source or UNKNOWN_SOURCE} has {count} {noun}{'' if count == 1 else 's'}; nothing was changed:\n{lines}"
         )
+
+
+def exit_on_interrupt() -> None:
+    """Exit without a traceback when the engine interrupts the program: a step has failed, and its error is printed."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
 
 
 def format_path(location: Location) -> str:

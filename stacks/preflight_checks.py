@@ -1,6 +1,6 @@
 """The checks before an update: of the cluster and of all external servers, with one report."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,12 +16,19 @@ from stacks.config import Stack
 from stacks.config_source import ConfigSource
 from stacks.errors import ConfigIssue, format_path
 from stacks.external_server_checks import list_endpoints, require_no_adoption
-from stacks.previous_state import PreviousState, RecordedObjects
+from stacks.previous_state import (
+    StateResource,
+    collect_component_outputs,
+    collect_recorded_objects,
+    collect_registered_groups,
+)
 
 __all__ = ["PreflightResult", "require_preflight", "run_preflight"]
 
 CLUSTER_TIMEOUT_SECONDS = 4.5
 """Seconds for all requests to the cluster, so that the check takes less than five seconds."""
+OBJECTS_TIMEOUT_SECONDS = 60
+"""Seconds for the check that no configuration turns off."""
 SERVERS_TIMEOUT_SECONDS = 8
 """Seconds for all servers together. Applications cannot use a server whose login takes longer."""
 
@@ -54,19 +61,17 @@ class PreflightResult:
         return "\n\n".join([*parts, *([format_findings(self.failures)] if self.failures else [])])
 
 
-def require_preflight(
-    stack: Stack, cluster: ClusterConfig | None, previous: PreviousState, recorded: RecordedObjects
-) -> None:
+def require_preflight(stack: Stack, cluster: ClusterConfig | None, resources: Collection[StateResource]) -> None:
     """Check the cluster and the external servers. Raise pulumi.RunError if a check fails; in a preview only warn.
 
-    A run without a cluster and a stack with `preflight: false` check nothing.
+    A run without a cluster checks nothing. With `preflight: false`, the cluster is still checked for objects of others,
+    because the Kubernetes provider would overwrite them.
     """
     if cluster is None:
         return
     if not stack.spec.preflight:
-        require_no_adoption(stack, previous)
-        return
-    result = run_preflight(stack, cluster, previous, recorded)
+        require_no_adoption(stack, collect_component_outputs(resources))
+    result = run_preflight(stack, cluster, resources, is_complete=stack.spec.preflight)
     for note in result.notes:
         pulumi.log.warn(note)
     if result.has_failed and pulumi.runtime.is_dry_run():
@@ -77,16 +82,21 @@ def require_preflight(
 
 
 def run_preflight(
-    stack: Stack, cluster: ClusterConfig, previous: PreviousState, recorded: RecordedObjects
+    stack: Stack, cluster: ClusterConfig, resources: Collection[StateResource], *, is_complete: bool = True
 ) -> PreflightResult:
-    """Check the cluster and the external servers at the same time.
+    """Check the cluster and the external servers at the same time. `resources` are those in the state.
 
-    A database that is not in the previous state must not exist on its server. One that an earlier update created must.
-    An object that is not in `recorded` must not exist in the cluster.
+    A database that is not in the state must not exist on its server. One that an earlier update created must. An object
+    that is not in the state may exist in the cluster only if an interrupted update of the stack left it behind. With
+    `is_complete` False, check only objects.
     """
-    requirements, endpoints = build_cluster_requirements(stack, recorded), list(list_endpoints(stack, previous))
+    requirements = build_cluster_requirements(
+        stack, collect_recorded_objects(resources), collect_registered_groups(resources)
+    )
+    endpoints = list(list_endpoints(stack, collect_component_outputs(resources))) if is_complete else []
+    seconds = CLUSTER_TIMEOUT_SECONDS if is_complete else OBJECTS_TIMEOUT_SECONDS
     with ThreadPoolExecutor(1) as pool:
-        report = pool.submit(check_cluster, requirements, cluster, CLUSTER_TIMEOUT_SECONDS)
+        report = pool.submit(check_cluster, requirements, cluster, seconds, is_complete=is_complete)
         findings = run_checks(endpoints, SERVERS_TIMEOUT_SECONDS)
         return PreflightResult(
             source=stack.source,

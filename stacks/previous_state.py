@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 import pulumi
 from pulumi.runtime import invoke
 
-from components.persisted.labels import read_password_version
+from components.persisted.labels import read_application, read_password_version
 from components.persisted.names import (
     APPLICATION_TYPE,
     DATABASE_GROUP_TYPE,
@@ -29,6 +29,7 @@ __all__ = [
     "StateResource",
     "collect_component_outputs",
     "collect_recorded_objects",
+    "collect_registered_groups",
     "read_previous_resources",
 ]
 
@@ -58,7 +59,7 @@ def read_previous_resources() -> list[StateResource]:
     for delay in (*RETRY_DELAYS_SECONDS, None):
         try:
             outputs = invoke(READ_STACK_OUTPUTS_TOKEN, {"stackName": name}).value["outputs"]
-            return [{"urn": urn, **resource} for urn, resource in outputs.items()]
+            return [{**resource, "urn": urn} for urn, resource in outputs.items()]
         except Exception as error:  # the SDK raises no class of its own
             if delay is None:
                 message = f"cannot read the previous state of the stack; nothing was changed: {error}"
@@ -118,8 +119,16 @@ def collect_recorded_objects(resources: Iterable[StateResource]) -> RecordedObje
             objects[ObjectKey(kind, metadata.get("namespace", ""), metadata["name"])] = RecordedObject(
                 storage=spec.get("resources", {}).get("requests", {}).get("storage"),
                 storage_class=spec.get("storageClassName"),
+                application=read_application(metadata),
             )
     return objects
+
+
+def collect_registered_groups(resources: Iterable[StateResource]) -> frozenset[str]:
+    """Return the Pulumi names of the groups in a state. The engine records a group before it creates its objects."""
+    return frozenset(
+        resource["urn"].rpartition("::")[2] for resource in resources if resource["type"] == DATABASE_GROUP_TYPE
+    )
 
 
 def _collect_records(resources: Iterable[StateResource]) -> dict[str, RecordedDatabase]:

@@ -35,6 +35,7 @@ MODULE_GROUPS = {
         "test_password_change.py",
         "test_postgresql.py",
         "test_preflight.py",
+        "test_interruptions.py",
         "test_provisioning.py",
         "test_scale.py",
         "test_tls.py",

@@ -25,6 +25,7 @@ __all__ = [
     "ServerClient",
     "ServerRuntime",
     "Variant",
+    "describe_existing_account",
     "read_script",
 ]
 
@@ -282,3 +283,11 @@ class Engine:
     def get_variant(self, name: str | None) -> Variant:
         """Return the variant of that name, or the default one for None. Raise KeyError for an unknown name."""
         return self.variants[0] if name is None else {variant.name: variant for variant in self.variants}[name]
+
+
+def describe_existing_account(kind: str, name: str, key: str) -> str:
+    """Return the message for a database or user on an external server that is not the stack's own, or has data."""
+    return (
+        f"the {kind} {name!r} exists on the server, and this stack did not create it, or it is in use; drop it, or"
+        f" choose another `{key}`"
+    )

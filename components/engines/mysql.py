@@ -6,7 +6,7 @@ every start.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pulumi
 import pulumi_mysql as mysql
@@ -24,9 +24,11 @@ from components.engines.definition import (
     ServerClient,
     ServerRuntime,
     Variant,
+    describe_existing_account,
     read_script,
 )
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.passwords import Password
 from components.persisted.names import database_account_name
 
 __all__ = ["MYSQL"]
@@ -35,6 +37,12 @@ PROVIDER_TLS_BY_TLS_MODE = {"disable": "false", "require": "skip-verify", "verif
 SSL_MODE_BY_TLS_MODE = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
 """Names of MySQL's own clients (reference manual, "Connecting … Using URI-Like Strings or Key-Value Pairs")."""
 ANY_HOST = "%"
+ACCOUNTS_QUERY = "SELECT user, host FROM information_schema.user_attributes"
+DATABASES_WITH_OBJECTS_QUERY = (
+    "SELECT table_schema FROM information_schema.tables"
+    " UNION SELECT routine_schema FROM information_schema.routines"
+    " UNION SELECT event_schema FROM information_schema.events"
+)
 CREDENTIAL_PROPERTY = "plaintextPassword"
 MAX_CONNECTION_LIFETIME_SECONDS = 1
 """The provider opens one connection per step and closes none. Without a limit, 40 databases use all 151 of a server."""
@@ -82,12 +90,16 @@ def _provision_database(
     depends_on: Sequence[pulumi.Resource],
 ) -> ProvisionedDatabase:
     (password,) = request.passwords
+    recovery = _Recovery(request)
     user = mysql.User(
         f"{name}-user",
         user=request.username,
         host=ANY_HOST,
         plaintext_password=password.value,
-        opts=pulumi.ResourceOptions.merge(data_opts, pulumi.ResourceOptions(hooks=_create_user_hooks(name, request))),
+        opts=pulumi.ResourceOptions.merge(
+            pulumi.ResourceOptions.merge(data_opts, pulumi.ResourceOptions(hooks=_create_user_hooks(name, request))),
+            pulumi.ResourceOptions(hooks=recovery.create_hooks(f"{name}-user", password, recovery.remove_user)),
+        ),
     )
     # MySQL cannot drop a user whom a view or a routine names. The database depends on the user, so it is deleted first.
     database = mysql.Database(
@@ -98,18 +110,27 @@ def _provision_database(
         opts=pulumi.ResourceOptions.merge(
             pulumi.ResourceOptions.merge(data_opts, request.database_import),
             pulumi.ResourceOptions(
-                depends_on=[user, *depends_on], ignore_changes=["defaultCharacterSet", "defaultCollation"]
+                depends_on=[user, *depends_on],
+                hooks=recovery.create_hooks(f"{name}-database", password, recovery.remove_database),
+                ignore_changes=["defaultCharacterSet", "defaultCollation"],
             ),
         ),
     )
-    # In a grant an unescaped `_` matches any character. The provider cannot revoke a grant; it ends with its user.
+    # The provider cannot revoke a grant; it ends with its user.
     grant = mysql.Grant(
         f"{name}-grant",
-        database="`" + request.database.replace("_", r"\_") + "`",
+        database=_quote_database(request.database),
         user=user.user,
         host=ANY_HOST,
         privileges=["ALL PRIVILEGES"],
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[database], deleted_with=user)),
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                depends_on=[database],
+                deleted_with=user,
+                hooks=recovery.create_hooks(f"{name}-grant", password, recovery.remove_grant),
+            ),
+        ),
     )
     return ProvisionedDatabase(database=database, last_resource=grant)
 
@@ -131,6 +152,66 @@ def _create_user_hooks(name: str, request: ProvisioningRequest) -> pulumi.Resour
     return pulumi.ResourceHookBinding(before_update=[pulumi.ResourceHook(f"{name}-retain-password", retain_password)])
 
 
+class _Recovery:
+    """Removes what a killed update created but did not record, before the provider creates it again.
+
+    The password of the user, which only the state has, proves the user's origin. A database of the same name is the
+    stack's own if an earlier update created that user, and if it is empty.
+    """
+
+    def __init__(self, request: ProvisioningRequest) -> None:
+        self.request = request
+        self.is_first_update = False
+        """Whether no earlier update created the user."""
+
+    def create_hooks(
+        self, name: str, password: Password, remove: Callable[[ServerClient, str], None]
+    ) -> pulumi.ResourceHookBinding | None:
+        """Create the hook that runs a method with the client and the password."""
+        client = self.request.client
+        if client is None:
+            return None
+
+        async def recover(_args: pulumi.ResourceHookArgs) -> None:
+            await asyncio.to_thread(remove, client, str(await password.value.future()))
+
+        return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}-recover", recover)])
+
+    def remove_user(self, client: ServerClient, password: str) -> None:
+        """Drop the user. Raises pulumi.RunError for a user of others."""
+        username = self.request.username
+        if (username, ANY_HOST) not in client.run(ACCOUNTS_QUERY):
+            self.is_first_update = True
+            return
+        if not client.can_log_in(Login(username=username, password=password, database="")):
+            raise pulumi.RunError(describe_existing_account("user", username, "username"))
+        client.run(f"DROP USER {_format_account(username)}")
+
+    def remove_database(self, client: ServerClient, _password: str) -> None:
+        """Drop the database. Raises pulumi.RunError for a database of others, or with data."""
+        database = self.request.database
+        if (database,) not in client.run("SHOW DATABASES"):
+            return
+        if self.is_first_update or (database,) in client.run(DATABASES_WITH_OBJECTS_QUERY):
+            raise pulumi.RunError(describe_existing_account("database", database, "database"))
+        client.run(f"DROP DATABASE `{database}`")
+
+    def remove_grant(self, client: ServerClient, _password: str) -> None:
+        """Revoke a grant that the state does not have: the provider rejects an existing one."""
+        account, database = _format_account(self.request.username), _quote_database(self.request.database)
+        if any(f" ON {database}.* " in str(row[0]) for row in client.run(f"SHOW GRANTS FOR {account}")):
+            client.run(f"REVOKE ALL PRIVILEGES ON {database}.* FROM {account}")
+
+
+def _format_account(username: str) -> str:
+    return f"'{username}'@'{ANY_HOST}'"
+
+
+def _quote_database(database: str) -> str:
+    """Return a database in the syntax of a grant, in which an unescaped `_` matches any character."""
+    return "`" + database.replace("_", r"\_") + "`"
+
+
 def _retain_password(client: ServerClient, new: Login, old_password: str) -> None:
     """Let the user's old password remain valid next to the one that the provider will set.
 
@@ -138,8 +219,7 @@ def _retain_password(client: ServerClient, new: Login, old_password: str) -> Non
     statement leaves the old one in both places. The provider then replaces the current password only.
     """
     if not client.can_log_in(new):
-        account = f"'{new.username}'@'{ANY_HOST}'"
-        retain = f"ALTER USER {account} IDENTIFIED BY '{old_password}' RETAIN CURRENT PASSWORD"
+        retain = f"ALTER USER {_format_account(new.username)} IDENTIFIED BY '{old_password}' RETAIN CURRENT PASSWORD"
         client.run(retain, retain, secrets=[old_password])
 
 

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pulumi
 import pulumi_postgresql as postgresql
@@ -32,6 +33,7 @@ from components.engines.definition import (
     ServerClient,
     ServerRuntime,
     Variant,
+    describe_existing_account,
     read_script,
 )
 from components.engines.settings_file import SettingsFile, render_assignments
@@ -44,6 +46,16 @@ CONNECT_TIMEOUT_SECONDS = 15
 SCRAM_ITERATIONS = 4096
 """The server's own number (documentation, 20.3.1 "scram_iterations")."""
 SCRAM_SALT_BYTES = 16
+MAINTENANCE_DATABASE = "postgres"
+OBJECTS_QUERY = """
+SELECT (SELECT count(*) FROM pg_class WHERE oid >= 16384)
+    + (SELECT count(*) FROM pg_proc WHERE oid >= 16384)
+    + (SELECT count(*) FROM pg_type WHERE oid >= 16384)
+    + (SELECT count(*) FROM pg_namespace WHERE oid >= 16384)
+    + (SELECT count(*) FROM pg_extension WHERE oid >= 16384)
+    + (SELECT count(*) FROM pg_largeobject_metadata)
+"""
+"""Counts the objects that users created in a database. The server's own have smaller numbers (access/transam.h)."""
 LOCK_TIMEOUT = "SET lock_timeout = '3s'"
 """Limit of the wait for an object that a transaction of the application uses. Other transactions wait behind it."""
 FIRST_MAJOR_WITH_PARENT_VOLUME = 18
@@ -106,22 +118,30 @@ def _provision_database(
         login=True,
         password=_build_verifier(password),
         opts=pulumi.ResourceOptions.merge(
-            pulumi.ResourceOptions.merge(data_opts, request.user_import), pulumi.ResourceOptions(hooks=hooks)
+            pulumi.ResourceOptions.merge(data_opts, request.user_import),
+            pulumi.ResourceOptions.merge(
+                pulumi.ResourceOptions(hooks=hooks),
+                pulumi.ResourceOptions(hooks=_create_role_hooks(f"{name}-role", request, request.username, password)),
+            ),
         ),
     )
     membership = _grant_to_administrator(f"{name}-membership", request, role, opts)
     accounts: list[pulumi.Resource] = [membership]
     for other in other_passwords:
-        second = postgresql.Role(
+        second_name, second_username = (
             second_account_resource_name(f"{name}-role"),
-            name=second_account_name(request.username),
+            second_account_name(request.username),
+        )
+        second = postgresql.Role(
+            second_name,
+            name=second_username,
             login=True,
             password=_build_verifier(other),
             roles=[role.name],
             assume_role=role.name,
             opts=pulumi.ResourceOptions.merge(
                 pulumi.ResourceOptions.merge(data_opts, pulumi.ResourceOptions(hooks=hooks)),
-                pulumi.ResourceOptions(hooks=_create_recovery_hooks(name, request, other)),
+                pulumi.ResourceOptions(hooks=_create_role_hooks(second_name, request, second_username, other)),
             ),
         )
         # Without it, an administrator that is not a superuser can neither end the account's sessions nor reassign
@@ -139,6 +159,7 @@ def _provision_database(
             pulumi.ResourceOptions.merge(data_opts, request.database_import),
             pulumi.ResourceOptions(
                 depends_on=[*accounts, *depends_on],
+                hooks=_create_database_hooks(name, request),
                 ignore_changes=["encoding", "lcCollate", "lcCtype", "template", "tablespaceName"],
             ),
         ),
@@ -210,26 +231,58 @@ def _reassign_objects(client: ServerClient, owner: str, database: str) -> None:
     client.run(LOCK_TIMEOUT, f'REASSIGN OWNED BY "{second}" TO "{owner}"', database=database)
 
 
-def _create_recovery_hooks(
-    name: str, request: ProvisioningRequest, password: Password
+def _create_role_hooks(
+    name: str, request: ProvisioningRequest, username: str, password: Password
 ) -> pulumi.ResourceHookBinding | None:
-    """Create the hook that removes a second account of a killed update before the provider creates it again."""
+    """Create the hook that removes a role of a killed update before the provider creates it again."""
     client = request.client
     if client is None:
         return None
 
     async def recover(_args: pulumi.ResourceHookArgs) -> None:
-        username = second_account_name(request.username)
         login = Login(username=username, password=str(await password.value.future()), database=request.database)
-        await asyncio.to_thread(_drop_unrecorded_account, client, login)
+        await asyncio.to_thread(_remove_unrecorded_role, client, login)
 
     return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}-recover", recover)])
 
 
-def _drop_unrecorded_account(client: ServerClient, login: Login) -> None:
-    """Drop an account that the state does not have. Its password, which only the state has, proves its origin."""
-    if (login.username,) in client.run("SELECT rolname FROM pg_roles") and client.can_log_in(login):
-        client.run(f'DROP ROLE "{login.username}"')
+def _remove_unrecorded_role(client: ServerClient, login: Login) -> None:
+    """Drop a role that the state does not have. Its password, which only the state has, proves its origin.
+
+    The server drops no role that owns an object. Raises pulumi.RunError for a role of others.
+    """
+    if (login.username,) not in client.run("SELECT rolname FROM pg_roles"):
+        return
+    logins = (replace(login, database=database) for database in (login.database, MAINTENANCE_DATABASE))
+    if not any(client.can_log_in(attempt) for attempt in logins):
+        raise pulumi.RunError(describe_existing_account("role", login.username, "username"))
+    client.run(f'DROP ROLE "{login.username}"')
+
+
+def _create_database_hooks(name: str, request: ProvisioningRequest) -> pulumi.ResourceHookBinding | None:
+    """Create the hook that removes a database of a killed update before the provider creates it again."""
+    client = request.client
+    if client is None:
+        return None
+
+    async def recover(_args: pulumi.ResourceHookArgs) -> None:
+        await asyncio.to_thread(_remove_unrecorded_database, client, request.username, request.database)
+
+    return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}-database-recover", recover)])
+
+
+def _remove_unrecorded_database(client: ServerClient, owner: str, database: str) -> None:
+    """Drop an empty database of the application's role that the state does not have.
+
+    The role is the stack's own: otherwise its creation would have failed. Raises pulumi.RunError for a database of
+    others, or with data.
+    """
+    owners = dict(client.run("SELECT datname, pg_get_userbyid(datdba) FROM pg_database"))
+    if database not in owners:
+        return
+    if owners[database] != owner or client.run(OBJECTS_QUERY, database=database) != [(0,)]:
+        raise pulumi.RunError(describe_existing_account("database", database, "database"))
+    client.run(f'DROP DATABASE "{database}"')
 
 
 POSTGRESQL = Engine(

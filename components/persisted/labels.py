@@ -27,6 +27,7 @@ __all__ = [
     "network_policy_selector",
     "object_metadata",
     "pod_selector_labels",
+    "read_application",
     "read_password_version",
     "remote_selector_labels",
 ]
@@ -125,3 +126,8 @@ def object_metadata(
 def read_password_version(metadata: Mapping[str, Any]) -> int:
     """Return the password version of a Secret from its metadata."""
     return int((metadata.get("annotations") or {}).get(PASSWORD_VERSION_ANNOTATION, 0))
+
+
+def read_application(metadata: Mapping[str, Any]) -> str | None:
+    """Return the application of an object from its metadata; None without a label for it."""
+    return (metadata.get("labels") or {}).get(PART_OF)

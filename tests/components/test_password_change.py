@@ -231,8 +231,9 @@ def test_hooks_of_postgresql_reassign_objects_and_recover_a_killed_update(
 ) -> None:
     client = FakeClient()
     roles = user_names(record_with_client(change("postgresql", 1, database="store"), client, monkeypatch))
-    reassign, recover = ("shop-postgresql-main-reassign",), ("shop-postgresql-main-recover",)
-    assert roles["shop_main"].hooks == {"before_update": reassign}
+    reassign, recover = ("shop-postgresql-main-reassign",), ("shop-postgresql-main-role-b-recover",)
+    own_recover = ("shop-postgresql-main-role-recover",)
+    assert roles["shop_main"].hooks == {"before_create": own_recover, "before_update": reassign}
     assert roles["shop_main__b"].hooks == {"before_create": recover, "before_update": reassign}
     run_hook(hooks[reassign[0]])
     statement = 'REASSIGN OWNED BY "shop_main__b" TO "shop_main"'
@@ -246,27 +247,6 @@ def test_hooks_of_postgresql_reassign_objects_and_recover_a_killed_update(
     ]
 
 
-def test_group_without_a_change_has_only_the_hook_of_its_secret(
-    hooks: dict[str, pulumi.ResourceHook], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record_with_client(change("postgresql", 0), FakeClient(), monkeypatch)
-    assert set(hooks) == {"shop-postgresql-main-login"}
-
-
-@pytest.mark.parametrize(
-    ("rows", "accepts", "is_dropped"),
-    [([("shop_main",)], True, True), ([("shop_main",)], False, False), ([("other",)], True, False)],
-    ids=["own account", "account of others", "no account"],
-)
-def test_account_is_dropped_only_if_its_password_proves_its_origin(
-    rows: list[tuple[str]], accepts: bool, is_dropped: bool
-) -> None:
-    client = FakeClient(accepts=accepts, rows=rows)
-    postgresql._drop_unrecorded_account(client, LOGIN)
-    dropped = [call for call in client.calls if call == (('DROP ROLE "shop_main"',), None, ())]
-    assert len(dropped) == is_dropped
-
-
 def test_hook_of_mysql_retains_the_old_password(
     hooks: dict[str, pulumi.ResourceHook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +254,7 @@ def test_hook_of_mysql_retains_the_old_password(
     client = FakeClient(accepts=False)
     recorder = record_with_client(change("mysql", 1), client, monkeypatch)
     name = "shop-mysql-main-retain-password"
-    assert get_resource(recorder, USER_TYPE["mysql"], USER["mysql"]).hooks == {"before_update": (name,)}
+    assert get_resource(recorder, USER_TYPE["mysql"], USER["mysql"]).hooks["before_update"] == (name,)
 
     async def main() -> None:
         secret = {"plaintextPassword": pulumi.Output.secret(CANARY)}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from preflight.cluster_checks import MIN_VERSION, check_requirements, parse_quantity
+from preflight.cluster_checks import MIN_VERSION, check_existing_objects, check_requirements, parse_quantity
 from preflight.cluster_models import (
     ClusterRequirements,
     ObjectKey,
@@ -65,10 +65,10 @@ NEEDED = ClusterRequirements(
     stack_annotation=ANNOTATION,
     namespaces=(RequiredNamespace(name="shop", is_created=True, location=SHOP),),
     objects=(
-        RequiredObject(key=NAMESPACE, location=SHOP),
-        RequiredObject(key=CLAIM, location=MAIN, storage="20Gi"),
-        RequiredObject(key=SERVER, location=MAIN),
-        RequiredObject(key=SERVICE, location=MAIN),
+        RequiredObject(key=NAMESPACE, location=SHOP, application="shop"),
+        RequiredObject(key=CLAIM, location=MAIN, application="shop", storage="20Gi"),
+        RequiredObject(key=SERVER, location=MAIN, application="shop"),
+        RequiredObject(key=SERVICE, location=MAIN, application="shop"),
     ),
     node_selector={"node-role": "database"},
 )
@@ -176,6 +176,41 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
         f" 'x-{STACK}'; {DELETE}",
     ),
     (
+        "object of another application",
+        replace(CREATED, recorded={**CREATED.recorded, SERVICE: RecordedObject(application="old")}),
+        {"namespaces": {"shop": build_item(STACK)}},
+        "applications.shop.databases.mysql.main: Service 'mysql' exists in namespace 'shop', and the application 'old'"
+        " owns it; keep it there, or set another `namespace`",
+    ),
+    (
+        "namespace of another application",
+        replace(CREATED, recorded={**CREATED.recorded, NAMESPACE: RecordedObject(application="old")}),
+        {"namespaces": {"shop": build_item(STACK)}},
+        "applications.shop: namespace 'shop' exists, and the application 'old' owns it; keep it there, or set another"
+        " `namespace`",
+    ),
+    (
+        "volume of a removed group",
+        change_claim(NEEDED, is_data_of_removed_group=True),
+        {"namespaces": {"shop": build_item(STACK)}, "objects": {CLAIM: build_claim("20Gi")}},
+        "applications.shop.databases.mysql.main: PersistentVolumeClaim 'mysql-main' exists in namespace 'shop', and has"
+        " the data of a group that was removed; use its volume again (docs/day-two.md), or delete it",
+    ),
+    (
+        "objects that the account may not list",
+        EXISTING,
+        {"namespaces": {"shop": build_item()}, "unreadable": frozenset({("Service", "shop"), ("Secret", "shop")})},
+        "cluster: the account may not list Secret, Service objects in namespace 'shop', and the update could overwrite"
+        " those of others; grant it the rights (docs/teams.md)",
+    ),
+    (
+        "namespaces that the account may not read",
+        NEEDED,
+        {"namespaces": {"shop": None}},
+        "cluster: the account may not read Namespace objects, and the update could overwrite those of others; grant it"
+        " the rights (docs/teams.md)",
+    ),
+    (
         "storage class",
         change_claim(NEEDED, storage_class="lost"),
         {},
@@ -242,6 +277,17 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
 )
 def test_failed_check_has_its_message(required: ClusterRequirements, observed: dict[str, Any], message: str) -> None:
     assert report(required, **observed) == [message]
+
+
+OVERWRITTEN = [row for row in MESSAGES if " exists" in row[3] or "overwrite" in row[3]]
+
+
+@pytest.mark.parametrize(("required", "observed", "message"), [row[1:] for row in OVERWRITTEN])
+def test_objects_that_would_be_overwritten_are_always_checked(
+    required: ClusterRequirements, observed: dict[str, Any], message: str
+) -> None:
+    issues = check_existing_objects(required, ObservedCluster(**observed)).issues
+    assert message in [f"{'.'.join(map(str, issue.location))}: {issue.message}" for issue in issues]
 
 
 def test_all_failed_checks_are_reported() -> None:
@@ -368,7 +414,7 @@ def test_the_page_lists_the_rights_that_are_checked() -> None:
 
 
 def test_required_rights_depend_on_the_objects_of_each_namespace() -> None:
-    secret = RequiredObject(key=ObjectKey("Secret", "market", "x"), location=SHOP)
+    secret = RequiredObject(key=ObjectKey("Secret", "market", "x"), location=SHOP, application="shop")
     required = replace(NEEDED, objects=(*NEEDED.objects, secret), patched_kinds={"market": frozenset({"DaemonSet"})})
     rights = list_required_rights(required)
     assert set(rights) == {"", "shop", "market"}

@@ -717,7 +717,7 @@ def test_server_in_the_cluster_allows_any_password_version() -> None:
 def test_password_version_of_the_previous_state_is_that_of_the_secret() -> None:
     """An update that failed before the Secret changed did not publish the password of its version."""
     failed, published = (
-        record_stack(edit_stack(set_password_version(version))).component_states() for version in (1, 0)
+        record_stack(edit_stack(set_password_version(version))).resource_states() for version in (1, 0)
     )
     secrets = {urn: state for urn, state in published.items() if state["type"] == SECRET}
     previous = collect_component_outputs({**failed, **secrets}.values())
@@ -730,7 +730,7 @@ def test_password_version_of_the_previous_state_is_that_of_the_secret() -> None:
 
 
 def test_group_without_a_secret_has_no_password_in_use() -> None:
-    states = record_stack(edit_stack(set_password_version(3))).component_states()
+    states = record_stack(edit_stack(set_password_version(3))).resource_states()
     previous = collect_component_outputs(state for state in states.values() if state["type"] != SECRET)
     assert previous["shop"]["databases"]["mysql"]["spare"]["passwordVersion"] is None
     assert list(validate_update(previous, parse_applications(edit_stack(set_password_version(3))))) == []
@@ -748,7 +748,7 @@ def run_whole_program(raw: Raw, before: Recorder | None = None) -> Recorder:
     def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"))
 
-    return run_program(program, config=config, previous=before.component_states() if before else {})
+    return run_program(program, config=config, previous=before.resource_states() if before else {})
 
 
 def test_program_registers_no_resource_of_a_rejected_update(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -774,7 +774,7 @@ def test_program_repeats_an_update() -> None:
 
 def test_component_outputs_are_the_previous_state() -> None:
     """An update that failed or was interrupted leaves the components that it registered."""
-    components = record_stack(STACK).component_states()
+    components = record_stack(STACK).resource_states()
     expected = json.loads(json.dumps(read_state(STACK)))
     for engine, engine_groups in expected["shop"]["databases"].items():
         for name, group in engine_groups.items():
@@ -820,5 +820,5 @@ def test_unreadable_state_stops_the_update(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_group_of_a_state_without_its_application_is_ignored() -> None:
-    states = record_stack(groups(redis={"main": None})).component_states()
+    states = record_stack(groups(redis={"main": None})).resource_states()
     assert collect_component_outputs(state for state in states.values() if state["type"] != APPLICATION) == {}

@@ -113,7 +113,7 @@ def test_database_of_the_previous_state_is_not_planned() -> None:
 
 def record_state(raw: dict[str, Any], *parts: str) -> PreviousState:
     """Return the state after an update of a stack, with some of the provider's resources."""
-    components = record_stack(raw).component_states()
+    components = record_stack(raw).resource_states()
     resources = [{"urn": urn, **component} for urn, component in components.items()]
     types = {"user": "mysql:index/user:User", "database": "mysql:index/database:Database"}
     for part in parts:
@@ -146,7 +146,7 @@ def test_database_of_an_earlier_update_must_exist(parts: tuple[str, ...], *, rec
 
 def test_database_that_was_not_created_need_not_exist() -> None:
     """An update that was interrupted before has recorded the group, but not its database."""
-    components = record_stack(provision("main")).component_states()
+    components = record_stack(provision("main")).resource_states()
     resources = ({"urn": urn, **state} for urn, state in components.items() if state["type"] != DATABASE_RECORD_TYPE)
     (endpoint,) = endpoints(provision("main"), collect_component_outputs(resources))
     assert (endpoint.planned_databases, endpoint.provisioned_databases) == ((), ())
@@ -178,7 +178,7 @@ def build_adopting_stack(**keys: Any) -> dict[str, Any]:
 
 def read_recorded_state(raw: dict[str, Any]) -> PreviousState:
     """Return the state after an update."""
-    components = record_stack(raw).component_states()
+    components = record_stack(raw).resource_states()
     return collect_component_outputs({"urn": urn, **state} for urn, state in components.items())
 
 
