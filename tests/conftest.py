@@ -27,12 +27,16 @@ MODULE_GROUPS = {
         "test_teams.py",
         "test_upgrading.py",
     },
+    "databases": {
+        "test_adoption.py",
+        "test_interruptions.py",
+        "test_lost_databases.py",
+        "test_password_change.py",
+    },
     "engines": {"test_engines.py", "test_workloads.py"},
     "servers": {
-        "test_adoption.py",
         "test_cluster_preflight.py",
         "test_mysql.py",
-        "test_password_change.py",
         "test_postgresql.py",
         "test_preflight.py",
         "test_interruptions.py",
