@@ -39,7 +39,6 @@ MODULE_GROUPS = {
         "test_mysql.py",
         "test_postgresql.py",
         "test_preflight.py",
-        "test_interruptions.py",
         "test_provisioning.py",
         "test_scale.py",
         "test_tls.py",
