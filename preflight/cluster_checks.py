@@ -58,6 +58,7 @@ def check_requirements(requirements: ClusterRequirements, observed: ObservedClus
         ),
         notes=tuple(_list_notes(observed)),
         left_behind=tuple(_list_left_behind(requirements, observed)),
+        terminating=tuple(_list_terminating(requirements, observed)),
     )
 
 
@@ -70,6 +71,7 @@ def check_existing_objects(requirements: ClusterRequirements, observed: Observed
             *_check_objects(requirements, observed),
         ),
         left_behind=tuple(_list_left_behind(requirements, observed)),
+        terminating=tuple(_list_terminating(requirements, observed)),
     )
 
 
@@ -104,8 +106,14 @@ def _check_rights(missing: Mapping[str, frozenset[Right]]) -> Iterator[ClusterIs
 
 def _check_namespaces(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
     created = {namespace.name for namespace in requirements.namespaces if namespace.is_created}
+    terminating = set(_list_terminating(requirements, observed))
     for namespace in requirements.namespaces:
-        if namespace.is_created:
+        if namespace.name in terminating:
+            yield ClusterIssue(
+                namespace.location,
+                f"the cluster is deleting namespace {namespace.name!r}; run the command again when it does not exist",
+            )
+        elif namespace.is_created:
             yield from _check_new_namespace(namespace, requirements, observed)
         elif namespace.name not in observed.namespaces and namespace.name not in created:
             yield ClusterIssue(
@@ -114,11 +122,24 @@ def _check_namespaces(requirements: ClusterRequirements, observed: ObservedClust
             )
 
 
+def _list_terminating(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[str]:
+    for name in dict.fromkeys(namespace.name for namespace in requirements.namespaces):
+        if (observed.namespaces.get(name) or {}).get("metadata", {}).get("deletionTimestamp"):
+            yield name
+
+
 def _check_new_namespace(
     namespace: RequiredNamespace, requirements: ClusterRequirements, observed: ObservedCluster
 ) -> Iterator[ClusterIssue]:
+    key = ObjectKey("Namespace", "", namespace.name)
+    if key in requirements.recorded and namespace.name not in observed.namespaces:
+        yield ClusterIssue(
+            namespace.location,
+            f"namespace {namespace.name!r} is in the state, but not in the cluster: an interrupted `pulumi destroy` or"
+            " another program deleted it; run `make refresh`, then the command again",
+        )
     item = observed.namespaces.get(namespace.name)
-    if item is None or _is_own(ObjectKey("Namespace", "", namespace.name), item, requirements):
+    if item is None or _is_own(key, item, requirements):
         return
     owner = _find_owner(item, requirements)
     remedy = "set another `namespace`" if owner else "set `createNamespace: false` to use it, or another `namespace`"
@@ -157,6 +178,7 @@ def _check_unreadable(requirements: ClusterRequirements, observed: ObservedClust
 
 
 def _check_objects(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
+    terminating = set(_list_terminating(requirements, observed))
     for required in requirements.objects:
         kind, namespace, name = required.key
         place = f"{kind} {name!r} exists in namespace {namespace!r}" if namespace else f"namespace {name!r} exists"
@@ -169,7 +191,7 @@ def _check_objects(requirements: ClusterRequirements, observed: ObservedCluster)
                     f"{place}, and the application {recorded.application!r} owns it; keep it there, or set another"
                     " `namespace`",
                 )
-        elif item is None:
+        elif item is None or namespace in terminating:
             continue
         elif not _is_own(required.key, item, requirements):
             yield ClusterIssue(

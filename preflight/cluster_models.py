@@ -112,3 +112,5 @@ class ClusterReport:
     """What could not be checked, because the account may not read it."""
     left_behind: tuple[ObjectKey, ...] = ()
     """Objects of the stack that exist with its annotation, but not in its state: an interrupted update left them."""
+    terminating: tuple[str, ...] = ()
+    """Namespaces of the stack that the cluster is deleting."""

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import monotonic, sleep
 
 import pulumi
 
@@ -29,6 +30,8 @@ CLUSTER_TIMEOUT_SECONDS = 4.5
 """Seconds for all requests to the cluster, so that the check takes less than five seconds."""
 OBJECTS_TIMEOUT_SECONDS = 60
 """Seconds for the check that no configuration turns off."""
+DELETION_TIMEOUT_SECONDS, DELETION_INTERVAL_SECONDS = 600, 2
+"""Seconds for the deletion of namespaces that an interrupted `pulumi destroy` started, and between two requests."""
 SERVERS_TIMEOUT_SECONDS = 8
 """Seconds for all servers together. Applications cannot use a server whose login takes longer."""
 
@@ -71,7 +74,7 @@ def require_preflight(stack: Stack, cluster: ClusterConfig | None, resources: Co
         return
     if not stack.spec.preflight:
         require_no_adoption(stack, collect_component_outputs(resources))
-    result = run_preflight(stack, cluster, resources, is_complete=stack.spec.preflight)
+    result = _run_preflight_after_deletions(stack, cluster, resources)
     for note in result.notes:
         pulumi.log.warn(note)
     if result.has_failed and pulumi.runtime.is_dry_run():
@@ -79,6 +82,21 @@ def require_preflight(stack: Stack, cluster: ClusterConfig | None, resources: Co
     elif result.has_failed:
         raise pulumi.RunError(f"{result}\nnothing was changed")
     _set_takeovers(stack, result.warnings)
+
+
+def _run_preflight_after_deletions(
+    stack: Stack, cluster: ClusterConfig, resources: Collection[StateResource]
+) -> PreflightResult:
+    """Run the checks. An update first waits until the cluster has deleted the stack's namespaces in termination."""
+    result = run_preflight(stack, cluster, resources, is_complete=stack.spec.preflight)
+    names = result.cluster.terminating
+    if not names or pulumi.runtime.is_dry_run():
+        return result
+    pulumi.log.info(f"waiting until the cluster has deleted the namespaces {', '.join(map(repr, names))}")
+    end = monotonic() + DELETION_TIMEOUT_SECONDS
+    while run_preflight(stack, cluster, resources, is_complete=False).cluster.terminating and monotonic() < end:
+        sleep(DELETION_INTERVAL_SECONDS)
+    return run_preflight(stack, cluster, resources, is_complete=stack.spec.preflight)
 
 
 def run_preflight(

@@ -1,6 +1,6 @@
 """The checks of the cluster as a table: what exists in the cluster, and the message for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +11,7 @@ import yaml
 
 from preflight.cluster_checks import MIN_VERSION, check_existing_objects, check_requirements, parse_quantity
 from preflight.cluster_models import (
+    ClusterReport,
     ClusterRequirements,
     ObjectKey,
     RecordedObject,
@@ -44,6 +45,11 @@ DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
 def build_item(stack: str = "", labels: Mapping[str, str] | None = None, **parts: Any) -> dict[str, Any]:
     annotations = {"annotations": {ANNOTATION: stack}} if stack else {}
     return {"metadata": {"name": "x", **annotations, "labels": {**(labels or {})}}, **parts}
+
+
+def build_terminating_item(stack: str = "") -> dict[str, Any]:
+    item = build_item(stack)
+    return {"metadata": {**item["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
 
 
 def build_class(*, is_default: bool = False, grows: bool = False) -> dict[str, Any]:
@@ -139,6 +145,25 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
         {"namespaces": {"shop": build_item()}},
         "applications.shop: namespace 'shop' exists, and this stack did not create it; set `createNamespace: false` to"
         " use it, or another `namespace`",
+    ),
+    (
+        "terminating namespace of the stack",
+        NEEDED,
+        {"namespaces": {"shop": build_terminating_item(STACK)}},
+        "applications.shop: the cluster is deleting namespace 'shop'; run the command again when it does not exist",
+    ),
+    (
+        "terminating namespace of others",
+        NEEDED,
+        {"namespaces": {"shop": build_terminating_item()}, "objects": {SERVICE: build_item()}},
+        "applications.shop: the cluster is deleting namespace 'shop'; run the command again when it does not exist",
+    ),
+    (
+        "recorded namespace that does not exist",
+        replace(NEEDED, recorded={NAMESPACE: RecordedObject()}),
+        {"namespaces": {}},
+        "applications.shop: namespace 'shop' is in the state, but not in the cluster: an interrupted `pulumi destroy`"
+        " or another program deleted it; run `make refresh`, then the command again",
     ),
     (
         "namespace of another stack",
@@ -348,6 +373,13 @@ OWN = {"shop": build_item(STACK)}
 )
 def test_usable_cluster_has_no_issue(required: ClusterRequirements, observed: dict[str, Any]) -> None:
     assert report(required, **observed) == []
+
+
+@pytest.mark.parametrize("check", [check_requirements, check_existing_objects])
+def test_terminating_namespaces_are_listed(check: Callable[..., ClusterReport]) -> None:
+    observed = replace(GOOD, namespaces={"shop": build_terminating_item(STACK)})
+    assert check(NEEDED, observed).terminating == ("shop",)
+    assert check(NEEDED, replace(GOOD, namespaces={"shop": None})).terminating == ()
 
 
 @pytest.mark.parametrize("stack", [STACK, "/database-groups/production"])

@@ -156,6 +156,46 @@ def test_objects_of_others_are_rejected_without_preflight_too(checks: Checks) ->
     assert checks.endpoints == [[]]
 
 
+@pytest.mark.parametrize(("requests", "is_deleted"), [(1, True), (3, True), (99, False)])
+def test_update_waits_until_namespaces_are_deleted(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch, requests: int, *, is_deleted: bool
+) -> None:
+    """A killed `pulumi destroy` leaves them. The external servers are not checked while the update waits."""
+    terminating = ClusterReport(issues=ISSUES[2:], terminating=("shop", "blog"))
+    seconds: list[float] = []
+    messages: list[str] = []
+
+    def sleep(interval: float) -> None:
+        seconds.append(interval)
+        if len(seconds) == requests:
+            checks.report = ClusterReport()
+
+    monkeypatch.setattr("stacks.preflight_checks.monotonic", lambda: sum(seconds))
+    monkeypatch.setattr("stacks.preflight_checks.sleep", sleep)
+    monkeypatch.setattr("stacks.preflight_checks.DELETION_TIMEOUT_SECONDS", 20)
+    monkeypatch.setattr(pulumi.log, "info", messages.append)
+    checks.findings, checks.report = [], terminating
+    stack = parse_stack(provision("main"), SOURCE)
+    if is_deleted:
+        run_program(lambda: require_preflight(stack, CONFIG, []))
+        assert len(seconds) == requests
+    else:
+        with pytest.raises(pulumi.RunError, match="exists\nnothing was changed"):
+            run_program(lambda: require_preflight(stack, CONFIG, []))
+        assert sum(seconds) == 20
+    assert messages == ["waiting until the cluster has deleted the namespaces 'shop', 'blog'"]
+    assert [bool(endpoints) for endpoints in checks.endpoints] == [True, *[False] * (len(seconds) + 1), True]
+
+
+def test_preview_does_not_wait_for_namespaces(
+    checks: Checks, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    checks.findings, checks.report = [], ClusterReport(issues=ISSUES[2:], terminating=("shop",))
+    run_program(lambda: require_preflight(parse_stack(provision("main")), CONFIG, []))
+    assert len(checks.endpoints) == len(warnings) == 1
+
+
 def test_the_provider_continues_with_existing_objects() -> None:
     """This is safe only because every update first rejects the objects of others."""
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
