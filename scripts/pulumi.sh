@@ -66,7 +66,7 @@ read_lock() {
   echo "$state"
 }
 
-# A killed update leaves its lock, and sometimes an empty file that makes the state unreadable.
+# A killed update leaves its lock, and sometimes an empty file: Pulumi cannot read the state.
 require_no_traces() {
   backend=${PULUMI_BACKEND_URL:-}
   case $backend in

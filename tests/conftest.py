@@ -31,6 +31,7 @@ MODULE_GROUPS = {
         "test_adoption.py",
         "test_interruptions.py",
         "test_lost_databases.py",
+        "test_neighbors.py",
         "test_password_change.py",
     },
     "engines": {"test_engines.py", "test_workloads.py"},
