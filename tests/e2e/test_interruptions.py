@@ -1,6 +1,7 @@
 """Interrupted updates: the next update continues with what Pulumi did not record, and overwrites nothing of others."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,10 @@ SHOP = "interrupted-shop"
 ACCOUNT = "interrupted_shop_main"
 GRANTED = "`" + ACCOUNT.replace("_", r"\_") + "`"
 LOCAL = {"kind": "local"}
+DELETION_SECONDS = 12
+"""Seconds between the start of an update and the end of a namespace."""
 EXTERNAL = {"kind": "external", "host": "10.99.0.79"}
+FINALIZER = "database-groups.example/test"
 LIMITED_SERVERS = ("postgresql-limited", "postgresql17-limited", "mysql")
 
 
@@ -81,6 +85,24 @@ def test_objects_that_are_not_recorded_are_taken_up(project: Project, simulated_
     assert not simulated_node.has_namespace(SHOP)
 
 
+def test_update_that_was_killed_while_servers_start_is_finished(project: Project, simulated_node: Cluster) -> None:
+    """Pulumi has not recorded the Services and servers for which it waits."""
+    project.new(STACK, build_stack(postgresql={"main": {"server": LOCAL}}, redis={"cache": {"server": LOCAL}}))
+    project.kill_up(STACK, lambda: bool(simulated_node.core.list_namespaced_pod(SHOP).items))
+    uids = list_uids(simulated_node)
+    secrets = {name: simulated_node.read_secret(SHOP, name) for kind, name in uids if kind == "Secret"}
+    for path in project.state.rglob("*.attrs"):
+        if not path.stat().st_size:
+            path.unlink()
+    project.pulumi("cancel", "--yes", stack=STACK).succeeded()
+    project.up(STACK).succeeded()
+    assert uids.items() <= list_uids(simulated_node).items()
+    assert secrets == {name: simulated_node.read_secret(SHOP, name) for name in secrets}
+    project.assert_settled(STACK)
+    project.destroy(STACK).succeeded()
+    assert not simulated_node.has_namespace(SHOP)
+
+
 @pytest.mark.parametrize("preflight", [True, False])
 def test_objects_of_others_are_not_overwritten(project: Project, cluster: Cluster, *, preflight: bool) -> None:
     with cluster.create_namespace(SHOP):
@@ -98,6 +120,42 @@ def test_objects_of_others_are_not_overwritten(project: Project, cluster: Cluste
         output = " ".join(project.up(STACK).failed().output.split())
         assert f"namespace '{SHOP}' exists, and this stack did not create it" in output
         assert not cluster.core.read_namespace(SHOP).metadata.annotations
+
+
+def delete_namespace_slowly(cluster: Cluster, seconds: float) -> threading.Timer:
+    """Start the deletion of the application's namespace. An object in it delays its end."""
+    metadata = {"name": "slow", "finalizers": [FINALIZER]}
+    cluster.core.create_namespaced_config_map(SHOP, {"metadata": metadata})
+    cluster.core.delete_namespace(SHOP)
+    end = {"metadata": {"finalizers": None}}
+    timer = threading.Timer(seconds, cluster.core.patch_namespaced_config_map, ("slow", SHOP, end))
+    timer.start()
+    return timer
+
+
+def test_update_after_a_killed_destroy_waits_for_the_namespace(project: Project, cluster: Cluster) -> None:
+    """The namespace has the stack's annotation. Pulumi recorded its deletion, or only that of the objects in it."""
+    raw = {**build_stack(redis={"far": {"server": EXTERNAL}}), "preflight": False}
+    project.new(STACK, raw)
+    project.up(STACK).succeeded()
+    uid = cluster.core.read_namespace(SHOP).metadata.uid
+    forget(project, "kubernetes:")
+    timer = delete_namespace_slowly(cluster, DELETION_SECONDS)
+    output = " ".join(project.up(STACK).succeeded().output.split())
+    timer.join()
+    assert f"waiting until the cluster has deleted the namespaces '{SHOP}'" in output
+    assert cluster.core.read_namespace(SHOP).metadata.uid != uid
+
+    forget(project, "kubernetes:core/v1:Se", "kubernetes:discovery.k8s.io", "kubernetes:networking.k8s.io")
+    timer = delete_namespace_slowly(cluster, DELETION_SECONDS)
+    output = " ".join(project.up(STACK).failed().output.split())
+    timer.join()
+    assert f"namespace '{SHOP}' is in the state, but not in the cluster" in output
+    assert not cluster.has_namespace(SHOP)
+    project.pulumi("refresh", "--yes", "--skip-preview", stack=STACK).succeeded()
+    project.up(STACK).succeeded()
+    assert cluster.read_service(SHOP, "redis").spec.cluster_ip
+    project.assert_settled(STACK)
 
 
 @pytest.mark.parametrize("name", LIMITED_SERVERS)
