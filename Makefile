@@ -2,12 +2,13 @@
 PYTHON ?= python3
 STACK ?= development
 APPLICATIONS ?= 100
+ROUNDS ?= 50
 BIN := .venv/bin
 STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test changes scale password-changes states \
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test changes chaos scale password-changes states \
 	lint schema requirements clean .stack
 
 help: ## print this list
@@ -64,6 +65,9 @@ check: .stack .venv/.installed ## check the cluster and the external servers of 
 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+
+chaos: .venv/.installed-dev ## kill ROUNDS (50) updates at random moments, and finish each with the next one (an hour)
+	@CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py
 
 scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) applications on two database servers (half an hour)
 	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py

@@ -16,6 +16,7 @@ MODULE_GROUPS = {
         "test_development.py",
         "test_change_guard.py",
         "test_changes.py",
+        "test_chaos.py",
         "test_manifests.py",
         "test_node.py",
         "test_pages.py",

@@ -91,10 +91,7 @@ def test_update_that_was_killed_while_servers_start_is_finished(project: Project
     project.kill_up(STACK, lambda: bool(simulated_node.core.list_namespaced_pod(SHOP).items))
     uids = list_uids(simulated_node)
     secrets = {name: simulated_node.read_secret(SHOP, name) for kind, name in uids if kind == "Secret"}
-    for path in project.state.rglob("*.attrs"):
-        if not path.stat().st_size:
-            path.unlink()
-    project.pulumi("cancel", "--yes", stack=STACK).succeeded()
+    project.unlock(STACK)
     project.up(STACK).succeeded()
     assert uids.items() <= list_uids(simulated_node).items()
     assert secrets == {name: simulated_node.read_secret(SHOP, name) for name in secrets}
