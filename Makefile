@@ -2,16 +2,17 @@
 PYTHON ?= python3
 STACK ?= development
 APPLICATIONS ?= 100
+ROUNDS ?= 50
 BIN := .venv/bin
 STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale states lint schema \
-	requirements clean .stack
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test changes chaos scale password-changes states \
+	lint schema requirements clean .stack
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables: STACK=development (default), ARGS="arguments for the command", YES=1 (answer questions with yes)'
 
@@ -65,8 +66,17 @@ check: .stack .venv/.installed ## check the cluster and the external servers of 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
+chaos: .venv/.installed-dev ## kill ROUNDS (50) updates at random moments, and finish each with the next one (an hour)
+	@CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py
+
 scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) applications on two database servers (half an hour)
 	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py
+
+password-changes: .venv/.installed-dev ## change the passwords of provisioned databases ten times while clients log in (ten minutes)
+	@PASSWORD_CHANGES=10 $(BIN)/python -m pytest -s tests/e2e/test_password_change.py -k no_login_is_refused
+
+changes: .venv/.installed-dev ## apply every edit of docs/changes.md to a deployed stack (fifteen minutes)
+	@EVERY_CHANGE=1 $(BIN)/python -m pytest tests/e2e/test_changes.py
 
 states: .venv/.installed-dev ## record the states of the example stacks for the tests of later releases
 	@RECORD_STATES=1 $(BIN)/python -m pytest tests/e2e/test_persisted_states.py

@@ -5,18 +5,17 @@ import pulumi
 from components.application import Application
 from components.workload_patches import forget_removed_workloads
 from stacks.change_guard import require_safe_update
-from stacks.config import load_cluster_config, load_stack
+from stacks.config import load_cluster_config, load_stack, log_warnings
 from stacks.preflight_checks import require_preflight
-from stacks.previous_state import collect_component_outputs, collect_recorded_objects, read_previous_resources
+from stacks.previous_state import collect_component_outputs, read_previous_resources
 from stacks.workload_discovery import resolve_workloads
 
 stack, cluster, resources = load_stack(), load_cluster_config(), read_previous_resources()
 previous = collect_component_outputs(resources)
 require_safe_update(stack, previous)
-require_preflight(stack, cluster, previous, collect_recorded_objects(resources))
+require_preflight(stack, cluster, resources)
 stack = resolve_workloads(stack, cluster, previous)
-for warning in stack.warnings:
-    pulumi.log.warn(warning)
+log_warnings(stack)
 for application in stack.applications:
     Application(application)
 forget_removed_workloads(stack.removed_workloads)

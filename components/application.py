@@ -20,7 +20,7 @@ from components.persisted.outputs import ApplicationOutputs, ApplicationState, G
 from components.planned_objects import PlannedObject
 from components.platform import Platform
 from components.protection import Protect, ProtectSpec, is_protected, is_retained
-from components.spec import DnsLabel, Labels, SpecModel, StrictBool, format_choices
+from components.spec import DnsLabel, Labels, SpecModel, StrictBool, constrain_str, format_choices
 from components.workload_patches import VolumeMount, WorkloadPatch, WorkloadSpec, create_patches
 
 __all__ = ["Application", "ApplicationArgs", "ApplicationSpec"]
@@ -36,6 +36,12 @@ def _validate_engine_name(name: str) -> str:
 EngineName = Annotated[
     str, AfterValidator(_validate_engine_name), WithJsonSchema({"type": "string", "enum": sorted(ENGINES)})
 ]
+
+
+GROUP_PATH_MESSAGE = "invalid group{value}; write `<engine>.<group>`"
+GroupPath = Annotated[str, *constrain_str(r"[a-z]+\.[a-z]([-a-z0-9]*[a-z0-9])?", 100, "group_path", GROUP_PATH_MESSAGE)]
+RETIRED_MESSAGE = "invalid name{value}; use the name of a Service or of a variable, for example `DATABASE_URL`"
+RetiredName = Annotated[str, *constrain_str(r"[A-Za-z][-A-Za-z0-9_]*", 253, "retired_name", RETIRED_MESSAGE)]
 
 
 class ApplicationSpec(SpecModel):
@@ -55,6 +61,12 @@ class ApplicationSpec(SpecModel):
     """Whether a NetworkPolicy restricts the servers to the application's Pods. Default: `true`."""
     workloads: tuple[WorkloadSpec, ...] = ()
     """Existing workloads that receive the environment variables. Default: none."""
+    database_url: GroupPath | None = None
+    """Group that `DATABASE_URL` points to, as `<engine>.<group>`. Default: the only MySQL or PostgreSQL group that uses
+    the short names."""
+    retire: tuple[RetiredName, ...] = ()
+    """Services and variables that an edit may remove from a protected application. A Service includes its variables.
+    Default: none."""
     databases: Annotated[
         dict[EngineName, Annotated[dict[DnsLabel, DatabaseGroupEntry], Field(min_length=1)]], Field(min_length=1)
     ]
@@ -70,6 +82,8 @@ class ApplicationArgs:
     platform: Platform
     workloads: tuple[WorkloadPatch, ...] = ()
     """Patches of the workloads that exist in the cluster."""
+    shares_retained_data: bool = False
+    """Whether data of another application in the namespace outlives this application."""
 
     @property
     def namespace(self) -> str:
@@ -80,6 +94,16 @@ class ApplicationArgs:
     def protect(self) -> Protect:
         """What happens to the namespace and, by default, to the groups' data when they are removed."""
         return self.platform.production if self.spec.protect is None else self.spec.protect
+
+    @property
+    def has_retained_data(self) -> bool:
+        """Whether the data of a group, or the namespace itself, outlives the application."""
+        return is_retained(self.protect) or any(is_retained(group.protect) for group in self.database_groups)
+
+    @property
+    def retains_namespace(self) -> bool:
+        """Whether the namespace outlives the application: the deletion of a namespace deletes the data in it."""
+        return self.has_retained_data or self.shares_retained_data
 
     @property
     def pod_labels(self) -> Mapping[str, str]:
@@ -95,7 +119,7 @@ class ApplicationArgs:
                 namespace=self.namespace,
                 engine=ENGINES[engine],
                 group_name=group_name,
-                is_primary=spec.primary or len(groups) == 1,
+                is_primary=len(groups) == 1 if spec.primary is None else spec.primary,
                 spec=spec,
                 application_protect=self.protect,
                 pod_labels=self.pod_labels,
@@ -117,11 +141,13 @@ class ApplicationArgs:
 
     @property
     def database_url_group(self) -> DatabaseGroupArgs | None:
-        """The group that `DATABASE_URL` points to: the only primary group of a relational engine with a server.
+        """The group that `DATABASE_URL` points to: `databaseUrl`, or the only primary group of a relational server.
 
         An engine without a server counts only where the application has no relational server.
         """
         relational = [group for group in self.database_groups if group.engine.supports_database_url]
+        if self.spec.database_url:
+            return next((group for group in relational if group.path == self.spec.database_url), None)
         with_server = [group for group in relational if group.engine.port is not None]
         candidates = [group for group in with_server or relational if group.is_primary]
         return candidates[0] if len(candidates) == 1 else None
@@ -152,7 +178,10 @@ class ApplicationArgs:
         return {
             "name": self.name,
             "namespace": self.namespace,
+            "createNamespace": self.spec.create_namespace,
             "secret": environment_secret_name(self.name),
+            "variables": list(self.variable_names),
+            "databaseUrl": self.database_url_group.path if self.database_url_group else None,
             "protect": self.protect,
             "workloads": {
                 f"{workload.kind}/{workload.name}": (workload.kind, workload.name) in patched
@@ -213,7 +242,8 @@ class Application(pulumi.ComponentResource):
             metadata=object_metadata(self.secret_name, self.namespace, labels, stack),
             type="Opaque",
             data=variables,
-            opts=pulumi.ResourceOptions(parent=self),
+            # The server must accept a new password before any Secret holds it.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[group.secret for group in groups]),
         )
         create_patches(
             name,
@@ -222,16 +252,11 @@ class Application(pulumi.ComponentResource):
             variable_values=variables,
             depends_on=[secret, *groups],
             # A retained namespace keeps its workloads, so the patched fields must be removed from them.
-            deleted_with=None if _is_namespace_retained(args) else namespace_resource,
+            deleted_with=None if args.retains_namespace else namespace_resource,
             parent=self,
         )
         # The next update reads these outputs from the state, even if this update fails. Each group registers its own.
         self.register_outputs({**args.outputs})
-
-
-def _is_namespace_retained(args: ApplicationArgs) -> bool:
-    """Return whether the namespace outlives the application: the deletion of a namespace deletes the data in it."""
-    return is_retained(args.protect) or any(is_retained(group.protect) for group in args.database_groups)
 
 
 def _create_namespace(args: ApplicationArgs, *, parent: pulumi.Resource) -> kubernetes.core.v1.Namespace:
@@ -239,7 +264,7 @@ def _create_namespace(args: ApplicationArgs, *, parent: pulumi.Resource) -> kube
         f"{args.name}-namespace",
         metadata=object_metadata(args.namespace, None, application_labels(args.name), args.platform.stack),
         opts=pulumi.ResourceOptions(
-            parent=parent, protect=is_protected(args.protect), retain_on_delete=_is_namespace_retained(args)
+            parent=parent, protect=is_protected(args.protect), retain_on_delete=args.retains_namespace
         ),
     )
 

@@ -19,7 +19,7 @@ from components.connection import (
     encode_secret_data,
     list_variable_names,
 )
-from components.engines.definition import Engine, Variant
+from components.engines.definition import Account, Engine, Variant
 from components.passwords import create_password
 from components.persisted.labels import group_labels, object_metadata
 from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
@@ -31,7 +31,7 @@ from components.servers import SERVER_KINDS, ServerSpec
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.servers.local import LocalKindSpec
 from components.service import create_service, list_service_objects
-from components.spec import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
+from components.spec import DnsLabel, NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
 __all__ = [
@@ -67,16 +67,22 @@ class DatabaseGroupSpec(SpecModel):
 
     model_config = ConfigDict(json_schema_extra=_allow_null_in_schema)
 
-    primary: StrictBool = False
+    primary: StrictBool | None = None
     """Whether the group uses the short names (Service `mysql`, variables `MYSQL_*`). Default: `true` for the only group
     of an engine, otherwise `false`."""
+    renamed_from: DnsLabel | None = None
+    """Name under which the group was created. Server, volume, database, user and connection Secret have this name.
+    Default: the group's name."""
     variant: NonEmptyStr | None = None
     """Server software, such as `percona`. Default: the first variant on the engine's page."""
     password_version: NonNegativeInt = 0
-    """Change this number to generate a new password. Default: `0`."""
+    """Increase this number by one to generate a new password. Default: `0`."""
     protect: ProtectSpec | None = None
     """Whether removing or moving the group is rejected (`true`), allowed with the data retained (`retain`), or allowed
     with the data deleted (`false`). Default: the application's `protect`."""
+    recreate: StrictBool = False
+    """Whether the program may create a provisioned database again, empty, if the server no longer has it. It needs
+    `make refresh` first. Remove the key afterwards. Default: `false`."""
     network_policy: StrictBool = True
     """Whether the NetworkPolicy restricts the group's server to the application's Pods. Default: `true`."""
     server: Annotated[
@@ -113,9 +119,14 @@ class DatabaseGroupArgs:
         return self.application_protect if self.spec.protect is None else self.spec.protect
 
     @property
+    def original_name(self) -> str:
+        """Name under which the group was created. Everything that holds data has this name."""
+        return self.spec.renamed_from or self.group_name
+
+    @property
     def resource_name(self) -> str:
         """Pulumi name of the group."""
-        return resource_name(self.application, self.engine.name, self.group_name)
+        return resource_name(self.application, self.engine.name, self.original_name)
 
     @property
     def config_location(self) -> tuple[str, ...]:
@@ -123,9 +134,14 @@ class DatabaseGroupArgs:
         return ("applications", self.application, "databases", self.engine.name, self.group_name)
 
     @property
+    def path(self) -> str:
+        """The group in messages and in `databaseUrl`: `mysql.main`."""
+        return f"{self.engine.name}.{self.group_name}"
+
+    @property
     def object_name(self) -> str:
         """Name of the connection Secret, the server, its volume claim and its ConfigMap."""
-        return object_name(self.engine.name, self.group_name)
+        return object_name(self.engine.name, self.original_name)
 
     @property
     def service_name(self) -> str:
@@ -154,7 +170,7 @@ class DatabaseGroupArgs:
             resource_name=self.resource_name,
             object_name=self.object_name,
             application=self.application,
-            group_name=self.group_name,
+            group_name=self.original_name,
             namespace=self.namespace,
             labels=self.labels,
             engine=self.engine,
@@ -182,11 +198,18 @@ class DatabaseGroupArgs:
         """The volume claim that the application mounts; None if the application connects to a server."""
         if not self.server_access.mounted_by_application:
             return None
-        return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name))
+        return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.original_name))
 
     def list_objects(self) -> Iterator[PlannedObject]:
         """Yield the Kubernetes objects of the group."""
         yield PlannedObject(kind="Secret", name=self.object_name)
+        if volume := self.server_access.volume:
+            yield PlannedObject(
+                kind="PersistentVolumeClaim",
+                name=self.object_name,
+                storage=volume.storage,
+                storage_class=volume.storage_class,
+            )
         yield from self.server_kind.list_objects(self.server_args, self.spec.server)
         if self.server_access.backend:
             yield from list_service_objects(self.service_name, self.server_access.backend, self.object_name)
@@ -194,16 +217,24 @@ class DatabaseGroupArgs:
     @property
     def output_summary(self) -> GroupSummary:
         """The group in the stack output. It holds names only."""
-        access = self.server_access
+        access, volume = self.server_access, self.server_access.volume
+        account = access.owner if access.account_is_managed else Account()
+        server = access.external_server_name
         return {
             "kind": self.spec.server.kind,
             "variant": self.variant.name,
             "version": access.version,
             "series": self.variant.find_series(access.version) if access.version else None,
-            "externalServer": access.external_server_name,
+            "externalServer": server,
+            "database": account.database,
+            "username": account.username,
             "service": self.service_name if access.backend else None,
             "secret": self.object_name,
+            "storage": volume.storage if volume else None,
+            "storageClass": volume.storage_class if volume else None,
+            "initScript": access.init_script_digest,
             "protect": self.protect,
+            "passwordVersion": self.spec.password_version,
         }
 
 
@@ -218,6 +249,8 @@ class DatabaseGroup(pulumi.ComponentResource):
     """Keys and values of the connection Secret; secret."""
     service_name: str | None
     """Name of the Service; None without a server."""
+    secret: kubernetes.core.v1.Secret
+    """The connection Secret."""
     secret_name: str
     """Name of the connection Secret."""
 
@@ -228,17 +261,20 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.service_name = args.service_name if access.backend else None
         self.secret_name = args.object_name
 
-        password = create_password(f"{name}-password", access.password_source, parent=self)
-        data = pulumi.Output.from_input(password).apply(lambda value: build_connection_data(args, value))
-        self.connection = pulumi.Output.secret(data)
-        secret = kubernetes.core.v1.Secret(
+        password = create_password(args.server_args.password_name, access.password_source, parent=self)
+        account_opts = args.server_kind.create_account(args.server_args, args.spec.server, password, self)
+        value = password.value if password else pulumi.Output.from_input(None)
+        self.connection = pulumi.Output.secret(value.apply(lambda text: build_connection_data(args, text)))
+        self.secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
-            metadata=object_metadata(args.object_name, args.namespace, args.labels, stack),
+            metadata=object_metadata(
+                args.object_name, args.namespace, args.labels, stack, password_version=args.spec.password_version
+            ),
             type=f"servicebinding.io/{args.engine.name}",
             data=self.connection.apply(encode_secret_data),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), account_opts),
         )
-        credentials = ServerCredentials(account=access.account, password=password, secret=secret)
+        credentials = ServerCredentials(account=access.account, secret=self.secret)
         args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
         if access.backend:
             create_service(

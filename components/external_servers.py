@@ -3,7 +3,8 @@
 Only the program uses the administrator's account. The account never reaches the cluster.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Annotated, Self
 
@@ -12,8 +13,18 @@ from pydantic import AfterValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from components.engines import ENGINES
-from components.engines.definition import Account, AdministratorConnection, Provisioner, ProvisioningRequest
+from components.engines.definition import (
+    Account,
+    AdministratorConnection,
+    Login,
+    Provisioner,
+    ProvisioningRequest,
+    ServerClient,
+)
 from components.hosts import Host, Hosts
+from components.passwords import Password
+from components.persisted.names import DATABASE_RECORD_TYPE
+from components.persisted.outputs import DatabaseRecordOutputs
 from components.spec import NonEmptyStr, Port, SecretText, SpecModel, format_choices
 from components.tls import CaBundleFile, TlsMode
 
@@ -85,17 +96,37 @@ class ExternalServerSpec(SpecModel):
         return self.administrator.host or self.host[0], self.administrator.port or self.service_port
 
 
+class DatabaseRecord(pulumi.ComponentResource):
+    """Component `database-groups:index:DatabaseRecord`: the record of a database on an external server.
+
+    The state gets it when the database exists. A refresh does not remove it, so the next update can detect a loss.
+    """
+
+    def __init__(
+        self, name: str, outputs: DatabaseRecordOutputs, database: pulumi.Resource, parent: pulumi.Resource | None
+    ) -> None:
+        super().__init__(DATABASE_RECORD_TYPE, name, None, pulumi.ResourceOptions(parent=parent))
+        created = {key: pulumi.Output.all(value, database.urn) for key, value in outputs.items()}
+        self.register_outputs({key: value.apply(lambda values: values[0]) for key, value in created.items()})
+
+
 class ExternalServer:
     """One external server during an update: its Pulumi provider, and the last database that was created on it.
 
     Resources: the engine's provider, named `<server>`, as soon as a group needs it; per group what the engine's
-    provisioner creates.
+    provisioner creates, and a `DatabaseRecord`.
     """
 
-    def __init__(self, name: str, spec: ExternalServerSpec) -> None:
+    def __init__(self, name: str, spec: ExternalServerSpec, client: ServerClient | None = None) -> None:
         self.spec = spec
+        self._client = client
         self._name = name
         self._last_database: list[pulumi.Resource] = []
+        self._takes_over: dict[str, Collection[str]] = {}
+
+    def set_takeover(self, name: str, parts: Collection[str]) -> None:
+        """Let `provision` take over an existing `database` or `user` into the state. `name` is that of `provision`."""
+        self._takes_over[name] = parts
 
     @cached_property
     def _provider(self) -> pulumi.ProviderResource:
@@ -123,33 +154,65 @@ class ExternalServer:
     def provision(
         self,
         name: str,
+        owner: str,
         account: Account,
-        password: pulumi.Output[str] | None,
+        password: Password,
         *,
+        passwords: Sequence[Password],
         extensions: Sequence[str] = (),
         data_opts: pulumi.ResourceOptions,
         opts: pulumi.ResourceOptions,
-    ) -> None:
-        """Create a user, its database and its grants, after the databases that were created before.
+    ) -> pulumi.ResourceOptions:
+        """Create a database, its accounts and its grants, after the databases that were created before.
 
-        `data_opts` apply to resources that hold data; `opts` apply to all others. Raises ValueError for an account
-        without a user name, a database or a password.
+        `owner` is the first account. The application uses `account` with `password`, one of `passwords` of all
+        accounts. `data_opts` apply to resources that hold data; `opts` apply to all others. Returns the options of a
+        Secret that waits until the account can log in.
+
+        Raises ValueError for an account without a user name or a database.
         """
-        if account.username is None or account.database is None or password is None:
-            raise ValueError("an account needs a user name, a database and a password")
+        if account.username is None or account.database is None:
+            raise ValueError("an account needs a user name and a database")
         provider = pulumi.ResourceOptions(provider=self._provider)
         request = ProvisioningRequest(
-            username=account.username,
+            username=owner,
             database=account.database,
-            password=password,
+            passwords=passwords,
             administrator=self.spec.administrator.username,
             extensions=extensions,
+            client=self._client,
+            takes_over=self._takes_over.get(name, ()),
         )
-        database = self._provisioner.provision_database(
+        provisioned = self._provisioner.provision_database(
             name,
             request,
             data_opts=pulumi.ResourceOptions.merge(data_opts, provider),
             opts=pulumi.ResourceOptions.merge(opts, provider),
             depends_on=self._last_database,
         )
-        self._last_database = [database]
+        self._last_database = [provisioned.database]
+        record: DatabaseRecordOutputs = {
+            "externalServer": self._name,
+            "database": account.database,
+            "username": owner,
+        }
+        DatabaseRecord(name, record, provisioned.database, opts.parent)
+        return pulumi.ResourceOptions(
+            depends_on=[provisioned.last_resource],
+            hooks=self._create_login_hooks(name, account.username, account.database, password),
+        )
+
+    def _create_login_hooks(
+        self, name: str, username: str, database: str, password: Password
+    ) -> pulumi.ResourceHookBinding | None:
+        """Create the hook that proves a login before a Secret changes."""
+        client = self._client
+        if client is None:
+            return None
+
+        async def prove_login(_args: pulumi.ResourceHookArgs) -> None:
+            login = Login(username=username, password=str(await password.value.future()), database=database)
+            await asyncio.to_thread(client.require_login, login)
+
+        hook = pulumi.ResourceHook(f"{name}-login", prove_login)
+        return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])

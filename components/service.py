@@ -10,11 +10,14 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.hosts import is_ip_address
-from components.persisted.labels import endpoint_slice_labels
+from components.persisted.labels import endpoint_slice_labels, remote_selector_labels
 from components.persisted.names import endpoint_slice_resource_name, service_resource_name
 from components.planned_objects import PlannedObject
 
 __all__ = ["ServiceBackend", "create_service", "list_service_objects"]
+
+SKIP_AWAIT_ANNOTATION = "pulumi.com/skipAwait"
+"""Annotation of an object whose endpoints Pulumi does not wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +57,26 @@ def create_service(
 ) -> None:
     """Create a Service with its metadata.
 
-    Resources: a Service. It has a selector for Pods and none for IP addresses; for a host name its type is
+    Resources: a Service. Its selector selects Pods, or no Pod for IP addresses; for a host name its type is
     ExternalName. For IP addresses also the EndpointSlice `endpoint_slice_name`.
+
+    A Service changes in place from one target to another. Its selector for IP addresses matches no Pod: Kubernetes
+    deletes the endpoints of the old Pods, which it leaves if a Service loses its selector. The name of the port
+    contains the number: server-side apply identifies a port by its number, and rejects a second one of the same name.
     """
     name: str = metadata["name"]
-    port: Any = {"name": port_name, "port": backend.port, "protocol": "TCP"}
-    selector = {"selector": backend.pod_selector} if backend.pod_selector else {}
-    spec: Any = {"type": "ClusterIP", "ports": [port], **selector}
+    port: Any = {"name": f"{port_name}-{backend.port}", "port": backend.port, "protocol": "TCP"}
+    spec: Any = {"type": "ClusterIP", "ports": [port], "selector": backend.pod_selector}
+    service_metadata = metadata
     if backend.external_name:
         spec = {"type": "ExternalName", "externalName": backend.external_name, "ports": [port]}
+    elif backend.hosts:
+        spec["selector"] = remote_selector_labels(metadata["labels"])
+        annotations = {**metadata.get("annotations", {}), SKIP_AWAIT_ANNOTATION: "true"}
+        service_metadata = {**metadata, "annotations": annotations}
     service = kubernetes.core.v1.Service(
         service_resource_name(application, name),
-        metadata=metadata,
+        metadata=service_metadata,
         spec=spec,
         opts=pulumi.ResourceOptions(parent=parent),
     )

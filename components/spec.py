@@ -8,6 +8,7 @@ parser leaves it out where the value could be a secret.
 import math
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
@@ -30,12 +31,17 @@ __all__ = [
     "StrictBool",
     "constrain_str",
     "format_choices",
+    "parse_quantity",
 ]
 
 DNS_LABEL_PATTERN = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 POSITIVE_DECIMAL_PATTERN = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
 CPU_PATTERN = f"{POSITIVE_DECIMAL_PATTERN}m?"
-QUANTITY_PATTERN = f"{POSITIVE_DECIMAL_PATTERN}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)"
+BYTES_BY_UNIT = {
+    **{unit: 1000**power for power, unit in enumerate(("k", "M", "G", "T", "P"), start=1)},
+    **{unit: 1024**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi"), start=1)},
+}
+QUANTITY_PATTERN = f"{POSITIVE_DECIMAL_PATTERN}({'|'.join(BYTES_BY_UNIT)})"
 SETTING_NAME_PATTERN = r"[A-Za-z_][-A-Za-z0-9_.]*"
 EXTENSION_NAME_PATTERN = r"[a-z][a-z0-9_-]{0,62}"
 MAX_QUANTITY_LENGTH = 20
@@ -84,6 +90,12 @@ def format_choices(choices: Iterable[str]) -> str:
     """Return the choices as a message lists them: `a, b or c`."""
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def parse_quantity(quantity: str) -> Decimal:
+    """Return the number of bytes of a size, such as `50Gi`."""
+    number = quantity.rstrip("kMGTPi")
+    return Decimal(number) * Decimal(BYTES_BY_UNIT[quantity.removeprefix(number)])
 
 
 def _coerce_number_to_str(value: Any) -> Any:

@@ -16,7 +16,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from stacks.config import OFFLINE_CONFIG_KEY
-from stacks.previous_state import READ_STACK_OUTPUTS_TOKEN
+from stacks.previous_state import CONNECTION_TYPE, READ_STACK_OUTPUTS_TOKEN
 
 __all__ = ["LOGGER", "PLACEHOLDER", "PROJECT", "Recorder", "Registration", "run_program"]
 
@@ -26,9 +26,9 @@ LOGGER = logging.getLogger("offline")
 """Receives the warnings of the program."""
 PLACEHOLDER = "hidden"
 """Text in place of a value that only a real update knows."""
-RANDOM_OUTPUT_BY_TYPE = {
-    "random:index/randomPassword:RandomPassword": "result",
-    "random:index/randomId:RandomId": "hex",
+RANDOM_OUTPUTS_BY_TYPE = {
+    "random:index/randomPassword:RandomPassword": ("result", "bcryptHash"),
+    "random:index/randomId:RandomId": ("hex",),
 }
 
 
@@ -51,6 +51,8 @@ class Registration:
     ignore_changes: tuple[str, ...]
     deleted_with: str
     provider: str
+    hooks: Mapping[str, tuple[str, ...]]
+    """Names of the resource hooks, by the moment at which they run, such as `before_update`."""
 
 
 class Recorder(mocks.MockMonitor):
@@ -85,6 +87,7 @@ class Recorder(mocks.MockMonitor):
                 ignore_changes=tuple(request.ignoreChanges),
                 deleted_with=request.deletedWith,
                 provider=request.provider,
+                hooks={moment.name: tuple(names) for moment, names in request.hooks.ListFields()},
             )
         return self._build_response(request)
 
@@ -92,10 +95,10 @@ class Recorder(mocks.MockMonitor):
         """Return the response of a provider: the inputs as outputs, and a placeholder for a random value."""
         urn = self.make_urn(request.parent, request.type, request.name)
         outputs = request.object
-        if request.type in RANDOM_OUTPUT_BY_TYPE:
+        if request.type in RANDOM_OUTPUTS_BY_TYPE:
             outputs = struct_pb2.Struct()
             outputs.MergeFrom(request.object)
-            outputs[RANDOM_OUTPUT_BY_TYPE[request.type]] = PLACEHOLDER
+            outputs.update(dict.fromkeys(RANDOM_OUTPUTS_BY_TYPE[request.type], PLACEHOLDER))
         return resource_pb2.RegisterResourceResponse(
             urn=urn, id=f"{request.name}-id" if request.custom else "", object=outputs
         )
@@ -118,15 +121,19 @@ class Recorder(mocks.MockMonitor):
         self.outputs[request.urn] = rpc.deserialize_properties(request.outputs, True)
         return empty_pb2.Empty()
 
-    def component_states(self) -> dict[str, dict[str, Any]]:
-        """Return the components as the next run reads them from the state, by URN."""
+    def resource_states(self) -> dict[str, dict[str, Any]]:
+        """Return the components and the Secrets as the next run reads them from the state, by URN."""
+        outputs = {
+            urn: registration.inputs if registration.custom else self.outputs.get(urn, {})
+            for urn, registration in self.registrations.items()
+            if not registration.custom or registration.type == CONNECTION_TYPE
+        }
         return {
             urn: {
-                "type": registration.type,
-                "outputs": {key: value for key, value in self.outputs.get(urn, {}).items() if value is not None},
+                "type": self.registrations[urn].type,
+                "outputs": {key: value for key, value in found.items() if value is not None},
             }
-            for urn, registration in self.registrations.items()
-            if not registration.custom
+            for urn, found in outputs.items()
         }
 
     def resources_of_type(self, token: str) -> list[Registration]:
@@ -160,7 +167,7 @@ def run_program(
 ) -> Recorder:
     """Run a program with a new recorder and return the recorder. Raise what the program raises.
 
-    `previous` holds the components of an earlier run, as `Recorder.component_states` returns them.
+    `previous` holds the components of an earlier run, as `Recorder.resource_states` returns them.
     """
     recorder = Recorder(previous)
 

@@ -9,13 +9,17 @@ from typing import Any
 from cryptography import x509
 
 from preflight.errors import ProbeError
+from preflight.models import Finding
 from preflight.probe_context import ProbeContext
 from preflight.tls import SYSTEM_CA_FILES, create_verified_context, find_system_ca_file
 
-__all__ = ["Handshake", "explain_verification_failure", "verify_certificate"]
+__all__ = ["Handshake", "check_expiry", "explain_verification_failure", "verify_certificate"]
 
 Handshake = Callable[[ssl.SSLContext], object]
-"""Opens a new connection with a context and raises the errors of TLS."""
+"""Opens a new connection with a context, and returns the server's certificate or nothing. Raises the errors of TLS."""
+EXPIRY_WARNING_PERIOD = datetime.timedelta(days=30)
+EXPIRY_WARNING_SHARE = 3
+"""A certificate that is valid for less than 90 days gets the warning in the last third of this time."""
 
 HOSTNAME_MISMATCH_CODES = {62, 64}
 """OpenSSL's codes for another host name and for another IP address (x509_vfy.h)."""
@@ -44,9 +48,24 @@ class _CapturingContext(ssl.SSLContext):
 
 def verify_certificate(context: ProbeContext, handshake: Handshake) -> None:
     """Verify the server's certificate and host name. Raises ProbeError with the reason of a failure."""
-    error = _get_verification_error(handshake, context.endpoint.ca_file)
-    if error is not None:
-        raise explain_verification_failure(context, error, handshake)
+    try:
+        certificate = handshake(create_verified_context(context.endpoint.ca_file))
+    except ssl.SSLCertVerificationError as error:
+        raise explain_verification_failure(context, error, handshake) from None
+    if isinstance(certificate, bytes):
+        check_expiry(context, certificate)
+
+
+def check_expiry(context: ProbeContext, encoded: bytes) -> None:
+    """Add a warning if a valid certificate (DER) expires soon."""
+    certificate = x509.load_der_x509_certificate(encoded)
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    remaining = end - datetime.datetime.now(datetime.UTC)
+    if remaining < min(EXPIRY_WARNING_PERIOD, (end - start) / EXPIRY_WARNING_SHARE):
+        days = f"{remaining.days} day{'' if remaining.days == 1 else 's'}"
+        result = f"the server's certificate expires on {_format_date(end)}, in {days}"
+        fix = "Renew the certificate on the server. After this day, no client that verifies it can connect."
+        context.add_finding(Finding(result, fix, check="verifying the certificate", is_warning=True))
 
 
 def explain_verification_failure(

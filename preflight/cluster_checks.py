@@ -18,7 +18,7 @@ from preflight.cluster_models import (
 from preflight.cluster_observation import ObservedCluster
 from preflight.cluster_rights import Right, format_rights
 
-__all__ = ["MIN_VERSION", "check_requirements", "parse_quantity"]
+__all__ = ["MIN_VERSION", "check_existing_objects", "check_requirements", "parse_quantity"]
 
 MIN_VERSION = (1, 24)
 """The first version in which volumes grow and `namespaceSelector` of an affinity is stable. The servers need both."""
@@ -50,13 +50,28 @@ def check_requirements(requirements: ClusterRequirements, observed: ObservedClus
             *_check_rights(observed.missing_rights or {}),
             *_check_namespaces(requirements, observed),
             *_check_pod_security(requirements, observed),
-            *_check_existing_objects(requirements, observed),
+            *_check_unreadable(requirements, observed),
+            *_check_objects(requirements, observed),
             *_check_storage_classes(requirements, observed),
             *_check_expansion(requirements, observed),
             *_check_nodes(requirements, observed),
         ),
         notes=tuple(_list_notes(observed)),
         left_behind=tuple(_list_left_behind(requirements, observed)),
+        terminating=tuple(_list_terminating(requirements, observed)),
+    )
+
+
+def check_existing_objects(requirements: ClusterRequirements, observed: ObservedCluster) -> ClusterReport:
+    """Return the objects that the update would overwrite although they are not the stack's own."""
+    return ClusterReport(
+        issues=(
+            *_check_namespaces(requirements, observed),
+            *_check_unreadable(requirements, observed),
+            *_check_objects(requirements, observed),
+        ),
+        left_behind=tuple(_list_left_behind(requirements, observed)),
+        terminating=tuple(_list_terminating(requirements, observed)),
     )
 
 
@@ -91,8 +106,14 @@ def _check_rights(missing: Mapping[str, frozenset[Right]]) -> Iterator[ClusterIs
 
 def _check_namespaces(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
     created = {namespace.name for namespace in requirements.namespaces if namespace.is_created}
+    terminating = set(_list_terminating(requirements, observed))
     for namespace in requirements.namespaces:
-        if namespace.is_created:
+        if namespace.name in terminating:
+            yield ClusterIssue(
+                namespace.location,
+                f"the cluster is deleting namespace {namespace.name!r}; run the command again when it does not exist",
+            )
+        elif namespace.is_created:
             yield from _check_new_namespace(namespace, requirements, observed)
         elif namespace.name not in observed.namespaces and namespace.name not in created:
             yield ClusterIssue(
@@ -101,11 +122,24 @@ def _check_namespaces(requirements: ClusterRequirements, observed: ObservedClust
             )
 
 
+def _list_terminating(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[str]:
+    for name in dict.fromkeys(namespace.name for namespace in requirements.namespaces):
+        if (observed.namespaces.get(name) or {}).get("metadata", {}).get("deletionTimestamp"):
+            yield name
+
+
 def _check_new_namespace(
     namespace: RequiredNamespace, requirements: ClusterRequirements, observed: ObservedCluster
 ) -> Iterator[ClusterIssue]:
+    key = ObjectKey("Namespace", "", namespace.name)
+    if key in requirements.recorded and namespace.name not in observed.namespaces:
+        yield ClusterIssue(
+            namespace.location,
+            f"namespace {namespace.name!r} is in the state, but not in the cluster: an interrupted `pulumi destroy` or"
+            " another program deleted it; run `make refresh`, then the command again",
+        )
     item = observed.namespaces.get(namespace.name)
-    if item is None or _is_own(ObjectKey("Namespace", "", namespace.name), item, requirements):
+    if item is None or _is_own(key, item, requirements):
         return
     owner = _find_owner(item, requirements)
     remedy = "set another `namespace`" if owner else "set `createNamespace: false` to use it, or another `namespace`"
@@ -128,16 +162,48 @@ def _check_pod_security(requirements: ClusterRequirements, observed: ObservedClu
             )
 
 
-def _check_existing_objects(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
+def _check_unreadable(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
+    """Report the kinds of which an object of others would be overwritten unseen."""
+    remedy = "and the update could overwrite those of others; grant it the rights (docs/teams.md)"
+    denied = observed.missing_rights or {}
+    names = [namespace.name for namespace in requirements.namespaces if namespace.is_created]
+    unreadable = [name for name in names if observed.namespaces.get(name, {}) is None]
+    if unreadable and "" not in denied:
+        yield ClusterIssue(CLUSTER_LOCATION, f"the account may not read Namespace objects, {remedy}")
+    for namespace in dict.fromkeys(required.key.namespace for required in requirements.objects):
+        kinds = sorted(kind for kind, scope in observed.unreadable if scope == namespace)
+        if kinds and namespace not in denied:
+            message = f"the account may not list {', '.join(kinds)} objects in namespace {namespace!r}, {remedy}"
+            yield ClusterIssue(CLUSTER_LOCATION, message)
+
+
+def _check_objects(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
+    terminating = set(_list_terminating(requirements, observed))
     for required in requirements.objects:
-        item = observed.objects.get(required.key)
-        if item is not None and not _is_own(required.key, item, requirements):
-            kind, namespace, name = required.key
+        kind, namespace, name = required.key
+        place = f"{kind} {name!r} exists in namespace {namespace!r}" if namespace else f"namespace {name!r} exists"
+        item, recorded = observed.objects.get(required.key), requirements.recorded.get(required.key)
+        if recorded is not None:
+            # Pulumi would update the object for one application, and then delete it for the other one.
+            if recorded.application not in (None, required.application):
+                yield ClusterIssue(
+                    required.location,
+                    f"{place}, and the application {recorded.application!r} owns it; keep it there, or set another"
+                    " `namespace`",
+                )
+        elif item is None or namespace in terminating:
+            continue
+        elif not _is_own(required.key, item, requirements):
             yield ClusterIssue(
                 required.location,
-                f"{kind} {name!r} exists in namespace {namespace!r}, and"
-                f" {_describe_owner(_find_owner(item, requirements))}; delete or rename it, or set another"
+                f"{place}, and {_describe_owner(_find_owner(item, requirements))}; delete or rename it, or set another"
                 " `namespace`",
+            )
+        elif required.is_data_of_removed_group:
+            yield ClusterIssue(
+                required.location,
+                f"{place}, and has the data of a group that was removed; use its volume again (docs/day-two.md), or"
+                " delete it",
             )
 
 

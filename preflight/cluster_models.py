@@ -42,6 +42,8 @@ class RecordedObject:
     """Size of a PersistentVolumeClaim."""
     storage_class: str | None = None
     """Storage class of a PersistentVolumeClaim."""
+    application: str | None = None
+    """Application whose object it is. None if the object has no label for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,10 @@ class RequiredObject:
     key: ObjectKey
     location: Location
     """Location of its database group or its application."""
+    application: str
+    """Application whose object it is."""
+    is_data_of_removed_group: bool = False
+    """Whether an existing object holds the data of a group that is not in the state: `protect: retain` left it."""
     storage: str | None = None
     """Size of a PersistentVolumeClaim."""
     storage_class: str | None = None
@@ -106,3 +112,5 @@ class ClusterReport:
     """What could not be checked, because the account may not read it."""
     left_behind: tuple[ObjectKey, ...] = ()
     """Objects of the stack that exist with its annotation, but not in its state: an interrupted update left them."""
+    terminating: tuple[str, ...] = ()
+    """Namespaces of the stack that the cluster is deleting."""

@@ -6,7 +6,7 @@ Every request only reads. The reviews of rights are sent as POST requests, but c
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,7 @@ from preflight.cluster_models import ClusterRequirements, JsonObject, ObjectKey,
 from preflight.cluster_rights import Right, is_granted, list_required_rights
 from preflight.errors import ClusterError
 
-__all__ = ["ObservedCluster", "read_cluster"]
+__all__ = ["ObservedCluster", "read_cluster", "read_existing_objects"]
 
 REVIEW_API = "authorization.k8s.io/v1"
 FORBIDDEN, NOT_FOUND = 403, 404
@@ -38,6 +38,8 @@ class ObservedCluster:
     """Nodes with the labels of the stack's node selector."""
     objects: Mapping[ObjectKey, JsonObject] = field(default_factory=lambda: MappingProxyType({}))
     """Objects with the keys of the stack's objects: those that are not recorded, and volume claims of another size."""
+    unreadable: frozenset[tuple[str, str]] = frozenset()
+    """Kinds and namespaces of objects that the account may not list."""
     missing_rights: Mapping[str, frozenset[Right]] | None = field(default_factory=lambda: MappingProxyType({}))
     """Rights that the account does not have, by namespace; those for the whole cluster have the key ''."""
 
@@ -87,16 +89,28 @@ class _Observer:
 def read_cluster(connection: Any, requirements: ClusterRequirements, timeout_seconds: float) -> ObservedCluster:
     """Read what the check of a stack needs, in parallel and within a time limit. Raises ClusterError."""
     observer = _Observer(connection, timeout_seconds)
-    namespaces = _read_namespaces(observer, requirements)
+    existing = _read_existing(observer, requirements)
     claims = [required for required in requirements.objects if required.storage]
-    return ObservedCluster(
+    return replace(
+        existing,
         version=_read_version(observer),
-        namespaces=namespaces,
         storage_classes=_group_by_name(observer.list_objects("StorageClass")) if claims else {},
         nodes=_read_nodes(observer, requirements.node_selector),
-        objects=_read_objects(observer, requirements, namespaces),
         missing_rights=_read_missing_rights(observer, list_required_rights(requirements)),
     )
+
+
+def read_existing_objects(
+    connection: Any, requirements: ClusterRequirements, timeout_seconds: float
+) -> ObservedCluster:
+    """Read only the namespaces and objects that exist, within a time limit. Raises ClusterError."""
+    return _read_existing(_Observer(connection, timeout_seconds), requirements)
+
+
+def _read_existing(observer: _Observer, requirements: ClusterRequirements) -> ObservedCluster:
+    namespaces = _read_namespaces(observer, requirements)
+    objects, unreadable = _read_objects(observer, requirements, namespaces)
+    return ObservedCluster(namespaces=namespaces, objects=objects, unreadable=unreadable)
 
 
 def _group_by_name(objects: Iterable[JsonObject] | None) -> dict[str, JsonObject] | None:
@@ -136,8 +150,11 @@ def _read_nodes(observer: _Observer, selector: Mapping[str, str]) -> tuple[JsonO
 
 def _read_objects(
     observer: _Observer, requirements: ClusterRequirements, namespaces: Mapping[str, JsonObject | None]
-) -> dict[ObjectKey, JsonObject]:
-    """Read the existing objects with the keys of the stack's own, with one list for each kind in a namespace."""
+) -> tuple[dict[ObjectKey, JsonObject], frozenset[tuple[str, str]]]:
+    """Read the existing objects with the keys of the stack's own, with one list for each kind in a namespace.
+
+    The second value is the kinds and namespaces that the account may not list.
+    """
     keys = {required.key for required in requirements.objects if _is_read(required, requirements)}
     scopes = sorted({(key.kind, key.namespace) for key in keys if key.namespace in namespaces})
     lists = run_parallel(lambda scope: observer.list_objects(*scope), scopes)
@@ -146,7 +163,8 @@ def _read_objects(
         for (kind, namespace), items in zip(scopes, lists, strict=True)
         for item in items or ()
     }
-    return {key: item for key, item in objects.items() if key in keys}
+    unreadable = frozenset(scope for scope, items in zip(scopes, lists, strict=True) if items is None)
+    return {key: item for key, item in objects.items() if key in keys}, unreadable
 
 
 def _is_read(required: RequiredObject, requirements: ClusterRequirements) -> bool:

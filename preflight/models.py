@@ -5,8 +5,17 @@ from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["SECRET_KEYS", "Endpoint", "Finding", "PlannedDatabase", "TlsMode"]
+__all__ = [
+    "SECRET_KEYS",
+    "Endpoint",
+    "Finding",
+    "PlannedDatabase",
+    "ProvisionedDatabase",
+    "ProvisionedPart",
+    "TlsMode",
+]
 
+ProvisionedPart = Literal["database", "user"]
 TlsMode = Literal["disable", "require", "verify-full"]
 """TLS modes, named as in libpq. This package must not import `components`, so a test compares the modes with theirs."""
 SECRET_KEYS = frozenset({"password", "token"})
@@ -23,6 +32,31 @@ class PlannedDatabase:
     database: str
     extensions: tuple[str, ...] = ()
     """Extensions that the update will create in the database. The server must provide them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvisionedDatabase:
+    """A database and its owner that an earlier update created, so both must exist on the server."""
+
+    path: str
+    """Path in the stack file: `applications.shop.databases.postgresql.main`."""
+    username: str
+    database: str
+    extensions: tuple[str, ...] = ()
+    """Extensions that the update creates if it creates the database again."""
+    recreate: bool = False
+    """Whether the update may create again what is missing."""
+    adopt: bool = False
+    """Whether someone else created them, and the update takes them over."""
+    is_database_in_state: bool = True
+    """Whether Pulumi's state has the database. An update creates only what the state does not have."""
+    is_user_in_state: bool = True
+    """Whether Pulumi's state has the user."""
+
+    @property
+    def is_created_again(self) -> bool:
+        """Whether the update creates the database or the user again."""
+        return self.recreate and not (self.is_database_in_state and self.is_user_in_state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +78,13 @@ class Endpoint:
     is_administrator: bool = False
     """Whether the program provisions databases with the account."""
     planned_databases: tuple[PlannedDatabase, ...] = ()
+    provisioned_databases: tuple[ProvisionedDatabase, ...] = ()
+
+    @property
+    def requires_writes(self) -> bool:
+        """Whether the update creates something on the server, or has created nothing there yet."""
+        is_new = bool(self.planned_databases) or not self.provisioned_databases
+        return is_new or any(database.is_created_again for database in self.provisioned_databases)
 
     @property
     def address(self) -> str:
@@ -53,7 +94,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Finding:
-    """A failed check. The runner sets the fields that a probe leaves empty."""
+    """A failed check, or a warning. The runner sets the fields that a probe leaves empty."""
 
     result: str
     """What is wrong, in one line."""
@@ -66,3 +107,7 @@ class Finding:
     """Path in the stack file. Default: the path of the endpoint."""
     endpoint: str = ""
     """Address of the server: `mysql.example.org:3306`."""
+    is_warning: bool = False
+    """Whether the update can continue."""
+    takes_over: frozenset[ProvisionedPart] = frozenset()
+    """Parts of a provisioned database that the update must take over into Pulumi's state."""

@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupportedError, UnexpectedProtocolError
 from preflight.models import Endpoint, Finding
@@ -23,7 +24,7 @@ from preflight.service_detection import detect_service, is_silent
 if sys.platform != "win32":
     import resource
 
-__all__ = ["check", "format_findings"]
+__all__ = ["check", "format_findings", "run_checks", "run_statements"]
 
 MAX_PARALLEL_LOGINS = 4
 """Per server. Its connection limit is for applications."""
@@ -43,7 +44,12 @@ UnexpectedServices = dict[tuple[str, str | None], Finding]
 
 
 def check(endpoints: Sequence[Endpoint], timeout_seconds: float = 10) -> list[Finding]:
-    """Check the servers and return the findings in the order of the endpoints.
+    """Check the servers and return the failed checks, without the warnings of `run_checks`."""
+    return [finding for finding in run_checks(endpoints, timeout_seconds) if not finding.is_warning]
+
+
+def run_checks(endpoints: Sequence[Endpoint], timeout_seconds: float = 10) -> list[Finding]:
+    """Check the servers and return the failed checks and the warnings, in the order of the endpoints.
 
     The check takes at most `timeout_seconds`, for any number of servers. Endpoints that differ only in their paths are
     checked once. Threads that hang in a resolver or a driver are abandoned; they do not keep the process from exiting.
@@ -69,9 +75,24 @@ def check(endpoints: Sequence[Endpoint], timeout_seconds: float = 10) -> list[Fi
     ]
 
 
+def run_statements(endpoint: Endpoint, statements: Sequence[str], timeout_seconds: float) -> list[tuple[Any, ...]]:
+    """Run statements with the account of an endpoint, and return the rows of the last one.
+
+    The login takes at most `timeout_seconds`. Raises ProbeError or UnexpectedProtocolError.
+    """
+    context = ProbeContext(endpoint=endpoint, deadline=time.monotonic() + timeout_seconds)
+    context.address = _resolve_and_connect([context])
+    return get_probe(endpoint.engine).run_statements(context, statements)
+
+
 def format_findings(findings: Sequence[Finding]) -> str:
-    """Format the findings as one text, without the level `error:` or `warning:`."""
-    header = f"{len(findings)} external server check{'s' if len(findings) != 1 else ''} failed:"
+    """Format failed checks, or warnings, as one text, without the level `error:` or `warning:`."""
+    count = len(findings)
+    plural = "s" if count != 1 else ""
+    is_failure = any(not finding.is_warning for finding in findings)
+    header = (
+        f"{count} external server check{plural} failed:" if is_failure else f"{count} external server warning{plural}:"
+    )
     return "\n\n".join([header, *map(_format_finding, findings)])
 
 
@@ -91,14 +112,16 @@ def _build_endpoint_key(endpoint: Endpoint) -> EndpointKey:
 
 
 def _group_by_endpoint(endpoints: Iterable[Endpoint], deadline: float) -> dict[EndpointKey, ProbeContext]:
-    """Create one context for all endpoints with the same key, with the planned databases of all of them."""
+    """Create one context for all endpoints with the same key, with the databases of all of them."""
     groups: defaultdict[EndpointKey, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
         groups[_build_endpoint_key(endpoint)].append(endpoint)
     contexts = {}
     for key, group in groups.items():
         planned = tuple(planned for endpoint in group for planned in endpoint.planned_databases)
-        contexts[key] = ProbeContext(endpoint=replace(group[0], planned_databases=planned), deadline=deadline)
+        provisioned = tuple(provisioned for endpoint in group for provisioned in endpoint.provisioned_databases)
+        endpoint = replace(group[0], planned_databases=planned, provisioned_databases=provisioned)
+        contexts[key] = ProbeContext(endpoint=endpoint, deadline=deadline)
     return contexts
 
 
@@ -138,9 +161,10 @@ def _wait_for_results(results: ResultQueue, count: int, deadline: float) -> set[
 
 def _select_findings(endpoint: Endpoint, context: ProbeContext) -> Iterator[Finding]:
     """Yield the findings that concern one endpoint of a context."""
-    planned_paths = {planned.path for planned in endpoint.planned_databases}
+    paths = {planned.path for planned in endpoint.planned_databases}
+    paths |= {provisioned.path for provisioned in endpoint.provisioned_databases}
     for finding in context.findings:
-        if not finding.path or finding.path in planned_paths:
+        if not finding.path or finding.path in paths:
             yield replace(finding, path=finding.path or endpoint.path, endpoint=endpoint.address)
 
 

@@ -50,6 +50,47 @@ use_local_state() {
   echo "state: .state in this folder, for this clone only; back it up. For a team, move it: docs/teams.md" >&2
 }
 
+# Return the state of the stack's lock in a backend of files: absent, stale (its process ended) or held.
+read_lock() {
+  state=absent
+  for lock in "$1/locks/organization/database-groups/$name"/*.json; do
+    [ -f "$lock" ] || continue
+    pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$lock")
+    host=$(sed -n 's/.*"hostname": *"\([^"]*\)".*/\1/p' "$lock")
+    if [ "$host" != "$(hostname)" ] || [ -z "$pid" ] || ps -p "$pid" >/dev/null 2>&1; then
+      echo held
+      return
+    fi
+    state=stale
+  done
+  echo "$state"
+}
+
+# A killed update leaves its lock, and sometimes an empty file: Pulumi cannot read the state.
+require_no_traces() {
+  backend=${PULUMI_BACKEND_URL:-}
+  case $backend in
+  file://~*) folder=$HOME${backend#file://~}/.pulumi ;;
+  file://*) folder=${backend#file://}/.pulumi ;;
+  *) return 0 ;;
+  esac
+  lock_state=$(read_lock "$folder")
+  [ "$lock_state" != held ] || return 0
+  remedy=
+  if [ -d "$folder" ] && [ -n "$(find "$folder" -name '*.attrs' -size 0)" ]; then
+    remedy="
+  find '$folder' -name '*.attrs' -size 0 -delete"
+  fi
+  case ${1:-} in
+  up | refresh | destroy)
+    [ "$lock_state" = absent ] || remedy="$remedy
+  make pulumi STACK=$STACK ARGS=\"cancel --yes\""
+    ;;
+  esac
+  [ -z "$remedy" ] || fail "a killed update left traces in the state of $STACK; if no other update runs, run this and then" \
+    "the command again:$remedy"
+}
+
 create_stack() {
   if output=$(pulumi stack --stack "$STACK" --show-name --non-interactive 2>&1); then
     return
@@ -76,6 +117,7 @@ case ${1:-} in
 up | preview | check) .venv/bin/python -m stacks validate "$name" ;;
 esac
 has_backend || use_local_state
+require_no_traces "${1:-}"
 case ${1:-} in
 up | preview | config | check) create_stack ;;
 esac

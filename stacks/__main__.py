@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pulumi
 
+from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.preflight_checks import run_preflight
-from stacks.previous_state import collect_component_outputs, collect_recorded_objects
 from stacks.pulumi_cli import read_deployed_resources, run_pulumi_json
 from stacks.reference import README_PATH, REFERENCE_PATH, render_readme, render_reference
 from stacks.schema import SCHEMA_PATH, render_schema
@@ -28,7 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     check_command.add_argument("stack")
     validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
     validate_command.add_argument("stack")
-    commands.add_parser("schema", help="write stacks/schema.json, docs/reference.md and the table of engines")
+    commands.add_parser(
+        "schema", help="write stacks/schema.json, docs/reference.md, docs/changes.md and the table of engines"
+    )
     options = parser.parse_args(arguments)
     if options.command == "check":
         return check_stack(options.stack)
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         return validate_stack_file(options.stack)
     SCHEMA_PATH.write_text(render_schema())
     REFERENCE_PATH.write_text(render_reference())
+    CHANGES_PATH.write_text(render_changes())
     README_PATH.write_text(render_readme())
     return 0
 
@@ -67,17 +70,11 @@ def check_stack(stack_name: str) -> int:
         source = read_config_source(path, values, encrypted_keys, f"stack {stack_name!r}")
         # The command line does not print the organization of a stack.
         stack = parse_pulumi_config(values, source, full_name=f"/{PROJECT}/{stack_name.rpartition('/')[2]}")
-        resources = read_deployed_resources(stack_name)
-        result = run_preflight(
-            stack,
-            build_cluster_config(values),
-            collect_component_outputs(resources),
-            collect_recorded_objects(resources),
-        )
+        result = run_preflight(stack, build_cluster_config(values), read_deployed_resources(stack_name))
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for warning in (*stack.source.warnings, *stack.warnings, *result.cluster.notes):
+    for warning in (*stack.source.warnings, *stack.warnings, *result.notes):
         print(f"warning: {warning}", file=sys.stderr)
     count = len(result.endpoints)
     servers = f"{count} external server address{'' if count == 1 else 'es'}"

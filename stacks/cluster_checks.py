@@ -1,6 +1,7 @@
 """What a stack needs in its cluster, for the check before an update."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from components.application import ApplicationArgs
 from components.persisted.labels import STACK_ANNOTATION
@@ -13,34 +14,48 @@ from stacks.previous_state import RecordedObjects
 __all__ = ["build_cluster_requirements"]
 
 
-def build_cluster_requirements(stack: Stack, recorded: RecordedObjects) -> ClusterRequirements:
-    """Return what a stack needs in its cluster. `recorded` are the objects in its state."""
-    planned = [item for application in stack.applications for item in _list_planned_objects(application)]
-    needs_database_nodes = any(item.node_selector for _, _, item in planned)
+def build_cluster_requirements(
+    stack: Stack, recorded: RecordedObjects, registered_groups: Collection[str]
+) -> ClusterRequirements:
+    """Return what a stack needs in its cluster.
+
+    `recorded` are the objects in its state, and `registered_groups` the Pulumi names of the groups in it.
+    """
+    planned = [item for application in stack.applications for item in _list_objects(application, registered_groups)]
+    selectors = (
+        item.node_selector
+        for application in stack.applications
+        for group in application.database_groups
+        for item in group.list_objects()
+    )
     return ClusterRequirements(
         stack=stack.full_name,
         stack_annotation=STACK_ANNOTATION,
         namespaces=tuple(map(_build_namespace, stack.applications)),
-        objects=tuple(_build_object(*item) for item in planned),
+        objects=tuple(planned),
         patched_kinds=_collect_patched_kinds(stack.applications),
-        node_selector=stack.spec.database_nodes.node_selector if needs_database_nodes else {},
+        node_selector=stack.spec.database_nodes.node_selector if any(selectors) else {},
         recorded=recorded,
     )
 
 
-def _list_planned_objects(application: ApplicationArgs) -> Iterator[tuple[str, Location, PlannedObject]]:
-    """Yield the objects of an application with their namespace and the location that they come from."""
+def _list_objects(application: ApplicationArgs, registered_groups: Collection[str]) -> Iterator[RequiredObject]:
     for planned in application.list_objects():
-        yield application.namespace, ("applications", application.name), planned
+        yield _build_object(application, ("applications", application.name), planned)
     for group in application.database_groups:
+        is_registered = group.resource_name in registered_groups
         for planned in group.list_objects():
-            yield application.namespace, group.config_location, planned
+            required = _build_object(application, group.config_location, planned)
+            is_data = planned.storage is not None
+            yield replace(required, is_data_of_removed_group=is_data and not is_registered)
 
 
-def _build_object(namespace: str, location: Location, planned: PlannedObject) -> RequiredObject:
+def _build_object(application: ApplicationArgs, location: Location, planned: PlannedObject) -> RequiredObject:
+    namespace = "" if planned.kind == "Namespace" else application.namespace
     return RequiredObject(
-        key=ObjectKey(planned.kind, "" if planned.kind == "Namespace" else namespace, planned.name),
+        key=ObjectKey(planned.kind, namespace, planned.name),
         location=location,
+        application=application.name,
         storage=planned.storage,
         storage_class=planned.storage_class,
         needs_privileges=planned.needs_privileges,

@@ -3,6 +3,7 @@
 This module alone reads `pulumi.Config` and the stack's name. It creates no resources.
 """
 
+import dataclasses
 import errno
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,7 +16,7 @@ from pulumi.runtime import config
 from pydantic import ValidationError
 
 from components.application import ApplicationArgs
-from components.external_servers import ExternalServer
+from components.external_servers import ExternalServer, ExternalServerSpec
 from components.persisted.outputs import ApplicationState
 from components.platform import Platform
 from components.tls import READ_FILE_KEY
@@ -24,6 +25,7 @@ from preflight.cluster_client import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
 from stacks.pydantic_errors import translate_validation_error
+from stacks.server_client import create_client
 from stacks.spec import PROJECT, StackSpec
 from stacks.validation import list_production_warnings, validate_applications
 
@@ -36,6 +38,7 @@ __all__ = [
     "build_cluster_config",
     "load_cluster_config",
     "load_stack",
+    "log_warnings",
     "parse_pulumi_config",
     "parse_stack",
 ]
@@ -78,7 +81,7 @@ class Stack:
 
 
 def load_stack() -> Stack:
-    """Return the stack of the running Pulumi program, and log the warnings about its file.
+    """Return the stack of the running Pulumi program, and log the warnings about how its file is read.
 
     From then on, an interrupt ends a run of Pulumi without a traceback.
 
@@ -97,6 +100,12 @@ def load_stack() -> Stack:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     return parse_pulumi_config(values, source, full_name=full_name)
+
+
+def log_warnings(stack: Stack) -> None:
+    """Log the warnings about a stack."""
+    for warning in stack.warnings:
+        pulumi.log.warn(warning)
 
 
 def load_cluster_config() -> ClusterConfig | None:
@@ -172,15 +181,26 @@ def _list_items(node: Any) -> list[Any]:
 
 
 def _build_application_args(spec: StackSpec, full_name: str) -> tuple[ApplicationArgs, ...]:
+    """Build the arguments. Only the stack of a Pulumi run has a full name and connects to external servers."""
+
+    def create_external_server(name: str, server: ExternalServerSpec) -> ExternalServer:
+        client = create_client(name, server, proves_logins=spec.preflight) if full_name else None
+        return ExternalServer(name, server, client)
+
     platform = Platform(
         stack=full_name,
         production=spec.environment == "production",
         database_nodes=spec.database_nodes,
-        external_servers={name: ExternalServer(name, server) for name, server in spec.external_servers.items()},
+        external_servers={name: create_external_server(name, server) for name, server in spec.external_servers.items()},
     )
-    return tuple(
+    applications = [
         ApplicationArgs(name=name, spec=application, platform=platform)
         for name, application in spec.applications.items()
+    ]
+    retained = {application.namespace for application in applications if application.has_retained_data}
+    return tuple(
+        dataclasses.replace(application, shares_retained_data=application.namespace in retained)
+        for application in applications
     )
 
 

@@ -1,31 +1,47 @@
 """The external servers that a stack depends on, for the checks before an update."""
 
 from collections.abc import Iterator
+from typing import cast
 
+import pulumi
 from pydantic import SecretStr
 
 from components.database_group import DatabaseGroupArgs
 from components.external_servers import ExternalServerSpec
-from preflight.models import Endpoint, PlannedDatabase
+from components.persisted.outputs import GroupState
+from preflight.models import Endpoint, PlannedDatabase, ProvisionedDatabase
 from stacks.config import Stack
 from stacks.errors import format_path
 from stacks.previous_state import PreviousState
 
-__all__ = ["list_endpoints"]
+__all__ = ["list_endpoints", "require_no_adoption"]
 
 
 def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:
     """Yield every address outside the cluster to which the program or an application connects."""
     groups = [group for application in stack.applications for group in application.database_groups]
     for name, server in stack.spec.external_servers.items():
-        planned = (database for group in groups if (database := _find_planned_database(group, name, previous)))
-        yield from _list_administrator_endpoints(("externalServers", name), server, tuple(planned))
+        planned = (found for group in groups if (found := _find_planned_database(group, name, previous)))
+        provisioned = (recorded for group in groups if (recorded := _find_provisioned_database(group, name, previous)))
+        location = ("externalServers", name)
+        yield from _list_administrator_endpoints(location, server, tuple(planned), tuple(provisioned))
     for group in groups:
         yield from _list_existing_account_endpoints(group)
 
 
+def require_no_adoption(stack: Stack, previous: PreviousState) -> None:
+    """Raise pulumi.RunError if a database must be adopted. Only a check shows what exists on its server."""
+    for group in (group for application in stack.applications for group in application.database_groups):
+        if _is_to_be_adopted(group, previous):
+            path = format_path((*group.config_location, "server", "adopt"))
+            raise pulumi.RunError(f"{path}: not supported with `preflight: false`; remove one of them")
+
+
 def _list_administrator_endpoints(
-    location: tuple[str, ...], server: ExternalServerSpec, planned: tuple[PlannedDatabase, ...]
+    location: tuple[str, ...],
+    server: ExternalServerSpec,
+    planned: tuple[PlannedDatabase, ...],
+    provisioned: tuple[ProvisionedDatabase, ...],
 ) -> Iterator[Endpoint]:
     """Yield the administrator's endpoint, and the server's other addresses if the administrator has no own host."""
     host, port = server.administrator_endpoint
@@ -41,6 +57,7 @@ def _list_administrator_endpoints(
         account=account,
         is_administrator=True,
         planned_databases=planned,
+        provisioned_databases=provisioned,
     )
     path = format_path((*location, "host"))
     for other in server.host[1:] if server.administrator.host is None else ():
@@ -51,18 +68,62 @@ def _list_administrator_endpoints(
 
 def _find_planned_database(group: DatabaseGroupArgs, server: str, previous: PreviousState) -> PlannedDatabase | None:
     """Return the database that the update will create for a group on a server; None if it exists already."""
-    access = group.server_access
-    application = previous.get(group.application)
-    databases = application["databases"].get(group.engine.name, {}) if application else {}
-    old = databases.get(group.group_name)
-    if access.external_server_name != server or (old and old.get("externalServer") == server):
+    access, old = group.server_access, _get_previous_group(group, previous)
+    is_deployed = old is not None and old.get("externalServer") == server
+    if access.external_server_name != server or is_deployed or access.adopts_database:
         return None
     return PlannedDatabase(
         path=format_path(group.config_location),
-        username=access.account.username or "",
+        username=access.owner.username or "",
         database=access.account.database or "",
         extensions=access.extensions,
     )
+
+
+def _find_provisioned_database(
+    group: DatabaseGroupArgs, server: str, previous: PreviousState
+) -> ProvisionedDatabase | None:
+    """Return the database that an earlier update created for a group on a server, or the one that this update adopts.
+
+    None if there is none.
+    """
+    access, old = group.server_access, _get_previous_group(group, previous)
+    if access.external_server_name == server and _is_to_be_adopted(group, previous):
+        return ProvisionedDatabase(
+            path=format_path(group.config_location),
+            username=access.owner.username or "",
+            database=access.account.database or "",
+            extensions=access.extensions,
+            adopt=True,
+            is_database_in_state=False,
+            is_user_in_state=False,
+        )
+    record = old.get("recorded") if old else None
+    if record is None or not access.external_server_name == record["externalServer"] == server:
+        return None
+    return ProvisionedDatabase(
+        path=format_path(group.config_location),
+        username=record["username"],
+        database=record["database"],
+        extensions=access.extensions,
+        recreate=group.spec.recreate,
+        is_database_in_state=record["isDatabaseInState"],
+        is_user_in_state=record["isUserInState"],
+    )
+
+
+def _is_to_be_adopted(group: DatabaseGroupArgs, previous: PreviousState) -> bool:
+    """Return whether no earlier update has taken over the group's database."""
+    old = _get_previous_group(group, previous)
+    return group.server_access.adopts_database and not (old and "recorded" in old)
+
+
+def _get_previous_group(group: DatabaseGroupArgs, previous: PreviousState) -> GroupState | None:
+    """Return the group at the last update, whatever its name was."""
+    application = previous.get(group.application)
+    databases = application["databases"].get(group.engine.name, {}) if application else {}
+    found = (old for old in databases.values() if old["secret"] == group.object_name)
+    return cast("GroupState | None", next(found, None))
 
 
 def _list_existing_account_endpoints(group: DatabaseGroupArgs) -> Iterator[Endpoint]:

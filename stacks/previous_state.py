@@ -11,30 +11,42 @@ from typing import Any, TypeAlias, cast
 import pulumi
 from pulumi.runtime import invoke
 
-from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
-from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs
+from components.persisted.labels import read_application, read_password_version
+from components.persisted.names import (
+    APPLICATION_TYPE,
+    DATABASE_GROUP_TYPE,
+    DATABASE_RECORD_TYPE,
+    resource_name,
+)
+from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs, RecordedDatabase
 from preflight.cluster_models import ObjectKey, RecordedObject
 
 __all__ = [
+    "CONNECTION_TYPE",
     "READ_STACK_OUTPUTS_TOKEN",
     "PreviousState",
     "RecordedObjects",
     "StateResource",
     "collect_component_outputs",
     "collect_recorded_objects",
+    "collect_registered_groups",
     "read_previous_resources",
 ]
 
+CONNECTION_TYPE = "kubernetes:core/v1:Secret"
 READ_STACK_OUTPUTS_TOKEN = "pulumi:pulumi:readStackResourceOutputs"  # noqa: S105 (a function of the engine)
 RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts. A file backend cannot be read at the moment in which it is written."""
+
+PROVISIONED_TYPES = (":Database", ":Role", ":User")
+"""Ends of the types of databases and users on external servers."""
 
 PreviousState: TypeAlias = Mapping[str, ApplicationState]
 """Applications by name. Pulumi's state does not hold keys without a value."""
 RecordedObjects: TypeAlias = Mapping[ObjectKey, RecordedObject]
 """The Kubernetes objects in a state."""
 StateResource: TypeAlias = Mapping[str, Any]
-"""A resource in a state, with its `type` and `outputs`."""
+"""A resource in a state, with its `urn`, `type` and `outputs`."""
 KUBERNETES_PREFIX = "kubernetes:"
 
 
@@ -47,7 +59,7 @@ def read_previous_resources() -> list[StateResource]:
     for delay in (*RETRY_DELAYS_SECONDS, None):
         try:
             outputs = invoke(READ_STACK_OUTPUTS_TOKEN, {"stackName": name}).value["outputs"]
-            return list(outputs.values())
+            return [{**resource, "urn": urn} for urn, resource in outputs.items()]
         except Exception as error:  # the SDK raises no class of its own
             if delay is None:
                 message = f"cannot read the previous state of the stack; nothing was changed: {error}"
@@ -57,10 +69,20 @@ def read_previous_resources() -> list[StateResource]:
 
 
 def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousState:
-    """Return the applications among the resources of a state."""
-    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {APPLICATION_TYPE: [], DATABASE_GROUP_TYPE: []}
+    """Return the applications among the resources of a state.
+
+    The password version of a group is that of its connection Secret: an update that failed before the Secret changed
+    did not publish the password.
+    """
+    outputs_by_type: dict[str, list[Mapping[str, Any]]] = {
+        APPLICATION_TYPE: [],
+        DATABASE_GROUP_TYPE: [],
+        CONNECTION_TYPE: [],
+    }
+    resources = list(resources)
     for resource in resources:
         outputs_by_type.get(resource["type"], []).append(resource.get("outputs") or {})
+    records = _collect_records(resources)
     applications: dict[str, ApplicationState] = {}
     databases: dict[str, dict[str, dict[str, GroupOutputs]]] = {}
     for outputs in outputs_by_type[APPLICATION_TYPE]:
@@ -70,8 +92,18 @@ def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousSta
             applications[application["name"]] = {**application, "databases": groups_by_engine}
     for outputs in outputs_by_type[DATABASE_GROUP_TYPE]:
         if outputs.get("application") in databases:
-            group = cast("GroupOutputs", outputs)
+            original_name = outputs["secret"].removeprefix(f"{outputs['engine']}-")
+            name = resource_name(outputs["application"], outputs["engine"], original_name)
+            recorded = {"recorded": records[name]} if name in records else {}
+            group = cast("GroupOutputs", {**outputs, **recorded})
             databases[group["application"]].setdefault(group["engine"], {})[group["group"]] = group
+    versions = {
+        (metadata["namespace"], metadata["name"]): read_password_version(metadata)
+        for metadata in (outputs["metadata"] for outputs in outputs_by_type[CONNECTION_TYPE] if "metadata" in outputs)
+    }
+    for name, groups_by_engine in databases.items():
+        for group in (group for groups in groups_by_engine.values() for group in groups.values()):
+            group["passwordVersion"] = versions.get((applications[name]["namespace"], group["secret"]))
     return applications
 
 
@@ -87,5 +119,35 @@ def collect_recorded_objects(resources: Iterable[StateResource]) -> RecordedObje
             objects[ObjectKey(kind, metadata.get("namespace", ""), metadata["name"])] = RecordedObject(
                 storage=spec.get("resources", {}).get("requests", {}).get("storage"),
                 storage_class=spec.get("storageClassName"),
+                application=read_application(metadata),
             )
     return objects
+
+
+def collect_registered_groups(resources: Iterable[StateResource]) -> frozenset[str]:
+    """Return the Pulumi names of the groups in a state. The engine records a group before it creates its objects."""
+    return frozenset(
+        resource["urn"].rpartition("::")[2] for resource in resources if resource["type"] == DATABASE_GROUP_TYPE
+    )
+
+
+def _collect_records(resources: Iterable[StateResource]) -> dict[str, RecordedDatabase]:
+    """Return the records of databases on external servers by the Pulumi names of their groups."""
+    outputs_by_name: dict[str, Mapping[str, Any]] = {}
+    names_in_state: set[str] = set()
+    for resource in resources:
+        name = resource.get("urn", "").rpartition("::")[2]
+        if resource["type"] == DATABASE_RECORD_TYPE and resource.get("outputs"):
+            outputs_by_name[name] = resource["outputs"]
+        elif resource["type"].endswith(PROVISIONED_TYPES):
+            names_in_state.add(name)
+    return {
+        name: {
+            "externalServer": outputs["externalServer"],
+            "database": outputs["database"],
+            "username": outputs["username"],
+            "isDatabaseInState": f"{name}-database" in names_in_state,
+            "isUserInState": bool({f"{name}-role", f"{name}-user"} & names_in_state),
+        }
+        for name, outputs in outputs_by_name.items()
+    }

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from components.engines import ENGINES
 from components.spec import format_choices
 from stacks.errors import PRINTABLE_TEXT_RE, SECRET_KEYS, ConfigIssue, Location
-from stacks.key_details import KEY_DETAILS, get_details_name
+from stacks.key_examples import KEY_EXAMPLES, get_section_name
 from stacks.schema import build_stack_schema
 from stacks.suggestions import find_nearest, suggest_choice
 
@@ -93,10 +93,10 @@ class _Place:
                 return f"{engine}: {{main: }}"
             case ("applications", _, "databases", _, str(group)):
                 return f"{group}: {{server: local}}"
-        details = KEY_DETAILS.get(get_details_name(self.model), {}).get(self.key)
-        if details is None:
+        example = KEY_EXAMPLES.get(get_section_name(self.model), {}).get(self.key)
+        if example is None:
             return ""
-        return details.example[1:-1] if isinstance(self.location[-1], int) else f"{self.key}: {details.example}"
+        return example[1:-1] if isinstance(self.location[-1], int) else f"{self.key}: {example}"
 
 
 @dataclass(frozen=True, kw_only=True)

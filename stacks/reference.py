@@ -12,7 +12,8 @@ from typing import Any
 from components.engines import ENGINES
 from components.engines.definition import Engine
 from components.spec import format_choices
-from stacks.key_details import KEY_DETAILS, get_details_name
+from stacks.changes import describe_edit
+from stacks.key_examples import KEY_EXAMPLES, get_section_name
 from stacks.schema import build_stack_schema
 from stacks.spec import PROJECT
 
@@ -31,7 +32,7 @@ Write each top-level key as `{PROJECT}:<key>`. Pulumi also accepts the key witho
 - Write booleans as `true` or `false`.
 - Write durations as whole seconds. The unit is in the key's name.
 - Relative paths start at the project directory.
-- *Edit* is the effect of another value in a deployed stack. "In place" restarts no server.
+- *Edit* is the outcome of another value in a deployed stack; [Changes](changes.md) has the details.
 """
 HEADER = ("Key", "Type", "Default", "Meaning", "Example", "Edit")
 PLACEHOLDERS = {
@@ -53,7 +54,7 @@ class _Key:
 
 
 def list_keys() -> dict[str, list[str]]:
-    """Return the keys of each model, by the names that KEY_DETAILS uses."""
+    """Return the keys of each model, by the names that KEY_EXAMPLES uses."""
     keys: dict[str, dict[str, None]] = {}
     for _, models in _list_sections():
         for key in (key for model in models for key in _read_keys(model)):
@@ -110,13 +111,13 @@ def _render_row(key: _Key, models: Sequence[Mapping[str, Any]]) -> tuple[str, ..
     owners = [model["properties"] for model in models if key.name in model["properties"]]
     if len(owners) < len(models):
         meaning += f" Supported with `kind: {owners[0]['kind']['const']}` only."
+    edit = describe_edit(key.model, key.name)
     types = dict.fromkeys(_describe_type(owner[key.name]) for owner in owners)
-    details = KEY_DETAILS[key.model][key.name]
-    return f"`{key.name}`", " or ".join(types), default, meaning, f"`{details.example}`", details.edit
+    return f"`{key.name}`", " or ".join(types), default, meaning, f"`{KEY_EXAMPLES[key.model][key.name]}`", edit
 
 
 def _read_keys(model: Mapping[str, Any]) -> Iterator[_Key]:
-    name = get_details_name(model["title"])
+    name = get_section_name(model["title"])
     for key, schema in model["properties"].items():
         yield _Key(model=name, name=key, schema=schema, required=key in model.get("required", ()))
 
@@ -131,7 +132,7 @@ def _list_sections() -> list[tuple[str, list[Mapping[str, Any]]]]:
 def _add_sections(
     sections: dict[tuple[str, str], list[Mapping[str, Any]]], path: str, model: Mapping[str, Any]
 ) -> None:
-    models = sections.setdefault((path, get_details_name(model["title"])), [])
+    models = sections.setdefault((path, get_section_name(model["title"])), [])
     if model in models:
         return
     models.append(model)

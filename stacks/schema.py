@@ -279,7 +279,11 @@ def _build_existing_account_rule(engine: Engine) -> Schema:
     dependent = {} if nameless else {"password": ["username"]}
     return {
         "required": list(account.required),
-        "properties": {**_reject_keys([*unsupported, "extensions"]), **dict.fromkeys(account.required, NOT_NULL)},
+        "properties": {
+            **_reject_keys([*unsupported, "extensions"]),
+            **dict.fromkeys(account.required, NOT_NULL),
+            "adopt": {"const": False},
+        },
         "dependentRequired": {**dependent, "storage": ["storageClass"], "storageClass": ["storage"]},
     }
 

@@ -1,6 +1,6 @@
 """The model of a stack file's configuration: the top-level keys of the program."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -28,5 +28,5 @@ class StackSpec(SpecModel):
     Pulumi. Default: `true`."""
     external_servers: dict[DnsLabel, ExternalServerSpec] = Field(default_factory=dict)
     """External servers on which the program creates databases, by name. Default: none."""
-    applications: Annotated[dict[DnsLabel, ApplicationSpec], Field(min_length=1)]
-    """Applications with their database groups, by name. At least one."""
+    applications: dict[DnsLabel, ApplicationSpec]
+    """Applications with their database groups, by name. `{}` removes the last one."""

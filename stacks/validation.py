@@ -49,6 +49,7 @@ def validate_applications(
     for application in applications:
         yield from _validate_namespace(application)
         yield from _validate_primary_groups(application)
+        yield from _validate_database_url(application)
         has_long_name = False
         for issue in _validate_application_name(application):
             has_long_name = True
@@ -114,6 +115,16 @@ def _validate_primary_groups(application: ApplicationArgs) -> Iterator[ConfigIss
             )
 
 
+def _validate_database_url(application: ApplicationArgs) -> Iterator[ConfigIssue]:
+    """Reject a `databaseUrl` that is not a relational group of the application."""
+    path = application.spec.database_url
+    relational = [group.path for group in application.database_groups if group.engine.supports_database_url]
+    if path is not None and path not in relational:
+        advice = suggest_choice(path, relational) if relational else "remove it"
+        message = f"'{path}' is not a MySQL, PostgreSQL or SQLite group of the application; {advice}"
+        yield ConfigIssue(("applications", application.name, "databaseUrl"), message)
+
+
 def _is_server_missing(group: DatabaseGroupArgs, is_server_invalid: Callable[[str], bool]) -> bool:
     """Return whether the group's external server was left out because of its own errors."""
     name = getattr(group.spec.server, "provision_on", None)
@@ -145,6 +156,7 @@ def _validate_group(group: DatabaseGroupArgs, *, with_account_names: bool) -> It
     yield from issues
     if not issues:
         yield from _validate_password_version(group)
+        yield from _validate_recreate(group)
         yield from _validate_account_names(group) if with_account_names and excess <= 0 else ()
 
 
@@ -170,13 +182,20 @@ def _validate_password_version(group: DatabaseGroupArgs) -> Iterator[ConfigIssue
         yield ConfigIssue(location, f"not supported for {group.engine.name}, which has no password; remove it")
 
 
+def _validate_recreate(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
+    if group.spec.recreate and not group.server_access.external_server_name:
+        yield ConfigIssue((*group.config_location, "recreate"), "supported with `provisionOn` only; remove it")
+
+
 def _validate_account_names(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
     """Reject names of a user and a database that are too long for the engine; the first one only."""
     access, engine = group.server_access, group.engine
     if not access.account_is_managed:
         return
+    # The second account of a password change has the longest user name.
+    username = max((access.account.username or "", *access.usernames), key=len)
     names = {
-        "username": (access.account.username, engine.max_username_length, "user name"),
+        "username": (username or None, engine.max_username_length, "user name"),
         "database": (access.account.database, engine.max_database_name_length, "database name"),
     }
     for key, (name, limit, description) in names.items():
@@ -253,7 +272,11 @@ def _claim_pulumi_names(application: ApplicationArgs) -> Iterator[NameClaim]:
     owners: dict[tuple[str, str], Location] = {}
     for group in application.database_groups:
         service = service_resource_name(application.name, group.service_name)
-        owners.setdefault(("group", group.resource_name), group.config_location)
+        yield NameClaim(
+            identity=("group", group.resource_name),
+            owner=group.config_location,
+            description=f"would be the Pulumi resource '{shorten(group.resource_name)}'",
+        )
         owners.setdefault(("Service", service), group.config_location)
     for number, workload in enumerate(application.spec.workloads):
         name = workload_resource_name(application.name, workload.kind, workload.name)
@@ -266,15 +289,17 @@ def _claim_pulumi_names(application: ApplicationArgs) -> Iterator[NameClaim]:
 def _claim_databases(group: DatabaseGroupArgs) -> Iterator[NameClaim]:
     """Yield the database and the user that the program creates on a server that other groups also use."""
     access = group.server_access
-    if not (access.account_is_managed and access.backend and access.backend.hosts):
+    if access.external_server_name is None:
         return
-    names = {"database": access.account.database, "user": access.account.username}
-    for description, name in names.items():
-        if name is not None:
+    server = group.platform.external_servers[access.external_server_name].spec
+    endpoints = {server.administrator_endpoint, *((host, server.service_port) for host in server.host)}
+    names = [("database", access.account.database), *(("user", name) for name in access.usernames)]
+    for description, name in names:
+        for endpoint in sorted(endpoints):
             yield NameClaim(
-                identity=(description, access.backend.hosts, access.backend.port, name),
+                identity=(description, server.engine, endpoint, name),
                 owner=group.config_location,
-                description=f"create the {description} '{shorten(name)}' on one server",
+                description=f"create the {description} '{shorten(name or '')}' on one server",
                 remedy="set another `database` and `username`",
             )
 

@@ -84,10 +84,11 @@ VERBS = PREDICATES | set(
     re.findall(
         r"\w+",
         "add allow ask assume await build call check claim close coerce collect compare connect constrain convert "
-        "count create decode dereference describe detect draw encode expand explain fetch find forget format get "
-        "group hash hide identify join limit list load log match measure merge normalize open parse probe "
-        "provision quote raise read redact reject remove render replace represent request require resolve restore "
-        "run select set shorten sort split start strip suggest translate unwrap validate verify wait wrap write",
+        "count create decode dereference describe detect draw drop encode exit expand explain fetch find forget format "
+        "get grant group hash hide identify join limit list load log match measure merge normalize open parse probe "
+        "prove provision quote raise read reassign recover redact reject remove render replace represent request "
+        "require resolve restore retain retry run select set shorten sort split start strip suggest translate unwrap "
+        "validate verify wait wrap write",
     )
 )
 """Verbs with which the name of a function begins."""
@@ -103,7 +104,7 @@ NAMING_EXCEPTIONS = {
     ("offline.recorder", "RegisterResourceOutputs"): "a method of Pulumi's protocol",
     ("offline.recorder", "Invoke"): "a method of Pulumi's protocol",
     ("offline.recorder", "new_resource"): "a method of Pulumi's mocks",
-    ("offline.recorder", "component_states"): "pure getter: the components of the run",
+    ("offline.recorder", "resource_states"): "pure getter: the components and Secrets of the run",
     ("offline.recorder", "resources_of_type"): "pure getter: the resources of a type",
     ("offline.recorder", "stack_outputs"): "pure getter: the outputs of the stack",
     ("preflight.runner", "on_attempt"): "the callback of an attempt",

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,53 @@ def test_a_passphrase_of_the_environment_is_used(clone: Clone) -> None:
     assert not (clone.folder / ".state" / "passphrase").exists()
 
 
+LOCK = '{"pid":%s,"username":"u","hostname":"%s","timestamp":"2026-11-25T20:00:00.5Z"}'
+ENDED = 99_999_999
+"""The number of a process that no system has."""
+DELETE = "  find '{0}' -name '*.attrs' -size 0 -delete"
+CANCEL = '  make pulumi STACK=acme/development ARGS="cancel --yes"'
+
+
+@pytest.mark.parametrize(
+    ("command", "lock", "is_unreadable", "remedies"),
+    [
+        ("up", None, False, []),
+        ("up", (ENDED, socket.gethostname()), False, [CANCEL]),
+        ("destroy", (ENDED, socket.gethostname()), False, [CANCEL]),
+        ("refresh", (ENDED, socket.gethostname()), True, [DELETE, CANCEL]),
+        ("preview", (ENDED, socket.gethostname()), False, []),
+        ("preview", (ENDED, socket.gethostname()), True, [DELETE]),
+        ("pulumi", (ENDED, socket.gethostname()), True, [DELETE]),
+        ("up", None, True, [DELETE]),
+        ("up", (os.getpid(), socket.gethostname()), True, []),
+        ("up", (ENDED, "another-host"), True, []),
+    ],
+)
+@pytest.mark.parametrize("backend", ["", "file://{0}", "file://~/states"])
+def test_traces_of_a_killed_update_are_reported_with_the_remedy(
+    clone: Clone, command: str, lock: tuple[int, str] | None, remedies: list[str], backend: str, *, is_unreadable: bool
+) -> None:
+    """A held lock, or one of another host, is reported by Pulumi. Files can be empty while an update writes them."""
+    if backend:
+        clone.environment["PULUMI_BACKEND_URL"] = backend.format(clone.home / "states")
+    folder = (clone.home / "states" if backend else clone.folder / ".state") / ".pulumi"
+    locks = folder / "locks" / "organization" / "database-groups" / "development"
+    locks.mkdir(parents=True)
+    (folder / "meta.yaml.attrs").write_text("{}")
+    if lock:
+        (locks / "1.json").write_text(LOCK % lock)
+    if is_unreadable:
+        (folder / "stacks").mkdir()
+        (folder / "stacks" / "development.json.attrs").touch()
+    arguments = ["ARGS=cancel --yes"] if command == "pulumi" else []
+    result = clone.make(command, "STACK=acme/development", *arguments)
+    assert [line for line in result.stderr.splitlines() if line.startswith("  ")] == [
+        remedy.format(folder) for remedy in remedies
+    ]
+    assert bool(result.returncode) == bool(remedies) == ("error: a killed update left traces" in result.stderr)
+    assert not remedies or all(line.startswith("python") for line in clone.commands)
+
+
 def configure_backend(clone: Clone, source: str) -> None:
     if source == "login":
         credentials = clone.home / ".pulumi" / "credentials.json"
@@ -324,7 +372,7 @@ def test_an_old_python_is_rejected(clone: Clone) -> None:
 
 
 def test_help_lists_every_target(clone: Clone) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     listed = re.findall(r"^  make (\S+) +\S", clone.make("help").stdout, re.MULTILINE)
     assert listed == targets
     assert set(STACK_TARGETS) <= set(targets)

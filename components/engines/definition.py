@@ -1,26 +1,31 @@
 """The record of an engine: its data, and the few functions in which engines differ. An engine knows no server kinds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import pulumi
 
 from components.connection import Connection
 from components.engines.settings_file import SettingsFile
+from components.passwords import Password
 
 __all__ = [
     "Account",
     "AdministratorConnection",
     "Engine",
     "ExistingAccount",
+    "Login",
+    "ProvisionedDatabase",
     "Provisioner",
     "ProvisioningRequest",
+    "ServerClient",
     "ServerRuntime",
     "Variant",
+    "describe_existing_account",
     "read_script",
 ]
 
@@ -135,16 +140,68 @@ class AdministratorConnection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProvisioningRequest:
-    """An application's account to create on an external server."""
+class Login:
+    """The values with which an application logs in."""
 
     username: str
+    password: str = field(repr=False)
     database: str
-    password: pulumi.Output[str]
+
+
+class ServerClient(Protocol):
+    """What the program does on an external server without Pulumi's provider, in resource hooks. Every method blocks."""
+
+    def run(
+        self, *statements: str, database: str | None = None, secrets: Sequence[str] = ()
+    ) -> Sequence[tuple[Any, ...]]:
+        """Run statements as the administrator, and return the rows of the last one.
+
+        Default database: the engine's own. Raises an exception that contains none of the secrets.
+        """
+
+    def can_log_in(self, login: Login) -> bool:
+        """Return whether the server accepts a login. Try once."""
+
+    def require_login(self, login: Login) -> None:
+        """Raise an exception unless the server accepts a login."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvisioningRequest:
+    """An application's database and its accounts to create on an external server."""
+
+    username: str
+    """User name of the database's owner, which is the first account."""
+    database: str
+    passwords: Sequence[Password]
+    """Password of each account."""
     administrator: str
-    """User name of the administrator who creates the account."""
+    """User name of the administrator who creates the accounts."""
     extensions: Sequence[str] = ()
     """Extensions to create in the database, in this order."""
+    client: ServerClient | None = None
+    """None for a run without servers: the resources then have no hooks."""
+    takes_over: Collection[str] = ()
+    """What exists on the server and is not in the state: `database`, `user`."""
+
+    @property
+    def database_import(self) -> pulumi.ResourceOptions:
+        """Options of the database that take it over if necessary."""
+        return pulumi.ResourceOptions(import_=self.database if "database" in self.takes_over else None)
+
+    @property
+    def user_import(self) -> pulumi.ResourceOptions:
+        """Options of the user that take it over if necessary."""
+        return pulumi.ResourceOptions(import_=self.username if "user" in self.takes_over else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvisionedDatabase:
+    """A database with its accounts."""
+
+    database: pulumi.Resource
+    last_resource: pulumi.Resource
+    """The resource after which every account can log in."""
 
 
 class ProviderFactory(Protocol):
@@ -158,7 +215,7 @@ class ProvisionFunction(Protocol):
 
     The Pulumi names begin with `name`. `data_opts` apply to resources that hold data, `opts` to all others. Both
     contain the provider and the parent. The database waits for `depends_on`: the previous database on the same server,
-    if there is one. Returns the new database.
+    if there is one.
     """
 
     def __call__(
@@ -169,7 +226,7 @@ class ProvisionFunction(Protocol):
         data_opts: pulumi.ResourceOptions,
         opts: pulumi.ResourceOptions,
         depends_on: Sequence[pulumi.Resource],
-    ) -> pulumi.Resource: ...
+    ) -> ProvisionedDatabase: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +239,8 @@ class Provisioner:
     """Regular expression of the names that no database and no user can have."""
     supports_extensions: bool = False
     """Whether a database can have extensions."""
+    accounts_take_turns: bool = False
+    """Whether a change of the password changes to another account. Otherwise one account accepts two passwords."""
     forbidden_username_characters: str = ""
     """Characters that the provider misreads in an administrator's user name."""
 
@@ -224,3 +283,11 @@ class Engine:
     def get_variant(self, name: str | None) -> Variant:
         """Return the variant of that name, or the default one for None. Raise KeyError for an unknown name."""
         return self.variants[0] if name is None else {variant.name: variant for variant in self.variants}[name]
+
+
+def describe_existing_account(kind: str, name: str, key: str) -> str:
+    """Return the message for a database or user on an external server that is not the stack's own, or has data."""
+    return (
+        f"the {kind} {name!r} exists on the server, and this stack did not create it, or it is in use; drop it, or"
+        f" choose another `{key}`"
+    )

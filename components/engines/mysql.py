@@ -5,7 +5,8 @@ user, on a new and on an existing volume. Root can log in only over the Pod's ow
 every start.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 import pulumi
 import pulumi_mysql as mysql
@@ -16,13 +17,18 @@ from components.engines.definition import (
     AdministratorConnection,
     Engine,
     ExistingAccount,
+    Login,
+    ProvisionedDatabase,
     Provisioner,
     ProvisioningRequest,
+    ServerClient,
     ServerRuntime,
     Variant,
+    describe_existing_account,
     read_script,
 )
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.passwords import Password
 from components.persisted.names import database_account_name
 
 __all__ = ["MYSQL"]
@@ -31,6 +37,13 @@ PROVIDER_TLS_BY_TLS_MODE = {"disable": "false", "require": "skip-verify", "verif
 SSL_MODE_BY_TLS_MODE = {"disable": "DISABLED", "require": "REQUIRED", "verify-full": "VERIFY_IDENTITY"}
 """Names of MySQL's own clients (reference manual, "Connecting … Using URI-Like Strings or Key-Value Pairs")."""
 ANY_HOST = "%"
+ACCOUNTS_QUERY = "SELECT user, host FROM information_schema.user_attributes"
+DATABASES_WITH_OBJECTS_QUERY = (
+    "SELECT table_schema FROM information_schema.tables"
+    " UNION SELECT routine_schema FROM information_schema.routines"
+    " UNION SELECT event_schema FROM information_schema.events"
+)
+CREDENTIAL_PROPERTY = "plaintextPassword"
 MAX_CONNECTION_LIFETIME_SECONDS = 1
 """The provider opens one connection per step and closes none. Without a limit, 40 databases use all 151 of a server."""
 
@@ -75,9 +88,18 @@ def _provision_database(
     data_opts: pulumi.ResourceOptions,
     opts: pulumi.ResourceOptions,
     depends_on: Sequence[pulumi.Resource],
-) -> pulumi.Resource:
+) -> ProvisionedDatabase:
+    (password,) = request.passwords
+    recovery = _Recovery(request)
     user = mysql.User(
-        f"{name}-user", user=request.username, host=ANY_HOST, plaintext_password=request.password, opts=data_opts
+        f"{name}-user",
+        user=request.username,
+        host=ANY_HOST,
+        plaintext_password=password.value,
+        opts=pulumi.ResourceOptions.merge(
+            pulumi.ResourceOptions.merge(data_opts, pulumi.ResourceOptions(hooks=_create_user_hooks(name, request))),
+            pulumi.ResourceOptions(hooks=recovery.create_hooks(f"{name}-user", password, recovery.remove_user)),
+        ),
     )
     # MySQL cannot drop a user whom a view or a routine names. The database depends on the user, so it is deleted first.
     database = mysql.Database(
@@ -86,22 +108,119 @@ def _provision_database(
         default_character_set="utf8mb4",
         default_collation="utf8mb4_0900_ai_ci",
         opts=pulumi.ResourceOptions.merge(
-            data_opts,
+            pulumi.ResourceOptions.merge(data_opts, request.database_import),
             pulumi.ResourceOptions(
-                depends_on=[user, *depends_on], ignore_changes=["defaultCharacterSet", "defaultCollation"]
+                depends_on=[user, *depends_on],
+                hooks=recovery.create_hooks(f"{name}-database", password, recovery.remove_database),
+                ignore_changes=["defaultCharacterSet", "defaultCollation"],
             ),
         ),
     )
-    # In a grant an unescaped `_` matches any character. The provider cannot revoke a grant; it ends with its user.
-    mysql.Grant(
+    # The provider cannot revoke a grant; it ends with its user.
+    grant = mysql.Grant(
         f"{name}-grant",
-        database="`" + request.database.replace("_", r"\_") + "`",
+        database=_quote_database(request.database),
         user=user.user,
         host=ANY_HOST,
         privileges=["ALL PRIVILEGES"],
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[database], deleted_with=user)),
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                depends_on=[database],
+                deleted_with=user,
+                hooks=recovery.create_hooks(f"{name}-grant", password, recovery.remove_grant),
+            ),
+        ),
     )
-    return database
+    return ProvisionedDatabase(database=database, last_resource=grant)
+
+
+def _create_user_hooks(name: str, request: ProvisioningRequest) -> pulumi.ResourceHookBinding | None:
+    """Create the hook that keeps the password in use valid when the provider sets a new one."""
+    client = request.client
+    if client is None:
+        return None
+
+    async def retain_password(args: pulumi.ResourceHookArgs) -> None:
+        inputs = ((properties or {}).get(CREDENTIAL_PROPERTY) for properties in (args.old_inputs, args.new_inputs))
+        # The values of secrets are outputs.
+        old, new = [str(await pulumi.Output.from_input(value).future()) for value in inputs]
+        if old != new:
+            login = Login(username=request.username, password=new, database=request.database)
+            await asyncio.to_thread(_retain_password, client, login, old)
+
+    return pulumi.ResourceHookBinding(before_update=[pulumi.ResourceHook(f"{name}-retain-password", retain_password)])
+
+
+class _Recovery:
+    """Removes what a killed update created but did not record, before the provider creates it again.
+
+    The password of the user, which only the state has, proves the user's origin. A database of the same name is the
+    stack's own if an earlier update created that user, and if it is empty.
+    """
+
+    def __init__(self, request: ProvisioningRequest) -> None:
+        self.request = request
+        self.is_first_update = False
+        """Whether no earlier update created the user."""
+
+    def create_hooks(
+        self, name: str, password: Password, remove: Callable[[ServerClient, str], None]
+    ) -> pulumi.ResourceHookBinding | None:
+        """Create the hook that runs a method with the client and the password."""
+        client = self.request.client
+        if client is None:
+            return None
+
+        async def recover(_args: pulumi.ResourceHookArgs) -> None:
+            await asyncio.to_thread(remove, client, str(await password.value.future()))
+
+        return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}-recover", recover)])
+
+    def remove_user(self, client: ServerClient, password: str) -> None:
+        """Drop the user. Raises pulumi.RunError for a user of others."""
+        username = self.request.username
+        if (username, ANY_HOST) not in client.run(ACCOUNTS_QUERY):
+            self.is_first_update = True
+            return
+        if not client.can_log_in(Login(username=username, password=password, database="")):
+            raise pulumi.RunError(describe_existing_account("user", username, "username"))
+        client.run(f"DROP USER {_format_account(username)}")
+
+    def remove_database(self, client: ServerClient, _password: str) -> None:
+        """Drop the database. Raises pulumi.RunError for a database of others, or with data."""
+        database = self.request.database
+        if (database,) not in client.run("SHOW DATABASES"):
+            return
+        if self.is_first_update or (database,) in client.run(DATABASES_WITH_OBJECTS_QUERY):
+            raise pulumi.RunError(describe_existing_account("database", database, "database"))
+        client.run(f"DROP DATABASE `{database}`")
+
+    def remove_grant(self, client: ServerClient, _password: str) -> None:
+        """Revoke a grant that the state does not have: the provider rejects an existing one."""
+        account, database = _format_account(self.request.username), _quote_database(self.request.database)
+        if any(f" ON {database}.* " in str(row[0]) for row in client.run(f"SHOW GRANTS FOR {account}")):
+            client.run(f"REVOKE ALL PRIVILEGES ON {database}.* FROM {account}")
+
+
+def _format_account(username: str) -> str:
+    return f"'{username}'@'{ANY_HOST}'"
+
+
+def _quote_database(database: str) -> str:
+    """Return a database in the syntax of a grant, in which an unescaped `_` matches any character."""
+    return "`" + database.replace("_", r"\_") + "`"
+
+
+def _retain_password(client: ServerClient, new: Login, old_password: str) -> None:
+    """Let the user's old password remain valid next to the one that the provider will set.
+
+    The first statement retains the current password, which is another one if an earlier update was killed. The second
+    statement leaves the old one in both places. The provider then replaces the current password only.
+    """
+    if not client.can_log_in(new):
+        retain = f"ALTER USER {_format_account(new.username)} IDENTIFIED BY '{old_password}' RETAIN CURRENT PASSWORD"
+        client.run(retain, retain, secrets=[old_password])
 
 
 MYSQL = Engine(

@@ -27,6 +27,9 @@ __all__ = [
     "network_policy_selector",
     "object_metadata",
     "pod_selector_labels",
+    "read_application",
+    "read_password_version",
+    "remote_selector_labels",
 ]
 
 PROGRAM = "database-groups"
@@ -42,7 +45,7 @@ APPLICATION_LABEL = f"{PROGRAM}/application"
 STACK_ANNOTATION = f"{PROGRAM}/stack"
 """Annotation of every object: `<organization>/<project>/<stack>`. It distinguishes this stack's objects from others."""
 PASSWORD_VERSION_ANNOTATION = f"{PROGRAM}/password-version"
-"""Annotation of a server's Pods. A new value restarts the server with the new password."""
+"""Annotation of a connection Secret whose password was changed, and of a server's Pods, which a new value restarts."""
 SCRIPTS_ANNOTATION = f"{PROGRAM}/scripts"
 """Annotation of a server's Pods: a digest of its scripts and settings. A new value restarts the server."""
 APPLIED_ANNOTATION = f"{PROGRAM}/applied"
@@ -76,6 +79,11 @@ def pod_selector_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {key: labels[key] for key in (NAME, INSTANCE, PART_OF)}
 
 
+def remote_selector_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the selector of a Service for a server outside the cluster. No Pod has these labels."""
+    return {**pod_selector_labels(labels), COMPONENT: "remote-server"}
+
+
 def network_policy_selector(application: str, object_names: list[str]) -> dict[str, Any]:
     """Return the selector of an application's servers (meta/v1 LabelSelector)."""
     instances = {"key": INSTANCE, "operator": "In", "values": sorted(object_names)}
@@ -92,7 +100,34 @@ def field_manager(application: str) -> str:
     return f"{PROGRAM}-{application}"
 
 
-def object_metadata(name: str, namespace: pulumi.Input[str] | None, labels: Mapping[str, str], stack: str) -> Any:
-    """Return the metadata of an object (meta/v1 ObjectMeta). `stack` is `<organization>/<project>/<stack>`."""
-    annotations = {"annotations": {STACK_ANNOTATION: stack}} if stack else {}
-    return {"name": name, **({"namespace": namespace} if namespace else {}), "labels": dict(labels), **annotations}
+def object_metadata(
+    name: str,
+    namespace: pulumi.Input[str] | None,
+    labels: Mapping[str, str],
+    stack: str,
+    *,
+    password_version: int = 0,
+) -> Any:
+    """Return the metadata of an object (meta/v1 ObjectMeta).
+
+    `stack` is `<organization>/<project>/<stack>`. `password_version` belongs to a Secret; 0 adds no annotation.
+    """
+    annotations = {STACK_ANNOTATION: stack} if stack else {}
+    if password_version:
+        annotations |= {PASSWORD_VERSION_ANNOTATION: str(password_version)}
+    return {
+        "name": name,
+        **({"namespace": namespace} if namespace else {}),
+        "labels": dict(labels),
+        **({"annotations": annotations} if annotations else {}),
+    }
+
+
+def read_password_version(metadata: Mapping[str, Any]) -> int:
+    """Return the password version of a Secret from its metadata."""
+    return int((metadata.get("annotations") or {}).get(PASSWORD_VERSION_ANNOTATION, 0))
+
+
+def read_application(metadata: Mapping[str, Any]) -> str | None:
+    """Return the application of an object from its metadata; None without a label for it."""
+    return (metadata.get("labels") or {}).get(PART_OF)

@@ -10,6 +10,7 @@ because a label of its Pods holds its name and a revision of eleven characters.
 __all__ = [
     "APPLICATION_TYPE",
     "DATABASE_GROUP_TYPE",
+    "DATABASE_RECORD_TYPE",
     "MAX_DNS_LABEL_LENGTH",
     "MAX_STATEFUL_SET_NAME_LENGTH",
     "REMOVED_WORKLOADS",
@@ -19,6 +20,8 @@ __all__ = [
     "network_policy_name",
     "object_name",
     "resource_name",
+    "second_account_name",
+    "second_account_resource_name",
     "service_name",
     "service_resource_name",
     "variable_name",
@@ -27,6 +30,7 @@ __all__ = [
 
 APPLICATION_TYPE = "database-groups:index:Application"
 DATABASE_GROUP_TYPE = "database-groups:index:DatabaseGroup"
+DATABASE_RECORD_TYPE = "database-groups:index:DatabaseRecord"
 """Type tokens of the components in Pulumi's state. `index` is the module that component packages use."""
 REMOVED_WORKLOADS = "removed/workloads"
 """Pulumi name of the parent of patches whose workloads were deleted. No application's name contains a `/`."""
@@ -59,10 +63,20 @@ def database_account_name(application: str, group: str) -> str:
     return f"{application}_{group}".replace("-", "_")
 
 
+def second_account_name(username: str) -> str:
+    """Return the name of a group's second user: `shop_main__b`. With one `_` it could be another group's user."""
+    return f"{username}__b"
+
+
 def resource_name(application: str, engine: str, group: str, suffix: str | None = None) -> str:
     """Return the Pulumi name of a group (`shop-mysql-main`) or of a part of it (`shop-mysql-main-password`)."""
     name = f"{application}-{engine}-{group}"
     return f"{name}-{suffix}" if suffix else name
+
+
+def second_account_resource_name(name: str) -> str:
+    """Return the Pulumi name of a part of a group's second account: `shop-postgresql-main-role-b`."""
+    return f"{name}-b"
 
 
 def service_resource_name(application: str, service: str) -> str:

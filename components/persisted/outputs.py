@@ -3,12 +3,36 @@
 They are persisted: a key that is renamed here turns the change guard off for states that an earlier release wrote.
 """
 
-from collections.abc import Mapping
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 from components.protection import Protect
 
-__all__ = ["ApplicationOutputs", "ApplicationState", "GroupOutputs", "GroupSummary"]
+__all__ = [
+    "ApplicationOutputs",
+    "ApplicationState",
+    "DatabaseRecordOutputs",
+    "GroupOutputs",
+    "GroupState",
+    "GroupSummary",
+    "RecordedDatabase",
+]
+
+
+class DatabaseRecordOutputs(TypedDict):
+    """Outputs of a `DatabaseRecord`: what the program created on an external server."""
+
+    externalServer: str
+    database: str
+    username: str
+    """Owner of the database."""
+
+
+class RecordedDatabase(DatabaseRecordOutputs):
+    """A record, and whether Pulumi's state has the database and the user. A refresh removes what is missing."""
+
+    isDatabaseInState: bool
+    isUserInState: bool
 
 
 class GroupSummary(TypedDict):
@@ -23,9 +47,28 @@ class GroupSummary(TypedDict):
     """Release series of that version."""
     externalServer: str | None
     """Entry of `externalServers` on which the program created the database."""
+    database: str | None
+    """Database that the program created."""
+    username: str | None
+    """User that the program created."""
     service: str | None
     secret: str
+    """Name of the connection Secret, the server and the volume claim. It identifies the group: it never changes."""
+    storage: str | None
+    """Size of the volume."""
+    storageClass: str | None
+    initScript: str | None
+    """Digest of the script that ran when the volume was empty."""
     protect: Protect
+    passwordVersion: int | None
+    """In the previous state: the version that the connection Secret holds, or None without a Secret."""
+
+
+class GroupState(GroupSummary):
+    """A group in the previous state."""
+
+    recorded: NotRequired[RecordedDatabase]
+    """The database that the program created on an external server."""
 
 
 class GroupOutputs(GroupSummary):
@@ -41,8 +84,14 @@ class ApplicationOutputs(TypedDict):
 
     name: str
     namespace: str
+    createNamespace: bool
+    """Whether the program created the namespace."""
     secret: str
     """Name of the environment Secret."""
+    variables: Sequence[str]
+    """Names of the environment variables."""
+    databaseUrl: str | None
+    """Group that `DATABASE_URL` points to, as `<engine>.<group>`."""
     protect: Protect
     workloads: Mapping[str, bool]
     """Workloads by `<kind>/<name>`, and whether the program injects the variables into them."""

@@ -1,7 +1,7 @@
 """The kind `dedicated`: a server for one group, on the database nodes, away from other database servers."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pulumi
 
@@ -22,12 +22,12 @@ __all__ = ["DEDICATED", "DedicatedKindSpec"]
 
 DEFAULT_CPU = "1"
 DEFAULT_MEMORY = "2Gi"
-DEFAULT_STORAGE = "10Gi"
 
 
 class DedicatedKindSpec(StatefulSetServerSpec):
     """A server for this group alone, with guaranteed CPU and memory, on the nodes that `databaseNodes` selects."""
 
+    default_storage: ClassVar[str] = "10Gi"
     kind: Literal["dedicated"]
     """Server kind."""
     exclusive_node: StrictBool = False
@@ -54,7 +54,6 @@ def _create_resources(
         anti_affinity = {"requiredDuringSchedulingIgnoredDuringExecution": [database_pods]}
     nodes = args.platform.database_nodes
     placement = PodPlacement(
-        default_storage=DEFAULT_STORAGE,
         requests=resources,
         limits=resources,
         affinity={"podAntiAffinity": anti_affinity},
@@ -67,7 +66,7 @@ def _create_resources(
 
 def _list_objects(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[PlannedObject]:
     node_selector = args.platform.database_nodes.node_selector
-    return list_stateful_set_objects(args, spec, default_storage=DEFAULT_STORAGE, node_selector=node_selector)
+    return list_stateful_set_objects(args, spec, node_selector)
 
 
 def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, str]]:

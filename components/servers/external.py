@@ -6,6 +6,7 @@ With `provisionOn` the program creates a database and a user on the server. With
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, Literal, Self
 
 import pulumi
@@ -17,18 +18,18 @@ from pydantic_core import PydanticCustomError
 from components.engines.definition import Account
 from components.external_servers import ExternalServerSpec
 from components.hosts import Hosts
-from components.passwords import GeneratedPassword
-from components.planned_objects import PlannedObject
+from components.passwords import GeneratedPassword, Password, create_password, list_passwords_in_turn
+from components.persisted.names import second_account_name
 from components.protection import build_data_resource_options, is_retained
-from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind, VolumeRequest
 from components.service import ServiceBackend
-from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel
+from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel, StrictBool
 from components.tls import VERIFY_FULL, CaBundleFile, TlsMode
 
 __all__ = ["EXTERNAL", "ExternalKindSpec"]
 
 EXISTING_ACCOUNT_KEYS = ("database", "username", "password", "token", "org", "bucket", "vhost", "volume")
-PROVISIONED_ACCOUNT_KEYS = {"kind", "provision_on", "database", "username", "extensions", "tls"}
+PROVISIONED_ACCOUNT_KEYS = {"kind", "provision_on", "adopt", "database", "username", "extensions", "tls"}
 """Keys that a group with `provisionOn` supports."""
 SAFE_ACCOUNT_NAME_RE = re.compile(r"[a-z][a-z0-9_]*")
 """Names that need no quotes on any server and that every provider passes on unchanged."""
@@ -41,6 +42,9 @@ class ExternalKindSpec(SpecModel):
     """Server kind."""
     provision_on: DnsLabel | None = None
     """Entry of `externalServers` on which the program creates the database and its user. Excludes `host`."""
+    adopt: StrictBool = False
+    """Whether the program takes over a database that exists on the server, with its user. Requires `provisionOn` and
+    `preflight`. The user gets a new password. Default: `false`."""
     host: Hosts | None = None
     """Server with an existing database: a host name, an IP address, or a list of IP addresses that all accept writes.
     Excludes `provisionOn`."""
@@ -97,21 +101,37 @@ class ExternalKindSpec(SpecModel):
         return self
 
 
+def _list_passwords(args: ServerArgs) -> tuple[GeneratedPassword, ...]:
+    """Return the password of each account that a provisioned database has."""
+    if _has_second_account(args):
+        return list_passwords_in_turn(args.password_version)
+    return (GeneratedPassword(args.password_version),)
+
+
+def _has_second_account(args: ServerArgs) -> bool:
+    return args.engine.provisioner is not None and args.engine.provisioner.accounts_take_turns
+
+
 def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
     """Return the access to a provisioned database or to an existing one."""
     if spec.provision_on is not None:
         server = args.platform.external_servers[spec.provision_on].spec
         default_account = args.engine.build_account(args.application, args.group_name)
+        owner = spec.username or default_account.username or ""
+        usernames = (owner, second_account_name(owner)) if _has_second_account(args) else (owner,)
+        current = max(_list_passwords(args), key=attrgetter("version"))
         return ServerAccess(
             account=replace(
                 default_account,
-                username=spec.username or default_account.username,
+                username=usernames[current.is_of_second_account],
                 database=spec.database or default_account.database,
             ),
             account_is_managed=True,
-            password_source=GeneratedPassword(version=args.password_version),
+            password_source=current,
+            usernames=usernames,
             backend=ServiceBackend(port=server.service_port, hosts=server.host),
             external_server_name=spec.provision_on,
+            adopts_database=spec.adopt,
             extensions=spec.extensions,
             tls=spec.tls,
             ca_bundle=server.ca_file,
@@ -123,6 +143,8 @@ def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
         **{key: value for key, value in user_values.items() if value is not None},
     }
     password = account_values.pop(engine.credential_key, None) if engine.credential_key else None
+    has_volume = spec.storage and spec.storage_class
+    volume = VolumeRequest(storage=spec.storage or "", storage_class=spec.storage_class) if has_volume else None
     return ServerAccess(
         account=Account(
             username=account_values.pop("username", None),
@@ -134,7 +156,8 @@ def _resolve_access(args: ServerArgs, spec: ExternalKindSpec) -> ServerAccess:
         backend=ServiceBackend(port=spec.port or engine.port or 0, hosts=spec.host or ()),
         tls=spec.tls,
         ca_bundle=spec.ca_file,
-        mounted_by_application=spec.storage_class is not None,
+        volume=volume,
+        mounted_by_application=volume is not None,
     )
 
 
@@ -182,6 +205,8 @@ def _validate_existing_account(args: ServerArgs, spec: ExternalKindSpec) -> Iter
     yield from _validate_tls(args, spec, spec.host or ())
     if spec.extensions:
         yield "extensions", "supported with `provisionOn` only; create the extensions on the server yourself"
+    if spec.adopt:
+        yield "adopt", "supported with `provisionOn` only; remove it"
     volume_keys = {"storageClass": spec.storage_class, "storage": spec.storage}
     if not engine.supports_external_volume:
         unsupported = [key for key, value in volume_keys.items() if value is not None]
@@ -194,15 +219,16 @@ def _validate_provisioned_account(
     args: ServerArgs, spec: ExternalKindSpec, server: ExternalServerSpec
 ) -> Iterator[tuple[str, str]]:
     """Return an error for names that the server reserves, and for features that the engine does not support."""
-    provisioner, account = args.engine.provisioner, _resolve_access(args, spec).account
-    for key, name in (("database", account.database or ""), ("username", account.username or "")):
+    provisioner, access = args.engine.provisioner, _resolve_access(args, spec)
+    for key, name in (("database", access.owner.database or ""), ("username", access.owner.username or "")):
         if not SAFE_ACCOUNT_NAME_RE.fullmatch(name):
             rule = "start with a letter, then use lower-case letters, digits and '_', for example `shop_main`"
             yield key, f"invalid name {name!r}; {rule}"
         elif provisioner and re.fullmatch(provisioner.reserved_names_pattern, name):
             yield key, f"the server reserves the name {name!r}; set another `{key}`"
-    if account.username == server.administrator.username:
-        yield "username", f"{account.username!r} is the administrator of {spec.provision_on!r}; use another name"
+    if server.administrator.username in access.usernames:
+        name = server.administrator.username
+        yield "username", f"{name!r} is the administrator of {spec.provision_on!r}; use another name"
     if spec.extensions and not (provisioner and provisioner.supports_extensions):
         yield "extensions", f"not supported for {args.engine.name}; remove it"
     if len(set(spec.extensions)) < len(spec.extensions):
@@ -220,19 +246,33 @@ def _validate_tls(args: ServerArgs, spec: ExternalKindSpec, hosts: Sequence[str]
         yield "tls", f"{VERIFY_FULL} needs one host name, and the server has {len(hosts)} hosts; use require"
 
 
+def _create_account(
+    args: ServerArgs, spec: ExternalKindSpec, password: Password | None, parent: pulumi.Resource
+) -> pulumi.ResourceOptions:
+    """Create the database and its accounts with `provisionOn`."""
+    if spec.provision_on is None or password is None:
+        return pulumi.ResourceOptions()
+    access = _resolve_access(args, spec)
+    passwords = [
+        password if source == access.password_source else create_password(args.password_name, source, parent=parent)
+        for source in _list_passwords(args)
+    ]
+    return args.platform.external_servers[spec.provision_on].provision(
+        args.resource_name,
+        access.usernames[0],
+        access.account,
+        password,
+        passwords=[created for created in passwords if created],
+        extensions=spec.extensions,
+        data_opts=build_data_resource_options(parent, args.protect),
+        opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=is_retained(args.protect)),
+    )
+
+
 def _create_resources(
-    args: ServerArgs, spec: ExternalKindSpec, credentials: ServerCredentials, parent: pulumi.Resource
+    args: ServerArgs, spec: ExternalKindSpec, _credentials: ServerCredentials, parent: pulumi.Resource
 ) -> None:
-    """Create the account with `provisionOn`, and the volume claim with `storageClass`."""
-    if spec.provision_on is not None:
-        args.platform.external_servers[spec.provision_on].provision(
-            args.resource_name,
-            credentials.account,
-            credentials.password,
-            extensions=spec.extensions,
-            data_opts=build_data_resource_options(parent, args.protect),
-            opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=is_retained(args.protect)),
-        )
+    """Create the volume claim with `storageClass`."""
     if spec.storage_class is not None:
         claim: Any = {
             "accessModes": ["ReadWriteMany"],
@@ -247,20 +287,9 @@ def _create_resources(
         )
 
 
-def _list_objects(args: ServerArgs, spec: ExternalKindSpec) -> Iterator[PlannedObject]:
-    """Yield the volume claim with `storageClass`."""
-    if spec.storage_class is not None:
-        yield PlannedObject(
-            kind="PersistentVolumeClaim",
-            name=args.object_name,
-            storage=spec.storage,
-            storage_class=spec.storage_class,
-        )
-
-
 EXTERNAL = ServerKind[ExternalKindSpec](
     resolve_access=_resolve_access,
     create_resources=_create_resources,
-    list_objects=_list_objects,
     validate=_validate,
+    create_account=_create_account,
 )

@@ -1,7 +1,8 @@
 """The interface of a server kind: its arguments, the access that it resolves, and its functions."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import pulumi
@@ -9,7 +10,7 @@ import pulumi_kubernetes as kubernetes
 from pydantic import SecretStr
 
 from components.engines.definition import Account, Engine, Variant
-from components.passwords import GeneratedPassword
+from components.passwords import GeneratedPassword, Password
 from components.persisted.labels import object_metadata
 from components.planned_objects import PlannedObject
 from components.platform import Platform
@@ -17,7 +18,7 @@ from components.protection import Protect
 from components.service import ServiceBackend
 from components.tls import VERIFY_FULL, CaBundle, TlsMode
 
-__all__ = ["ServerAccess", "ServerArgs", "ServerCredentials", "ServerKind"]
+__all__ = ["ServerAccess", "ServerArgs", "ServerCredentials", "ServerKind", "VolumeRequest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class ServerArgs:
     """Name of the server, its volume claim and the connection Secret: `mysql-main`."""
     application: str
     group_name: str
+    """Name under which the group was created. The account has this name."""
     namespace: pulumi.Input[str]
     labels: Mapping[str, str]
     engine: Engine
@@ -41,9 +43,24 @@ class ServerArgs:
     platform: Platform
 
     @property
+    def password_name(self) -> str:
+        """Pulumi name of the group's password."""
+        return f"{self.resource_name}-password"
+
+    @property
     def metadata(self) -> Any:
         """Metadata of the server's objects."""
         return object_metadata(self.object_name, self.namespace, self.labels, self.platform.stack)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeRequest:
+    """The volume that a group's claim requests."""
+
+    storage: str
+    """Size, as a Kubernetes quantity."""
+    storage_class: str | None
+    """Storage class. None: the cluster's default class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +78,32 @@ class ServerAccess:
     """Version of a server in the cluster."""
     external_server_name: str | None = None
     """Entry of `externalServers` on which the program creates the account."""
+    usernames: tuple[str, ...] = ()
+    """Users that the program creates there, now or at the first change of the password. The first one is the owner."""
+    adopts_database: bool = False
+    """Whether the program takes over a database and a user that exist."""
     extensions: tuple[str, ...] = ()
     """Extensions of the provisioned database."""
     tls: TlsMode | None = None
     """TLS mode that the application's URI requests. None: the client decides."""
     ca_bundle: CaBundle | None = None
     """CA certificates that sign the server's certificate."""
+    volume: VolumeRequest | None = None
+    """The group's volume. None: the server stores the data elsewhere, or stores none."""
+    init_script: str | None = None
+    """Script that runs once, when the volume is empty."""
     mounted_by_application: bool = False
     """Whether the application's Pods mount the group's volume claim."""
+
+    @property
+    def init_script_digest(self) -> str | None:
+        """Digest of the script that runs when the volume is empty."""
+        return hashlib.sha256(self.init_script.encode()).hexdigest()[:16] if self.init_script else None
+
+    @property
+    def owner(self) -> Account:
+        """The account that owns the database. The application's account is another one after some password changes."""
+        return replace(self.account, username=self.usernames[0]) if self.usernames else self.account
 
     @property
     def tls_server_name(self) -> str | None:
@@ -81,7 +116,6 @@ class ServerCredentials:
     """The account that the server must accept."""
 
     account: Account
-    password: pulumi.Output[str] | None
     secret: kubernetes.core.v1.Secret
 
 
@@ -95,8 +129,15 @@ class ServerKind(Generic[Spec]):
     resolve_access: Callable[[ServerArgs, Spec], ServerAccess]
     create_resources: Callable[[ServerArgs, Spec, ServerCredentials, pulumi.Resource], None]
     """Create the server's resources as children of the group."""
-    list_objects: Callable[[ServerArgs, Spec], Iterator[PlannedObject]]
-    """Return the Kubernetes objects among these resources."""
+    create_account: Callable[[ServerArgs, Spec, Password | None, pulumi.Resource], pulumi.ResourceOptions] = (
+        lambda *_args: pulumi.ResourceOptions()
+    )
+    """Create an account that must exist before the connection Secret, as children of the group.
+
+    Return the options with which the Secret waits for it. Default: none; the server reads its account from the Secret.
+    """
+    list_objects: Callable[[ServerArgs, Spec], Iterator[PlannedObject]] = lambda *_args: iter(())
+    """Return the Kubernetes objects of `create_resources`, without the volume claim. Default: none."""
     validate: Callable[[ServerArgs, Spec], Iterator[tuple[str, str]]]
     """Return the key and the message of each error. Do not call `resolve_access` for a group with errors."""
     production_warning: str | None = None

@@ -1,7 +1,7 @@
 """The kind `local`: a small server on the application's node, for development."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pulumi
 
@@ -19,12 +19,12 @@ from components.servers.stateful_set import (
 __all__ = ["LOCAL", "LocalKindSpec"]
 
 DEFAULT_CPU_REQUEST = "50m"
-DEFAULT_STORAGE = "1Gi"
 
 
 class LocalKindSpec(StatefulSetServerSpec):
     """A small server in the application's namespace, on the application's node if possible. For development."""
 
+    default_storage: ClassVar[str] = "1Gi"
     kind: Literal["local"]
     """Server kind."""
 
@@ -42,7 +42,6 @@ def _create_resources(
     }
     preferences = [{"weight": 100, "podAffinityTerm": near_application}]
     placement = PodPlacement(
-        default_storage=DEFAULT_STORAGE,
         requests={"cpu": spec.resources.cpu or DEFAULT_CPU_REQUEST, "memory": memory},
         limits={"memory": memory},
         affinity={"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferences}},
@@ -51,7 +50,7 @@ def _create_resources(
 
 
 def _list_objects(args: ServerArgs, spec: LocalKindSpec) -> Iterator[PlannedObject]:
-    return list_stateful_set_objects(args, spec, default_storage=DEFAULT_STORAGE)
+    return list_stateful_set_objects(args, spec)
 
 
 def _validate(args: ServerArgs, spec: LocalKindSpec) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -26,7 +26,7 @@ from components.persisted.labels import (
 )
 from components.planned_objects import PlannedObject
 from components.protection import build_data_resource_options
-from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
+from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, VolumeRequest
 from components.service import ServiceBackend
 from components.spec import (
     CpuQuantity,
@@ -66,6 +66,9 @@ class ResourcesSpec(SpecModel):
 class StatefulSetServerSpec(SpecModel):
     """Keys of a server in the cluster, for each of its kinds."""
 
+    default_storage: ClassVar[str]
+    """Size of the volume, if the user sets none."""
+
     version: NonEmptyStr | None = None
     """Release series ("8.4") or release ("8.4.3"), in quotes. Default: the variant's default version."""
     image: NonEmptyStr | None = None
@@ -86,7 +89,6 @@ class StatefulSetServerSpec(SpecModel):
 class PodPlacement:
     """Where a server runs and its resources: what differs between the kinds."""
 
-    default_storage: str
     requests: Mapping[str, str]
     limits: Mapping[str, str]
     affinity: Mapping[str, Any]
@@ -96,13 +98,17 @@ class PodPlacement:
 
 def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -> ServerAccess:
     """Return the access to a server in the cluster: the group's own account with a generated password."""
-    port = args.engine.port
+    port, runtime = args.engine.port, _build_runtime(args, spec)
+    has_volume = runtime is None or runtime.data_path is not None
+    volume = VolumeRequest(storage=spec.storage or spec.default_storage, storage_class=spec.storage_class)
     return ServerAccess(
         account=args.engine.build_account(args.application, args.group_name),
         account_is_managed=True,
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
         backend=ServiceBackend(port=port, pod_selector=pod_selector_labels(args.labels)) if port else None,
         version=spec.version or args.variant.default_version or None,
+        volume=volume if has_volume else None,
+        init_script=spec.init_script,
         mounted_by_application=args.engine.build_runtime is None,
     )
 
@@ -151,11 +157,11 @@ def create_stateful_set_server(
     """
     runtime = _build_runtime(args, spec)
     claims = []
-    if _has_volume(runtime):
+    if volume := resolve_stateful_set_access(args, spec).volume:
         claim = kubernetes.core.v1.PersistentVolumeClaim(
             f"{args.resource_name}-volume",
             metadata=args.metadata,
-            spec=_build_pvc_spec(spec, placement),
+            spec=_build_pvc_spec(volume),
             opts=build_data_resource_options(parent, args.protect),
         )
         claims = [claim]
@@ -197,15 +203,10 @@ def create_stateful_set_server(
 def list_stateful_set_objects(
     args: ServerArgs,
     spec: StatefulSetServerSpec,
-    *,
-    default_storage: str,
     node_selector: Mapping[str, str] | None = None,
 ) -> Iterator[PlannedObject]:
-    """Yield the Kubernetes objects of a server."""
+    """Yield the Kubernetes objects of a server, without its volume claim."""
     name, runtime = args.object_name, _build_runtime(args, spec)
-    if _has_volume(runtime):
-        size = spec.storage or default_storage
-        yield PlannedObject(kind="PersistentVolumeClaim", name=name, storage=size, storage_class=spec.storage_class)
     if runtime is not None:
         yield PlannedObject(kind="ConfigMap", name=name)
         yield PlannedObject(
@@ -222,11 +223,6 @@ def _build_runtime(args: ServerArgs, spec: StatefulSetServerSpec) -> ServerRunti
     return build_runtime(args.variant, spec.version or args.variant.default_version) if build_runtime else None
 
 
-def _has_volume(runtime: ServerRuntime | None) -> bool:
-    """Return whether a group has a volume claim. An engine without a server has only that."""
-    return runtime is None or runtime.data_path is not None
-
-
 def _build_config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime) -> dict[str, str]:
     """Return the files in SCRIPTS_MOUNT_PATH."""
     settings_file = args.engine.settings_file
@@ -241,11 +237,10 @@ def _build_config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtim
     return {name: content for name, content in files.items() if content is not None}
 
 
-def _build_pvc_spec(spec: StatefulSetServerSpec, placement: PodPlacement) -> Any:
+def _build_pvc_spec(volume: VolumeRequest) -> Any:
     """Return the specification of the volume claim (core/v1 PersistentVolumeClaimSpec)."""
-    storage_class = {"storageClassName": spec.storage_class} if spec.storage_class else {}
-    requests = {"storage": spec.storage or placement.default_storage}
-    return {"accessModes": ["ReadWriteOnce"], **storage_class, "resources": {"requests": requests}}
+    storage_class = {"storageClassName": volume.storage_class} if volume.storage_class else {}
+    return {"accessModes": ["ReadWriteOnce"], **storage_class, "resources": {"requests": {"storage": volume.storage}}}
 
 
 def _build_pod_spec(

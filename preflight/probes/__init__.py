@@ -1,14 +1,17 @@
 """The table of the engines that can be checked. Each engine has a module, which is imported on its first use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from preflight.errors import ProbeError
 from preflight.probe_context import ProbeContext
 from preflight.service_detection import detect_service
 
 __all__ = ["PROBES", "Probe", "get_probe"]
+
+Rows = list[tuple[Any, ...]]
 
 
 def _identify_service(context: ProbeContext) -> None:
@@ -21,6 +24,10 @@ def _identify_service(context: ProbeContext) -> None:
     if name:
         result = f"another service answers: {context.redact(name)}"
         raise ProbeError(result, "Correct `host` and `port` in the stack file.")
+
+
+def _reject_statements(context: ProbeContext, _statements: Sequence[str]) -> Rows:
+    raise ProbeError(f"the program runs no statements on {context.endpoint.engine}", "Report this error.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +47,9 @@ class Probe:
     if the server requires an account and the context has none, and UnexpectedProtocolError if another service answers.
     Default: only identify the service.
     """
+
+    run_statements: Callable[[ProbeContext, Sequence[str]], Rows] = _reject_statements
+    """Run statements with the account of the context, and return the rows of the last one. Raises ProbeError."""
 
     @property
     def speaks_protocol(self) -> bool:
@@ -75,6 +85,18 @@ def _run_postgresql(context: ProbeContext) -> None:
     from preflight.probes.postgresql import probe
 
     probe(context)
+
+
+def _run_mysql_statements(context: ProbeContext, statements: Sequence[str]) -> Rows:
+    from preflight.probes.mysql import run_statements
+
+    return run_statements(context, statements)
+
+
+def _run_postgresql_statements(context: ProbeContext, statements: Sequence[str]) -> Rows:
+    from preflight.probes.postgresql import run_statements
+
+    return run_statements(context, statements)
 
 
 def _run_rabbitmq(context: ProbeContext) -> None:
@@ -114,12 +136,14 @@ PROBES: Mapping[str, Probe] = MappingProxyType(
             "then restart it",
             busy_hint="Check its running queries (`SHOW PROCESSLIST`), and try `skip-name-resolve`.",
             run=_run_mysql,
+            run_statements=_run_mysql_statements,
         ),
         "postgresql": Probe(
             title="PostgreSQL",
             listen_setting_hint="`listen_addresses` in postgresql.conf ('*' for all addresses), then restart it",
             busy_hint="Check its running queries (`pg_stat_activity`), and check its log.",
             run=_run_postgresql,
+            run_statements=_run_postgresql_statements,
         ),
         "rabbitmq": Probe(
             title="RabbitMQ",

@@ -33,13 +33,13 @@ def probe_with_tls_modes(context: ProbeContext, probe_session: Callable[[ssl.SSL
 
 def _verify_and_create_context(context: ProbeContext) -> ssl.SSLContext:
     """Verify the certificate and return the context for the session."""
-    verify_certificate(context, lambda ssl_context: _open_and_close(context, ssl_context))
+    verify_certificate(context, lambda ssl_context: _fetch_certificate(context, ssl_context))
     return create_verified_context(context.endpoint.ca_file)
 
 
-def _open_and_close(context: ProbeContext, ssl_context: ssl.SSLContext) -> None:
+def _fetch_certificate(context: ProbeContext, ssl_context: ssl.SSLContext) -> bytes | None:
     with (
         context.connect() as connection,
-        ssl_context.wrap_socket(connection, server_hostname=context.endpoint.host),
+        ssl_context.wrap_socket(connection, server_hostname=context.endpoint.host) as wrapped,
     ):
-        pass
+        return wrapped.getpeercert(binary_form=True)

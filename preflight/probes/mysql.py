@@ -2,19 +2,26 @@
 
 import re
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import pymysql
 from pymysql.constants import CR, ER
 
-from preflight.certificates import explain_verification_failure
+from preflight.certificates import check_expiry, explain_verification_failure
 from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupportedError, UnexpectedProtocolError
 from preflight.models import Finding
 from preflight.probe_context import ProbeContext
-from preflight.probes.provisioning import check_existing_objects
+from preflight.probes.provisioning import (
+    EngineTerms,
+    add_read_only_finding,
+    add_warning,
+    check_existing_objects,
+    check_provisioned_objects,
+)
 from preflight.tls import create_unverified_context, create_verified_context
 
-__all__ = ["PRIVILEGES", "probe"]
+__all__ = ["PRIVILEGES", "probe", "run_statements"]
 
 PRIVILEGES = (
     "SELECT",
@@ -39,6 +46,7 @@ PRIVILEGES = (
 )
 """Privileges of an administrator. Only an account with all of them can grant all privileges on a database."""
 MIN_VERSION = (8, 0)
+TERMS = EngineTerms(user="user", drop_user="DROP USER '{username}'@'%';")
 EXISTING_DATABASE_FIX = (
     "create database and user yourself and set `host`, `database`, `username` and `password` instead of `provisionOn`"
 )
@@ -81,6 +89,10 @@ RESULT_AND_FIX_BY_CODE: dict[int, tuple[str, str]] = {
         "the server has no account for this machine's address",
         "Create an account for this address, or for all addresses ('%'):\n{create}",
     ),
+    3032: (
+        "the server is in offline mode and rejects the login",
+        "Switch it off as an administrator of the server:\n  SET GLOBAL offline_mode = OFF;",
+    ),
     1820: PASSWORD_EXPIRED,
     1862: PASSWORD_EXPIRED,
     3118: (
@@ -103,6 +115,22 @@ def probe(context: ProbeContext) -> None:
             _check_administrator(context, cursor, str(getattr(connection, "server_version", "")))
 
 
+def run_statements(context: ProbeContext, statements: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Log in, run the statements, and return the rows of the last one. Raises ProbeError."""
+    rows: list[tuple[Any, ...]] = []
+    connection = _log_in(context)
+    try:
+        with connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+                rows = list(cursor.fetchall())
+    except pymysql.MySQLError as error:
+        raise ProbeError(
+            f"the server rejected a statement: {context.redact(error)}", "Check the server's log."
+        ) from None
+    return rows
+
+
 def _log_in(context: ProbeContext) -> "pymysql.Connection[Any]":
     """Log in with the endpoint's TLS mode. Without a mode, try TLS first, then plain text."""
     tls = context.endpoint.tls
@@ -122,11 +150,15 @@ def _log_in_verified(context: ProbeContext) -> "pymysql.Connection[Any]":
     """Log in to a server with a verified certificate. For an administrator, verify as Pulumi's provider does."""
     by_provider = context.endpoint.is_administrator
     try:
-        return _connect(context, create_verified_context(None if by_provider else context.endpoint.ca_file))
+        connection = _connect(context, create_verified_context(None if by_provider else context.endpoint.ca_file))
     except ssl.SSLCertVerificationError as error:
         raise explain_verification_failure(
             context, error, lambda ssl_context: _connect(context, ssl_context).close(), by_provider=by_provider
         ) from None
+    wrapped = getattr(connection, "_sock", None)  # the driver has no public name for it
+    if isinstance(wrapped, ssl.SSLSocket) and (certificate := wrapped.getpeercert(binary_form=True)):
+        check_expiry(context, certificate)
+    return connection
 
 
 def _connect(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> "pymysql.Connection[Any]":
@@ -226,9 +258,13 @@ def _check_administrator(context: ProbeContext, cursor: Any, greeting: str) -> N
     _check_read_only(context, cursor, privileges)
     _check_privileges(context, str(account), privileges, has_grant_option=has_grant_option)
     context.set_step("checking for existing databases and users")
-    databases = {str(name) for (name,) in _fetch_all(cursor, "SELECT schema_name FROM information_schema.schemata")}
-    users = [(name, f"user {name}@{host}") for name, host in _list_accounts(cursor)]
-    check_existing_objects(context, databases, users)
+    query = "SELECT schema_name FROM information_schema.schemata"
+    databases = {str(name): None for (name,) in _fetch_all(cursor, query)}
+    accounts = _list_accounts(cursor)
+    check_existing_objects(context, databases, [(name, f"user {name}@{host}") for name, host in accounts])
+    check_provisioned_objects(context, databases, {name for name, host in accounts if host == "%"}, TERMS)
+    if context.endpoint.provisioned_databases:
+        _check_read_only_databases(context, cursor)
 
 
 def _fetch_all(cursor: Any, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -282,18 +318,46 @@ def _check_privileges(context: ProbeContext, account: str, privileges: set[str],
 
 
 def _check_read_only(context: ProbeContext, cursor: Any, privileges: set[str]) -> None:
-    """Add a finding if the server rejects changes by this administrator."""
-    query = "SELECT @@global.read_only, @@global.super_read_only"
-    read_only, super_read_only = (bool(int(value)) for value in _fetch_all(cursor, query)[0])
-    if super_read_only or (read_only and not privileges & {"SUPER", "CONNECTION_ADMIN"}):
-        variable = "super_read_only" if super_read_only else "read_only"
-        context.add_finding(
-            Finding(
-                f"the server rejects changes ({variable} is on): it is a replica",
-                "Set `host` to the source server. If the server is no longer a replica:\n"
-                "  SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF;",
-            )
+    """Report a server that rejects changes by this administrator or by the applications."""
+    names = ("super_read_only", "read_only", "transaction_read_only", "offline_mode")
+    values = _fetch_all(cursor, f"SELECT {', '.join(f'@@global.{name}' for name in names)}")[0]
+    enabled = [name for name, value in zip(names, values, strict=True) if int(value)]
+    if "super_read_only" in enabled or ("read_only" in enabled and not privileges & {"SUPER", "CONNECTION_ADMIN"}):
+        add_read_only_finding(
+            context,
+            f"the server rejects changes ({enabled[0]} is on): it is a replica",
+            "Set `host` to the source server. If the server is no longer a replica:\n"
+            "  SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF;",
         )
+    elif "transaction_read_only" in enabled:
+        add_read_only_finding(context, *_explain_variable("transaction_read_only", "changes"))
+    elif "read_only" in enabled:
+        add_warning(context, *_explain_variable("read_only", "changes of the applications"))
+    if "offline_mode" in enabled:
+        add_warning(context, *_explain_variable("offline_mode", "logins of the applications"))
+
+
+def _explain_variable(name: str, rejected: str) -> tuple[str, str]:
+    """Return the result and the fix for a server whose variable rejects something."""
+    result = f"the server rejects {rejected} ({name} is on)"
+    return result, f"Switch it off as an administrator of the server:\n  SET GLOBAL {name} = OFF;"
+
+
+def _check_read_only_databases(context: ProbeContext, cursor: Any) -> None:
+    """Add a warning for each provisioned database that is read-only (`ALTER SCHEMA`, from MySQL 8.0.22 on)."""
+    query = "SELECT schema_name FROM information_schema.schemata_extensions WHERE options LIKE '%%READ ONLY=1%%'"
+    try:
+        names = {str(name) for (name,) in _fetch_all(cursor, query)}
+    except pymysql.MySQLError:
+        return  # an earlier release has no such view
+    for provisioned in context.endpoint.provisioned_databases:
+        if provisioned.database in names:
+            add_warning(
+                context,
+                f"database {provisioned.database} rejects changes: it is read-only",
+                f"Change it as an administrator of the server:\n  ALTER SCHEMA `{provisioned.database}` READ ONLY = 0;",
+                path=provisioned.path,
+            )
 
 
 def _list_accounts(cursor: Any) -> list[tuple[str, str]]:

@@ -4,25 +4,34 @@ import ipaddress
 import logging
 import re
 import ssl
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
 
 from preflight.certificates import verify_certificate
 from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupportedError, UnexpectedProtocolError
-from preflight.models import Finding
+from preflight.models import Finding, PlannedDatabase, ProvisionedDatabase
 from preflight.probe_context import ProbeContext
-from preflight.probes.provisioning import check_existing_objects
+from preflight.probes.provisioning import (
+    EngineTerms,
+    add_read_only_finding,
+    add_warning,
+    check_existing_objects,
+    check_provisioned_objects,
+)
 from preflight.service_detection import POSTGRESQL_SSL_REQUEST, request_postgresql_tls
 from preflight.tls import create_verified_context, find_system_ca_file
 
-__all__ = ["probe"]
+__all__ = ["probe", "run_statements"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 MAINTENANCE_DATABASE = "postgres"
-MIN_VERSION = 90100
-"""The provider uses pg_advisory_xact_lock and CREATE EXTENSION, which 9.1 introduced."""
+MIN_VERSION = 100000
+"""The server stores passwords as SCRAM-SHA-256 verifiers from 10 on."""
+FIRST_VERSION_WITH_ROLE_ADMINISTRATORS = 160000
+"""From 16 on, only a role with ADMIN OPTION administers another one: usually its creator (release notes, E.12.2)."""
 TRUSTED_EXTENSIONS_VERSION = 130000
 """From this version on, some extensions need no superuser."""
 MANAGED_SERVICE_ROLES = ("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin")
@@ -74,6 +83,12 @@ RESULT_AND_FIX_BY_MESSAGE = (
 )
 """Result and fix by a pattern of the message. The fix may contain {role}, {rights} and {database}."""
 
+TERMS = EngineTerms(user="role", change_owner='ALTER DATABASE "{database}" OWNER TO "{username}";')
+READ_ONLY_FIX = (
+    "Managed services set it when the disk is full: add or free space. If someone set it on purpose, the applications "
+    "cannot write. To remove it, as an administrator of the server:\n  {statement}"
+)
+
 # The driver logs each failed login as a warning.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
@@ -89,6 +104,25 @@ def probe(context: ProbeContext) -> None:
     with connection:
         if context.endpoint.is_administrator:
             _check_administrator(context, connection)
+
+
+def run_statements(context: ProbeContext, statements: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Log in, run the statements, and return the rows of the last one. Raises ProbeError."""
+    rows: list[tuple[Any, ...]] = []
+    try:
+        connection = _connect(context)
+    except psycopg.Error as error:
+        raise _convert_error(context, str(error)) from None
+    try:
+        with connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+                rows = cursor.fetchall() if cursor.description else []
+    except psycopg.Error as error:
+        raise ProbeError(
+            f"the server rejected a statement: {context.redact(error)}", "Check the server's log."
+        ) from None
+    return rows
 
 
 def _connect(context: ProbeContext) -> Connection:
@@ -112,8 +146,7 @@ def _connect(context: ProbeContext) -> Connection:
 
 
 def _get_login_database(context: ProbeContext) -> str:
-    database = None if context.endpoint.is_administrator else context.database
-    return database or MAINTENANCE_DATABASE
+    return context.database or MAINTENANCE_DATABASE
 
 
 def _verify_certificate(context: ProbeContext) -> None:
@@ -127,13 +160,13 @@ def _verify_certificate(context: ProbeContext) -> None:
     verify_certificate(context, lambda ssl_context: _start_tls(context, ssl_context))
 
 
-def _start_tls(context: ProbeContext, ssl_context: ssl.SSLContext) -> None:
-    """Start TLS as libpq does, then close the connection."""
+def _start_tls(context: ProbeContext, ssl_context: ssl.SSLContext) -> bytes | None:
+    """Start TLS as libpq does, then close the connection. Returns the server's certificate."""
     with context.connect() as connection:
         connection.sendall(POSTGRESQL_SSL_REQUEST)
         connection.recv(1)
-        with ssl_context.wrap_socket(connection, server_hostname=context.endpoint.host):
-            pass
+        with ssl_context.wrap_socket(connection, server_hostname=context.endpoint.host) as wrapped:
+            return wrapped.getpeercert(binary_form=True)
 
 
 def _create_no_tls_error() -> TlsNotSupportedError:
@@ -210,16 +243,9 @@ def _check_administrator(context: ProbeContext, connection: Connection) -> None:
     context.set_step("checking version and privileges")
     version = connection.info.parameter_status("server_version") or ""
     _require_supported_version(connection.info.server_version, context.redact(version))
-    query = (
-        "SELECT rolsuper, rolcreatedb, rolcreaterole, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user"
-    )
-    is_superuser, can_create_databases, can_create_roles, is_standby = _fetch_all(connection, query)[0]
-    if is_standby:
-        raise ProbeError(
-            "the server rejects changes: it is a standby",
-            "Set `host` to the primary server. To find it, on this server:\n"
-            "  SELECT sender_host, sender_port FROM pg_stat_wal_receiver;",
-        )
+    _check_read_only(context, connection)
+    query = "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = current_user"
+    is_superuser, can_create_databases, can_create_roles = _fetch_all(connection, query)[0]
     # From 16 on, the creator of a role can grant itself the membership that the program needs. No right is missing.
     missing = [] if can_create_databases or is_superuser else ["CREATEDB"]
     missing += [] if can_create_roles or is_superuser else ["CREATEROLE"]
@@ -232,11 +258,89 @@ def _check_administrator(context: ProbeContext, connection: Connection) -> None:
             )
         )
     context.set_step("checking for existing databases and roles")
-    databases = {str(name) for (name,) in _fetch_all(connection, "SELECT datname FROM pg_database")}
-    roles = [(str(name), f"role {name}") for (name,) in _fetch_all(connection, "SELECT rolname FROM pg_roles")]
-    check_existing_objects(context, databases, roles)
+    query = "SELECT datname, pg_get_userbyid(datdba) FROM pg_database"
+    owners = {str(name): str(owner) for name, owner in _fetch_all(connection, query)}
+    roles = [str(name) for (name,) in _fetch_all(connection, "SELECT rolname FROM pg_roles")]
+    check_existing_objects(context, owners, [(role, f"role {role}") for role in roles])
+    check_provisioned_objects(context, owners, roles, TERMS)
+    if connection.info.server_version >= FIRST_VERSION_WITH_ROLE_ADMINISTRATORS and not is_superuser:
+        _check_role_administrator(context, connection, owners)
     context.set_step("checking extensions")
     _check_extensions(context, connection, is_superuser=is_superuser)
+
+
+def _check_role_administrator(context: ProbeContext, connection: Connection, owners: Mapping[str, str]) -> None:
+    """Add a finding for each provisioned role that another administrator created."""
+    query = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND NOT pg_has_role(oid, 'USAGE WITH ADMIN OPTION')"
+    by_username = {
+        provisioned.username: provisioned
+        for provisioned in context.endpoint.provisioned_databases
+        if owners.get(provisioned.database) == provisioned.username
+    }
+    for (username,) in _fetch_all(connection, query, list(by_username)):
+        role, administrator = _quote_identifier(username), _quote_identifier(context.login_name)
+        context.add_finding(
+            Finding(
+                f"the administrator cannot change role {username}: another administrator created it",
+                "Set the earlier administrator again, or log in with it and run:\n"
+                f"  GRANT {role} TO {administrator} WITH ADMIN OPTION;",
+                path=by_username[username].path,
+            )
+        )
+
+
+def _check_read_only(context: ProbeContext, connection: Connection) -> None:
+    """Report a server or a provisioned database that rejects changes."""
+    query = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
+    is_standby, is_read_only = _fetch_all(connection, query)[0]
+    if is_standby:
+        add_read_only_finding(
+            context,
+            "the server rejects changes: it is a standby",
+            "Set `host` to the primary server. To find it, on this server:\n"
+            "  SELECT sender_host, sender_port FROM pg_stat_wal_receiver;",
+        )
+    elif is_read_only:
+        add_read_only_finding(
+            context,
+            "the server rejects changes: default_transaction_read_only is on",
+            READ_ONLY_FIX.format(
+                statement="ALTER SYSTEM SET default_transaction_read_only = off;\n  SELECT pg_reload_conf();"
+            ),
+        )
+    elif context.endpoint.provisioned_databases:
+        _check_read_only_databases(context, connection)
+
+
+def _check_read_only_databases(context: ProbeContext, connection: Connection) -> None:
+    """Add a warning for each provisioned database whose own settings reject changes."""
+    query = (
+        "SELECT d.datname, r.rolname, split_part(s.setting, '=', 2)::boolean FROM "
+        "(SELECT setdatabase, setrole, unnest(setconfig) AS setting FROM pg_db_role_setting) s "
+        "LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole "
+        "WHERE split_part(s.setting, '=', 1) = 'default_transaction_read_only'"
+    )
+    rows = _fetch_all(connection, query)
+    for provisioned in context.endpoint.provisioned_databases:
+        # The most specific setting applies: of a role in a database, of a role, of a database.
+        applicable = [
+            (role is not None, database is not None, is_read_only)
+            for database, role, is_read_only in rows
+            if database in (None, provisioned.database) and role in (None, provisioned.username)
+        ]
+        if not (applicable and max(applicable)[2]):
+            continue
+        of_role, in_database, _ = max(applicable)
+        database, role = _quote_identifier(provisioned.database), _quote_identifier(provisioned.username)
+        subject = (
+            f"ROLE {role}" + (f" IN DATABASE {database}" if in_database else "") if of_role else f"DATABASE {database}"
+        )
+        add_warning(
+            context,
+            f"database {provisioned.database} rejects changes of the application: default_transaction_read_only is on",
+            READ_ONLY_FIX.format(statement=f"ALTER {subject} RESET default_transaction_read_only;"),
+            path=provisioned.path,
+        )
 
 
 def _fetch_all(connection: Connection, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -247,15 +351,18 @@ def _require_supported_version(version: int, name: str) -> None:
     """Raise ProbeError for a server that the provider does not support."""
     if version < MIN_VERSION:
         raise ProbeError(
-            f"the server is PostgreSQL {name}; the program needs 9.1 or later (tested: 15 and later)",
+            f"the server is PostgreSQL {name}; the program needs 10 or later (tested: 15 and later)",
             "Use a newer server. Otherwise create database and role yourself and set `host`, `database`, `username` "
             "and `password` instead of `provisionOn`.",
         )
 
 
 def _check_extensions(context: ProbeContext, connection: Connection, *, is_superuser: bool) -> None:
-    """Add a finding for each planned extension that is not available or that the administrator cannot create."""
-    planned = [(database, name) for database in context.endpoint.planned_databases for name in database.extensions]
+    """Add a finding for each extension to create that is not available or that the administrator cannot create."""
+    endpoint = context.endpoint
+    recreated = (database for database in endpoint.provisioned_databases if database.is_created_again)
+    databases: list[PlannedDatabase | ProvisionedDatabase] = [*endpoint.planned_databases, *recreated]
+    planned = [(database, name) for database in databases for name in database.extensions]
     if not planned:
         return
     trusted = "v.trusted" if connection.info.server_version >= TRUSTED_EXTENSIONS_VERSION else "false"

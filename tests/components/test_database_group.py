@@ -119,11 +119,11 @@ def test_component_is_the_parent_of_its_resources(raw: dict[str, Any]) -> None:
 
 @each_stack
 def test_group_registers_few_resources(raw: dict[str, Any]) -> None:
-    """Each resource costs time in every preview. A provisioned group may have one more."""
+    """Each resource costs time in every preview. A provisioned group may have two more."""
     recorder = record_stack(raw)
     group = get_group(recorder)
     members = [found.urn for found in recorder.registrations.values() if group in ancestors(recorder, found)]
-    assert 1 < len(members) <= (9 if "externalServers" in raw else 8), members
+    assert 1 < len(members) <= (10 if "externalServers" in raw else 8), members
 
 
 @each_stack
@@ -149,7 +149,7 @@ def test_every_object_has_labels_and_the_stack_annotation(raw: dict[str, Any]) -
     group = get_group(recorder)
     for registration in list_kubernetes_objects(recorder):
         metadata = registration.inputs["metadata"]
-        assert metadata["annotations"] == {"database-groups/stack": STACK}, registration.urn
+        assert metadata["annotations"]["database-groups/stack"] == STACK, registration.urn
         labels = {"app.kubernetes.io/managed-by": "database-groups", "app.kubernetes.io/part-of": "shop"}
         if registration.parent == group.urn:
             labels |= {"app.kubernetes.io/name": engine, "app.kubernetes.io/instance": f"{engine}-main"}
@@ -399,8 +399,8 @@ def test_only_secret_inputs_contain_credentials(raw: dict[str, Any], monkeypatch
 def test_only_secret_inputs_of_a_full_stack_contain_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Existing and generated passwords and those of administrators are in secret inputs, as text or in base64."""
     recorder, secret_inputs = assert_credentials_are_secret(FULL_STACK, monkeypatch)
-    assert secret_inputs == 2 + 6 + 1 + 2, "providers, connection Secrets, environment, user and role"
-    assert len(recorder.outputs) == 1 + 1 + 6, "the stack, the application and the groups"
+    assert secret_inputs == 2 + 6 + 1 + 1, "providers, connection Secrets, environment and the user of MySQL"
+    assert len(recorder.outputs) == 1 + 1 + 6 + 2, "the stack, the application, the groups and the records"
 
 
 def assert_credentials_are_secret(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, int]:
@@ -462,9 +462,14 @@ def test_outputs_of_components_contain_only_names(raw: dict[str, Any]) -> None:
     assert CANARY not in to_json_text(group)
     assert PLACEHOLDER not in group.values()
     (application,) = recorder.resources_of_type(APPLICATION)
-    assert recorder.outputs[application.urn] == {
+    outputs = dict(recorder.outputs[application.urn])
+    variables = get_resource(recorder, SECRET, "shop-environment").inputs["data"]
+    assert sorted(outputs.pop("variables")) == sorted(variables)
+    assert outputs.pop("databaseUrl", None) == (f"{engine}.main" if "DATABASE_URL" in variables else None)
+    assert outputs == {
         "name": "shop",
         "namespace": "shop",
+        "createNamespace": True,
         "secret": "shop-databases",
         "protect": False,
         "workloads": {},
@@ -528,7 +533,7 @@ def test_server_whose_engine_has_no_data_path_has_no_volume_claim(monkeypatch: p
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if ENGINES[name].credential_key])
-def test_password_version_changes_only_the_password_and_an_annotation_of_the_pods(engine: str) -> None:
+def test_password_version_changes_only_the_password_and_annotations(engine: str) -> None:
     before, after = (
         record_stack(stack_with_group(engine, managed_server(engine), passwordVersion=version)) for version in (0, 1)
     )
@@ -536,7 +541,10 @@ def test_password_version_changes_only_the_password_and_an_annotation_of_the_pod
     server = get_resource(before, STATEFUL_SET, f"shop-{engine}-main-server").urn
     old, new = inputs_by_urn(before), inputs_by_urn(after)
     assert set(old) == set(new)
-    assert {urn for urn in old if old[urn] != new[urn]} == {password, server}
+    secret = get_resource(before, SECRET, f"shop-{engine}-main-connection").urn
+    assert {urn for urn in old if old[urn] != new[urn]} == {password, secret, server}
+    annotations = {"database-groups/stack": STACK, "database-groups/password-version": "1"}
+    assert new[secret] == {**old[secret], "metadata": {**old[secret]["metadata"], "annotations": annotations}}
     assert new[password] == {**old[password], "keepers": {"passwordVersion": "1"}}
     expected = copy.deepcopy(dict(old[server]))
     expected["spec"]["template"]["metadata"]["annotations"]["database-groups/password-version"] = "1"
@@ -586,6 +594,17 @@ def test_change_of_the_primary_group_changes_only_services_and_names_of_services
 # Services
 
 
+def test_ports_of_one_service_have_different_names() -> None:
+    """Server-side apply identifies a port by its number. A second one of the same name is rejected."""
+    names = {
+        get_resource(
+            record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "port": port})), SERVICE, "shop-mysql"
+        ).inputs["spec"]["ports"][0]["name"]
+        for port in (3306, 3307)
+    }
+    assert names == {"mysql-3306", "mysql-3307"}
+
+
 def test_service_selects_the_pods_of_its_server_only() -> None:
     recorder = record_stack(groups(mysql={"a": None, "b": None}))
     labels = {group: get_pod_template(recorder, group=group)["metadata"]["labels"] for group in ("a", "b")}
@@ -601,7 +620,7 @@ def test_service_of_a_host_name_is_an_external_name() -> None:
     assert get_resource(recorder, SERVICE, "shop-mysql").inputs["spec"] == {
         "type": "ExternalName",
         "externalName": "db.example.org",
-        "ports": [{"name": "mysql", "port": 3307, "protocol": "TCP"}],
+        "ports": [{"name": "mysql-3307", "port": 3307, "protocol": "TCP"}],
     }
     assert recorder.resources_of_type(ENDPOINT_SLICE) == []
 
@@ -616,14 +635,24 @@ def test_service_of_a_host_name_is_an_external_name() -> None:
     ],
     ids=["IPv4", "list of IPv4", "IPv6", "list of IPv6"],
 )
-def test_service_of_addresses_has_no_selector_and_an_endpoint_slice(
+def test_service_of_addresses_selects_no_pod_and_has_an_endpoint_slice(
     host: Any, family: str, addresses: list[str]
 ) -> None:
     recorder = record_stack(stack_with_group("mysql", {**EXISTING_SERVER, "host": host}))
     service = get_resource(recorder, SERVICE, "shop-mysql")
     endpoints = get_resource(recorder, ENDPOINT_SLICE, "shop-mysql-main-endpoints")
-    ports = [{"name": "mysql", "port": 3306, "protocol": "TCP"}]
-    assert service.inputs["spec"] == {"type": "ClusterIP", "ports": ports}
+    ports = [{"name": "mysql-3306", "port": 3306, "protocol": "TCP"}]
+    selector = {
+        "app.kubernetes.io/name": "mysql",
+        "app.kubernetes.io/instance": "mysql-main",
+        "app.kubernetes.io/part-of": "shop",
+        "app.kubernetes.io/component": "remote-server",
+    }
+    assert service.inputs["spec"] == {"type": "ClusterIP", "ports": ports, "selector": selector}
+    assert service.inputs["metadata"]["annotations"] == {
+        "database-groups/stack": STACK,
+        "pulumi.com/skipAwait": "true",
+    }
     assert (endpoints.inputs["addressType"], endpoints.inputs["ports"]) == (family, ports)
     assert endpoints.inputs["endpoints"] == [
         {"addresses": [address], "conditions": {"ready": True}} for address in addresses

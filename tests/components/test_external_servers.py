@@ -7,6 +7,7 @@ import pytest
 
 from components.engines.definition import Account
 from components.external_servers import ExternalServer, ExternalServerSpec
+from components.passwords import Password
 from components.servers.external import ExternalKindSpec
 from offline.recorder import PLACEHOLDER, Recorder, Registration, run_program
 from tests.support import (
@@ -170,7 +171,8 @@ def test_user_has_the_generated_password_as_a_secret_input(engine: str) -> None:
     recorder = record_provisioned(engine)
     user = get_user(recorder, engine)
     assert user.secret_inputs == {PASSWORD_KEY[engine]}
-    assert user.inputs[PASSWORD_KEY[engine]] == PLACEHOLDER
+    password = str(user.inputs[PASSWORD_KEY[engine]])
+    assert password == PLACEHOLDER if engine == "mysql" else password.startswith("SCRAM-SHA-256$4096:")
     assert get_resource(recorder, PASSWORD, f"shop-{engine}-main-password").urn in user.depends_on
 
 
@@ -250,9 +252,10 @@ def test_provision_rejects_an_incomplete_account(engine: str) -> None:
 
     def program() -> None:
         options = pulumi.ResourceOptions()
-        with pytest.raises(ValueError, match="an account needs a user name, a database and a password"):
+        password = Password(pulumi.Output.secret("p"))
+        with pytest.raises(ValueError, match="an account needs a user name and a database"):
             ExternalServer("hq", spec).provision(
-                "x", Account(username="u"), pulumi.Output.secret("p"), data_opts=options, opts=options
+                "x", "u", Account(username="u"), password, passwords=[password], data_opts=options, opts=options
             )
 
     run_program(program)

@@ -4,7 +4,14 @@ import pulumi
 import pytest
 from pydantic import SecretStr
 
-from components.passwords import IGNORED_PROPERTIES, PASSWORD_LENGTH, GeneratedPassword, create_password
+from components.passwords import (
+    IGNORED_PROPERTIES,
+    PASSWORD_LENGTH,
+    GeneratedPassword,
+    Password,
+    create_password,
+    list_passwords_in_turn,
+)
 from offline.recorder import PLACEHOLDER, Recorder, run_program
 from tests.support import CANARY, PASSWORD
 
@@ -16,8 +23,8 @@ class Parent(pulumi.ComponentResource):
         super().__init__("test:index:Component", "parent")
 
 
-def record_password(source: GeneratedPassword | SecretStr | None) -> tuple[Recorder, pulumi.Output[str] | None]:
-    passwords: list[pulumi.Output[str] | None] = []
+def record_password(source: GeneratedPassword | SecretStr | None) -> tuple[Recorder, Password | None]:
+    passwords: list[Password | None] = []
     recorder = run_program(lambda: passwords.append(create_password("p", source, parent=Parent())))
     return recorder, passwords[0]
 
@@ -30,9 +37,9 @@ def record_password(source: GeneratedPassword | SecretStr | None) -> tuple[Recor
 def test_password_is_a_secret_output(source: GeneratedPassword | SecretStr, expected: str) -> None:
     results: list[object] = []
 
-    async def await_password(password: pulumi.Output[str] | None) -> None:
+    async def await_password(password: Password | None) -> None:
         assert password is not None
-        results.extend([await password.is_secret(), await password.future()])
+        results.extend([await password.value.is_secret(), await password.value.future()])
 
     run_program(lambda: pulumi.export("password", await_password(create_password("p", source, parent=Parent()))))
     assert results == [True, expected]
@@ -54,3 +61,16 @@ def test_program_generates_no_password_for_another_source(source: SecretStr | No
     recorder, password = record_password(source)
     assert recorder.resources_of_type(PASSWORD) == []
     assert (password is None) == (source is None)
+
+
+def test_each_change_generates_the_password_of_the_account_that_is_not_in_use() -> None:
+    """The account in use has an even version if it is the first one, and an odd version if it is the second one."""
+    versions = [[password.version for password in list_passwords_in_turn(version)] for version in range(5)]
+    assert versions == [[0], [0, 1], [2, 1], [2, 3], [4, 3]]
+    for version in range(1, 9):
+        first, second = list_passwords_in_turn(version)
+        assert (first.is_of_second_account, second.is_of_second_account) == (False, True)
+        in_use = first if version % 2 == 0 else second
+        assert in_use.version == version
+        assert in_use not in list_passwords_in_turn(version - 1)
+        assert {first, second} - {in_use} <= set(list_passwords_in_turn(version - 1))

@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("components", "stacks", "preflight", "status", "__main__.py", "Pulumi.yaml", "requirements.txt")
 TIMEOUT_SECONDS = 400
+SURVIVAL_SECONDS = 2
+"""Seconds in which child processes survive a killed engine."""
 
 
 class Result:
@@ -122,27 +126,59 @@ class Project:
 
     def kill_up(self, stack: str, is_time: Callable[[], bool]) -> None:
         """Run `pulumi up`, and kill it and all its child processes as soon as `is_time` returns True."""
-        command = [self.command_line, "up", "--yes", "--skip-preview", "--stack", stack, "--non-interactive"]
-        process = subprocess.Popen(
-            command,
+        process = self._start("up", stack)
+        while not is_time():
+            assert process.poll() is None, "the update ended before it could be killed"
+        _kill(pid for _, pid in _list_processes(process.pid))
+        process.wait()
+
+    def kill(self, stack: str, victim: str, seconds: float, command: str) -> bool:
+        """Run a command and kill the `engine`, one `provider`, or `all` processes after some seconds.
+
+        Child processes that survive the engine can finish their last request. Returns False if nothing was killed.
+        """
+        process = self._start(command, stack)
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            found = _list_processes(process.pid)
+            providers = sorted(pid for name, pid in found if name.startswith("pulumi-resource-"))
+            some = providers[int(seconds * 1000) % len(providers) :][:1] if providers else []
+            killed = {"engine": [process.pid], "provider": some, "all": [pid for _, pid in found]}[victim]
+            _kill(killed)
+            process.wait(timeout=self.timeout_seconds)
+            if victim == "engine":
+                time.sleep(SURVIVAL_SECONDS)
+                _kill(pid for _, pid in _list_processes(process.pid))
+            return bool(killed)
+        return False
+
+    def _start(self, command: str, stack: str) -> "subprocess.Popen[bytes]":
+        """Start a command of Pulumi in a process group of its own."""
+        arguments = [self.command_line, command, "--yes", "--skip-preview", "--stack", stack, "--non-interactive"]
+        return subprocess.Popen(
+            arguments,
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        while not is_time():
-            assert process.poll() is None, "the update ended before it could be killed"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+
+    def unlock(self, stack: str) -> None:
+        """Remove what a killed command left in the backend: empty files, and the lock."""
+        for path in self.state.rglob("*.attrs"):
+            if not path.stat().st_size:
+                path.unlink()
+        self.pulumi("cancel", "--yes", stack=stack).succeeded()
 
     def preview(self, stack: str, *arguments: str) -> Result:
         """Run `pulumi preview`."""
         return self.pulumi("preview", *arguments, stack=stack)
 
-    def resources(self, stack: str) -> list[dict[str, Any]]:
-        """Return the resources in the state of a stack."""
-        exported = json.loads(self.pulumi("stack", "export", stack=stack).succeeded().output)
+    def resources(self, stack: str, *arguments: str) -> list[dict[str, Any]]:
+        """Return the resources in the state of a stack. `--show-secrets` decrypts its secrets."""
+        exported = json.loads(self.pulumi("stack", "export", *arguments, stack=stack).succeeded().output)
         return list(exported["deployment"].get("resources", []))
 
     def assert_settled(self, stack: str) -> None:
@@ -159,3 +195,16 @@ class Project:
         for stack in self.stacks:
             self.pulumi("state", "unprotect", "--all", "--yes", stack=stack)
             self.destroy(stack)
+
+
+def _list_processes(session: int) -> list[tuple[str, int]]:
+    """Return the names and numbers of the processes of an update. Each provider has a process group of its own."""
+    listed = subprocess.run(["ps", "-e", "-o", "sid=,pid=,args="], check=True, capture_output=True, text=True).stdout
+    rows = (line.split(None, 3) for line in listed.splitlines())
+    return [(Path(command).name, int(pid)) for sid, pid, command, *_ in rows if int(sid) == session]
+
+
+def _kill(processes: Iterable[int]) -> None:
+    for number in processes:
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            os.kill(number, signal.SIGKILL)

@@ -46,7 +46,7 @@ def build_stack(**application: Any) -> dict[str, Any]:
 
 def check(raw: dict[str, Any], config: ClusterConfig | None = None) -> ClusterReport:
     """Check the cluster for a stack before its first update."""
-    requirements = build_cluster_requirements(parse_stack(raw, full_name=STACK), {})
+    requirements = build_cluster_requirements(parse_stack(raw, full_name=STACK), {}, ())
     start = monotonic()
     report = check_cluster(requirements, config or ClusterConfig(), CLUSTER_TIMEOUT_SECONDS)
     seconds = monotonic() - start

@@ -195,7 +195,7 @@ def test_rights_of_the_teams_page_are_sufficient(simulated_node: Cluster, deploy
         metadata = {"name": workload["name"], "namespace": ROLE}
         simulated_node.apply({"apiVersion": "apps/v1", "kind": workload["kind"], "metadata": metadata, "spec": spec})
     stack = {"applications": {"rights": application, f"{ROLE}-new": new_namespace}}
-    requirements = build_cluster_requirements(parse_stack(stack, full_name=ROLE), {})
+    requirements = build_cluster_requirements(parse_stack(stack, full_name=ROLE), {}, ())
     assert check_cluster(requirements, ClusterConfig(kubeconfig=deployer.read_text()), 5) == ClusterReport()
     project.new("rights", {"preflight": False, **stack})
     result = project.up("rights").succeeded()

@@ -170,7 +170,7 @@ def import_components(project: Project, stack: str, recorder: Recorder, path: Pa
             "custom": False,
             **component,
         }
-        for urn, component in recorder.component_states().items()
+        for urn, component in recorder.resource_states().items()
     ]
     path.write_text(json.dumps({"version": 3, "deployment": {"manifest": {}, "resources": resources}}))
     project.pulumi("stack", "import", "--file", str(path), stack=stack).succeeded()

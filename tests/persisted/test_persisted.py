@@ -13,7 +13,13 @@ import pytest
 from components.application import ApplicationArgs
 from components.passwords import VERSION_KEEPER
 from components.persisted import labels, names
-from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupOutputs, GroupSummary
+from components.persisted.outputs import (
+    ApplicationOutputs,
+    ApplicationState,
+    DatabaseRecordOutputs,
+    GroupOutputs,
+    GroupSummary,
+)
 from components.servers.stateful_set import SCRIPTS_MOUNT_PATH
 from components.workload_patches import (
     ContainerPatch,
@@ -45,6 +51,7 @@ MYSQL_MAIN = ("shop", "mysql", "main")
 VALUES: dict[str, tuple[Any, Any]] = {
     "type of an application": (names.APPLICATION_TYPE, "database-groups:index:Application"),
     "type of a group": (names.DATABASE_GROUP_TYPE, "database-groups:index:DatabaseGroup"),
+    "type of a record": (names.DATABASE_RECORD_TYPE, "database-groups:index:DatabaseRecord"),
     "Pulumi name of removed workloads": (names.REMOVED_WORKLOADS, "removed/workloads"),
     "Pulumi name of a group": (names.resource_name(*MYSQL_MAIN), "shop-mysql-main"),
     "Pulumi name of a part": (names.resource_name(*MYSQL_MAIN, "password"), "shop-mysql-main-password"),
@@ -60,6 +67,11 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "name of an environment Secret": (names.environment_secret_name("shop"), "shop-databases"),
     "name of a NetworkPolicy": (names.network_policy_name("shop"), "shop-databases"),
     "name of a database and user": (names.database_account_name("web-shop", "read-only"), "web_shop_read_only"),
+    "name of a second user": (names.second_account_name("shop_main"), "shop_main__b"),
+    "Pulumi name of a part of a second account": (
+        names.second_account_resource_name("shop-postgresql-main-role"),
+        "shop-postgresql-main-role-b",
+    ),
     "name of a variable": (names.variable_name("mysql", "read-only", "address"), "MYSQL_READ_ONLY_ADDRESS"),
     "short name of a variable": (names.variable_name("mysql", None, "address"), "MYSQL_ADDRESS"),
     "name of a mounted volume": (VolumeMount(claim="sqlite-main", path="").volume, "databases-sqlite-main"),
@@ -77,6 +89,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "default labels of Pods": (labels.default_pod_labels("shop"), {"app.kubernetes.io/name": "shop"}),
     "labels of a group": (GROUP_LABELS, INSTANCE | COMPONENT | PART_OF | MANAGED),
     "immutable selector of a server": (labels.pod_selector_labels(GROUP_LABELS), INSTANCE | PART_OF),
+    "selector of a Service for an external server": (
+        labels.remote_selector_labels(GROUP_LABELS),
+        INSTANCE | PART_OF | {"app.kubernetes.io/component": "remote-server"},
+    ),
     "selector of a NetworkPolicy": (
         labels.network_policy_selector("shop", ["mysql-main"]),
         {
@@ -103,11 +119,20 @@ VALUES: dict[str, tuple[Any, Any]] = {
     ),
 }
 
-GROUP_SUMMARY_KEYS = {"kind", "variant", "version", "series", "externalServer", "service", "secret", "protect"}
-APPLICATION_KEYS = {"name", "namespace", "secret", "protect", "workloads"}
+VOLUME_KEYS = {"storage", "storageClass", "initScript"}
+ACCOUNT_KEYS = {"externalServer", "database", "username"}
+GROUP_SUMMARY_KEYS = (
+    {"kind", "variant", "version", "series", "service", "secret", "protect", "passwordVersion"}
+    | VOLUME_KEYS
+    | ACCOUNT_KEYS
+)
+NAMESPACE_KEYS = {"namespace", "createNamespace"}
+APPLICATION_KEYS = {"name", "secret", "variables", "databaseUrl", "protect", "workloads"} | NAMESPACE_KEYS
+OPTIONAL_OUTPUTS = GROUP_SUMMARY_KEYS - {"kind", "variant", "secret", "protect"}
 OUTPUT_KEYS: dict[type, set[str]] = {
     GroupSummary: GROUP_SUMMARY_KEYS,
     GroupOutputs: GROUP_SUMMARY_KEYS | {"application", "engine", "group"},
+    DatabaseRecordOutputs: {"externalServer", "database", "username"},
     ApplicationOutputs: APPLICATION_KEYS,
     ApplicationState: APPLICATION_KEYS | {"databases"},
 }
@@ -117,7 +142,10 @@ STACK = {
     "externalServers": {"mysql-hq": external_server("mysql"), "postgresql-hq": external_server("postgresql")},
     **groups(
         mysql={"main": {"primary": True}, "spare": provisioned_on("mysql-hq")},
-        postgresql={"main": provisioned_on("postgresql-hq", extensions=["pg_trgm"])},
+        postgresql={
+            "main": {"primary": True, **provisioned_on("postgresql-hq", extensions=["pg_trgm"])},
+            "changed": {**provisioned_on("postgresql-hq"), "passwordVersion": 1},
+        },
         redis={"main": {"server": {"kind": "dedicated"}}, "other": {"server": ADDRESS}},
         glusterfs={"main": {"server": existing_account("glusterfs", storageClass="shared", storage="1Gi")}},
         sqlite={"main": None},
@@ -154,7 +182,7 @@ def test_outputs_have_the_persisted_keys() -> None:
         if registration.type == names.DATABASE_GROUP_TYPE:
             outputs = recorder.outputs[registration.urn]
             assert set(outputs) <= OUTPUT_KEYS[GroupOutputs], PERSISTED
-            assert OUTPUT_KEYS[GroupOutputs] - set(outputs) <= {"version", "series", "externalServer", "service"}
+            assert OUTPUT_KEYS[GroupOutputs] - set(outputs) <= OPTIONAL_OUTPUTS
 
 
 def test_types_names_and_parents_of_resources_are_persisted() -> None:

@@ -1,6 +1,6 @@
 """The checks of the cluster as a table: what exists in the cluster, and the message for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from preflight.cluster_checks import MIN_VERSION, check_requirements, parse_quantity
+from preflight.cluster_checks import MIN_VERSION, check_existing_objects, check_requirements, parse_quantity
 from preflight.cluster_models import (
+    ClusterReport,
     ClusterRequirements,
     ObjectKey,
     RecordedObject,
@@ -46,6 +47,11 @@ def build_item(stack: str = "", labels: Mapping[str, str] | None = None, **parts
     return {"metadata": {"name": "x", **annotations, "labels": {**(labels or {})}}, **parts}
 
 
+def build_terminating_item(stack: str = "") -> dict[str, Any]:
+    item = build_item(stack)
+    return {"metadata": {**item["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+
+
 def build_class(*, is_default: bool = False, grows: bool = False) -> dict[str, Any]:
     metadata = {"name": "x", **({"annotations": DEFAULT} if is_default else {})}
     return {"metadata": metadata, **({"allowVolumeExpansion": True} if grows else {})}
@@ -65,10 +71,10 @@ NEEDED = ClusterRequirements(
     stack_annotation=ANNOTATION,
     namespaces=(RequiredNamespace(name="shop", is_created=True, location=SHOP),),
     objects=(
-        RequiredObject(key=NAMESPACE, location=SHOP),
-        RequiredObject(key=CLAIM, location=MAIN, storage="20Gi"),
-        RequiredObject(key=SERVER, location=MAIN),
-        RequiredObject(key=SERVICE, location=MAIN),
+        RequiredObject(key=NAMESPACE, location=SHOP, application="shop"),
+        RequiredObject(key=CLAIM, location=MAIN, application="shop", storage="20Gi"),
+        RequiredObject(key=SERVER, location=MAIN, application="shop"),
+        RequiredObject(key=SERVICE, location=MAIN, application="shop"),
     ),
     node_selector={"node-role": "database"},
 )
@@ -141,6 +147,25 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
         " use it, or another `namespace`",
     ),
     (
+        "terminating namespace of the stack",
+        NEEDED,
+        {"namespaces": {"shop": build_terminating_item(STACK)}},
+        "applications.shop: the cluster is deleting namespace 'shop'; run the command again when it does not exist",
+    ),
+    (
+        "terminating namespace of others",
+        NEEDED,
+        {"namespaces": {"shop": build_terminating_item()}, "objects": {SERVICE: build_item()}},
+        "applications.shop: the cluster is deleting namespace 'shop'; run the command again when it does not exist",
+    ),
+    (
+        "recorded namespace that does not exist",
+        replace(NEEDED, recorded={NAMESPACE: RecordedObject()}),
+        {"namespaces": {}},
+        "applications.shop: namespace 'shop' is in the state, but not in the cluster: an interrupted `pulumi destroy`"
+        " or another program deleted it; run `make refresh`, then the command again",
+    ),
+    (
         "namespace of another stack",
         NEEDED,
         {"namespaces": {"shop": build_item("acme/database-groups/staging")}},
@@ -174,6 +199,41 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
         {"namespaces": {"shop": build_item()}, "objects": {SERVICE: build_item(f"x-{STACK}")}},
         "applications.shop.databases.mysql.main: Service 'mysql' exists in namespace 'shop', and belongs to the stack"
         f" 'x-{STACK}'; {DELETE}",
+    ),
+    (
+        "object of another application",
+        replace(CREATED, recorded={**CREATED.recorded, SERVICE: RecordedObject(application="old")}),
+        {"namespaces": {"shop": build_item(STACK)}},
+        "applications.shop.databases.mysql.main: Service 'mysql' exists in namespace 'shop', and the application 'old'"
+        " owns it; keep it there, or set another `namespace`",
+    ),
+    (
+        "namespace of another application",
+        replace(CREATED, recorded={**CREATED.recorded, NAMESPACE: RecordedObject(application="old")}),
+        {"namespaces": {"shop": build_item(STACK)}},
+        "applications.shop: namespace 'shop' exists, and the application 'old' owns it; keep it there, or set another"
+        " `namespace`",
+    ),
+    (
+        "volume of a removed group",
+        change_claim(NEEDED, is_data_of_removed_group=True),
+        {"namespaces": {"shop": build_item(STACK)}, "objects": {CLAIM: build_claim("20Gi")}},
+        "applications.shop.databases.mysql.main: PersistentVolumeClaim 'mysql-main' exists in namespace 'shop', and has"
+        " the data of a group that was removed; use its volume again (docs/day-two.md), or delete it",
+    ),
+    (
+        "objects that the account may not list",
+        EXISTING,
+        {"namespaces": {"shop": build_item()}, "unreadable": frozenset({("Service", "shop"), ("Secret", "shop")})},
+        "cluster: the account may not list Secret, Service objects in namespace 'shop', and the update could overwrite"
+        " those of others; grant it the rights (docs/teams.md)",
+    ),
+    (
+        "namespaces that the account may not read",
+        NEEDED,
+        {"namespaces": {"shop": None}},
+        "cluster: the account may not read Namespace objects, and the update could overwrite those of others; grant it"
+        " the rights (docs/teams.md)",
     ),
     (
         "storage class",
@@ -244,6 +304,17 @@ def test_failed_check_has_its_message(required: ClusterRequirements, observed: d
     assert report(required, **observed) == [message]
 
 
+OVERWRITTEN = [row for row in MESSAGES if " exists" in row[3] or "overwrite" in row[3]]
+
+
+@pytest.mark.parametrize(("required", "observed", "message"), [row[1:] for row in OVERWRITTEN])
+def test_objects_that_would_be_overwritten_are_always_checked(
+    required: ClusterRequirements, observed: dict[str, Any], message: str
+) -> None:
+    issues = check_existing_objects(required, ObservedCluster(**observed)).issues
+    assert message in [f"{'.'.join(map(str, issue.location))}: {issue.message}" for issue in issues]
+
+
 def test_all_failed_checks_are_reported() -> None:
     required = change_server(change_claim(NEEDED, storage_class="lost"), needs_privileges=True)
     observed = {
@@ -302,6 +373,13 @@ OWN = {"shop": build_item(STACK)}
 )
 def test_usable_cluster_has_no_issue(required: ClusterRequirements, observed: dict[str, Any]) -> None:
     assert report(required, **observed) == []
+
+
+@pytest.mark.parametrize("check", [check_requirements, check_existing_objects])
+def test_terminating_namespaces_are_listed(check: Callable[..., ClusterReport]) -> None:
+    observed = replace(GOOD, namespaces={"shop": build_terminating_item(STACK)})
+    assert check(NEEDED, observed).terminating == ("shop",)
+    assert check(NEEDED, replace(GOOD, namespaces={"shop": None})).terminating == ()
 
 
 @pytest.mark.parametrize("stack", [STACK, "/database-groups/production"])
@@ -368,7 +446,7 @@ def test_the_page_lists_the_rights_that_are_checked() -> None:
 
 
 def test_required_rights_depend_on_the_objects_of_each_namespace() -> None:
-    secret = RequiredObject(key=ObjectKey("Secret", "market", "x"), location=SHOP)
+    secret = RequiredObject(key=ObjectKey("Secret", "market", "x"), location=SHOP, application="shop")
     required = replace(NEEDED, objects=(*NEEDED.objects, secret), patched_kinds={"market": frozenset({"DaemonSet"})})
     rights = list_required_rights(required)
     assert set(rights) == {"", "shop", "market"}

@@ -32,10 +32,10 @@ REQUIRED = ClusterRequirements(
     stack_annotation="database-groups/stack",
     namespaces=tuple(RequiredNamespace(name=name, is_created=False, location=LOCATION) for name in ("shop", "new")),
     objects=(
-        RequiredObject(key=SERVICE, location=LOCATION),
-        RequiredObject(key=SECRET, location=LOCATION),
-        RequiredObject(key=CLAIM, location=LOCATION, storage="2Gi"),
-        RequiredObject(key=ObjectKey("Service", "new", "mysql-main"), location=LOCATION),
+        RequiredObject(key=SERVICE, location=LOCATION, application="shop"),
+        RequiredObject(key=SECRET, location=LOCATION, application="shop"),
+        RequiredObject(key=CLAIM, location=LOCATION, application="shop", storage="2Gi"),
+        RequiredObject(key=ObjectKey("Service", "new", "mysql-main"), location=LOCATION, application="shop"),
     ),
 )
 ALL = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]

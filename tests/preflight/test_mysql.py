@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from preflight import check
-from preflight.models import Finding, PlannedDatabase
+from preflight import check, run_checks, run_statements
+from preflight.errors import ProbeError
+from preflight.models import Finding, PlannedDatabase, ProvisionedDatabase
 from preflight.probes.mysql import PRIVILEGES
 from tests.e2e.servers import DatabaseServer
-from tests.e2e.tls import Secured
+from tests.e2e.tls import DAY, Authority, Secured, mysql_with_tls
 from tests.preflight.fakes import (
     Handler,
     MakeFake,
@@ -200,6 +202,7 @@ CREATE = "CREATE USER 'shop'@'10.1.2.3' IDENTIFIED BY '...';"
 REJECTED = "the server rejected the login"
 NO_ACCESS = "login succeeded, but the user cannot access the database"
 FULL = "the server accepts no more connections"
+OFFLINE = "the server is in offline mode and rejects the login"
 EXPIRED = "the password of the account has expired"
 NO_ACCOUNT = "the server has no account for this machine's address"
 BLOCKED = "the server blocks this machine after too many failed connections"
@@ -216,6 +219,7 @@ BLOCKED = "the server blocks this machine after too many failed connections"
         (1226, "User 'shop' has exceeded a limit", FULL, "SHOW VARIABLES LIKE 'max_user_connections';"),
         (1820, "You must reset your password", EXPIRED, "ALTER USER 'shop'@'...' IDENTIFIED BY '...'"),
         (1862, "Your password has expired.", EXPIRED, "PASSWORD EXPIRE NEVER;"),
+        (3032, "The server is currently in offline mode", OFFLINE, "SET GLOBAL offline_mode = OFF;"),
         (3118, "Account is locked.", "the account is locked", "ALTER USER 'shop'@'...' ACCOUNT UNLOCK;"),
         (3159, "It is insecure", "the server requires TLS (require_secure_transport)", "`tls: require`"),
         (1130, "Host '10.1.2.3' is not allowed to connect", NO_ACCOUNT, f"{CREATE}\n  {GRANT}"),
@@ -250,11 +254,19 @@ def test_a_server_that_closes_the_connection_is_not_mysql(fake: MakeFake) -> Non
     assert finding.result.startswith("an unknown service answers, not MySQL: ")
 
 
-def check_fake_administrator(fake: MakeFake, *answers: list[list[str]], version: str = "8.4.0") -> list[Finding]:
+def check_fake_administrator(
+    fake: MakeFake,
+    *answers: list[list[str]],
+    version: str = "8.4.0",
+    provisioned: tuple[ProvisionedDatabase, ...] = (),
+) -> list[Finding]:
     """Check the administrator of a fake server that answers the queries one after the other."""
     server = fake(answer_queries(list(answers), version))
     account = {"username": "admin", "password": "right-one"}
-    return check([server.endpoint("mysql", tls="disable", account=account, is_administrator=True)])
+    administrator = server.endpoint(
+        "mysql", tls="disable", account=account, is_administrator=True, provisioned_databases=provisioned
+    )
+    return run_checks([administrator])
 
 
 def answer_queries(answers: list[list[list[str]]], version: str) -> Handler:
@@ -306,17 +318,102 @@ def test_an_unsupported_server_is_rejected(version: str, comment: str, result: s
 ALL_PRIVILEGES = ["GRANT ALL PRIVILEGES ON *.* TO `admin`@`%` WITH GRANT OPTION"]
 
 
+CONNECTION_ADMIN = [["GRANT CONNECTION_ADMIN ON *.* TO `admin`@`%`"], ALL_PRIVILEGES]
+REPLICA = "the server rejects changes ({} is on): it is a replica"
+PROVISIONED = ProvisionedDatabase(path="applications.a", username="root", database="shop")
+
+
 @pytest.mark.parametrize(
-    ("flags", "grants", "variable"),
+    ("enabled", "grants", "result", "is_failure"),
     [
-        (["1", "1"], [ALL_PRIVILEGES], "super_read_only"),
-        (["1", "0"], [ALL_PRIVILEGES], "read_only"),
-        (["1", "0"], [["GRANT CONNECTION_ADMIN ON *.* TO `admin`@`%`"], ALL_PRIVILEGES], None),
-        (["0", "0"], [ALL_PRIVILEGES], None),
+        (("super_read_only", "read_only"), [ALL_PRIVILEGES], REPLICA.format("super_read_only"), True),
+        (("read_only",), [ALL_PRIVILEGES], REPLICA.format("read_only"), True),
+        (("read_only",), CONNECTION_ADMIN, "the server rejects changes of the applications (read_only is on)", False),
+        (
+            ("transaction_read_only",),
+            [ALL_PRIVILEGES],
+            "the server rejects changes (transaction_read_only is on)",
+            True,
+        ),
+        (
+            ("offline_mode",),
+            CONNECTION_ADMIN,
+            "the server rejects logins of the applications (offline_mode is on)",
+            False,
+        ),
+        ((), [ALL_PRIVILEGES], None, False),
     ],
 )
-def test_a_replica_is_rejected(flags: list[str], grants: list[list[str]], variable: str | None, fake: MakeFake) -> None:
-    version = [["8.4.0", "MySQL", "admin@%"]]
-    findings = check_fake_administrator(fake, version, grants, [flags], [["mysql"]], [["root", "localhost"]])
-    expected = [f"the server rejects changes ({variable} is on): it is a replica"] if variable else []
-    assert results(findings) == expected
+@pytest.mark.parametrize("provisioned", [(), (PROVISIONED,)], ids=["new", "provisioned"])
+def test_a_read_only_server_is_reported(
+    enabled: tuple[str, ...],
+    grants: list[list[str]],
+    result: str | None,
+    provisioned: tuple[ProvisionedDatabase, ...],
+    *,
+    is_failure: bool,
+    fake: MakeFake,
+) -> None:
+    """It is an error if the program creates a database, and a warning for databases of earlier updates."""
+    names = ("super_read_only", "read_only", "transaction_read_only", "offline_mode")
+    flags = ["1" if name in enabled else "0" for name in names]
+    answers = [[["8.4.0", "MySQL", "admin@%"]], grants, [flags], [["mysql"], ["shop"]], [["root", "%"]], [["mysql"]]]
+    findings = check_fake_administrator(fake, *answers, provisioned=provisioned)
+    assert results(findings) == ([result] if result else [])
+    assert [finding.is_warning for finding in findings] == ([not is_failure or bool(provisioned)] if result else [])
+
+
+def test_databases_of_earlier_updates_are_compared_with_the_server(server: FindServer, create_user: CreateUser) -> None:
+    mysql_server = server("mysql")
+    account = create_user(EXACT_GRANT)
+    provisioned = tuple(
+        ProvisionedDatabase(path=path, username=username, database=database)
+        for path, username, database in (
+            ("applications.a", USER, "sys"),
+            ("applications.b", USER, "preflight_missing"),
+            ("applications.c", "preflight_missing", "preflight_missing"),
+            ("applications.d", "mysql.sys", "sys"),
+        )
+    )
+    findings = run_checks([endpoint(mysql_server, account=account, provisioned_databases=provisioned)])
+    assert [(finding.path, finding.result.partition(";")[0]) for finding in findings] == [
+        ("applications.b", "database preflight_missing is missing on the server"),
+        ("applications.c", "database preflight_missing and user preflight_missing are missing on the server"),
+        # The program creates users for any host. This one can log in from the server itself only.
+        ("applications.d", "user mysql.sys is missing on the server"),
+    ]
+
+
+def test_a_read_only_database_is_a_warning(server: FindServer, create_user: CreateUser) -> None:
+    mysql_server = server("mysql")
+    database = "preflight_read_only"
+    account = create_user(
+        EXACT_GRANT, f"CREATE DATABASE IF NOT EXISTS {database}", f"ALTER SCHEMA {database} READ ONLY 1"
+    )
+    provisioned = (ProvisionedDatabase(path="applications.a", username=USER, database=database),)
+    administrator = endpoint(mysql_server, account=account, provisioned_databases=provisioned)
+    try:
+        finding = only(run_checks([administrator]))
+        assert (finding.path, finding.is_warning) == ("applications.a", True)
+        assert finding.result == f"database {database} rejects changes: it is read-only"
+        run(mysql_server, get_last_command(finding))
+        assert run_checks([administrator]) == []
+    finally:
+        run(mysql_server, f"ALTER SCHEMA {database} READ ONLY 0", f"DROP DATABASE {database}")
+
+
+def test_a_certificate_that_expires_soon_is_a_warning(server: FindServer, authority: Authority, tmp_path: Path) -> None:
+    certificate = authority.issue(server("mysql").host, since=-80 * DAY, until=10 * DAY)
+    with mysql_with_tls(server("mysql"), tmp_path, authority, certificate=certificate) as secured:
+        application = endpoint(secured, tls="verify-full", ca_file=str(secured.ca), is_administrator=False)
+        finding = only(run_checks([application]))
+    assert finding.is_warning
+    assert finding.result.startswith("the server's certificate expires on 20")
+
+
+def test_administrator_runs_statements(server: FindServer) -> None:
+    """A `%` is no placeholder."""
+    administrator = endpoint(server("mysql"), tls="require")
+    assert run_statements(administrator, ["SET @value = '%'", "SELECT @value"], 10) == [("%",)]
+    with pytest.raises(ProbeError, match=r"the server rejected a statement: .*1396"):
+        run_statements(administrator, ["DROP USER preflight_missing"], 10)

@@ -1,5 +1,6 @@
 """PostgreSQL: logins, privileges and existing objects on real servers; versions and messages on fake ones."""
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -8,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from preflight import check
+from preflight import check, run_checks, run_statements
 from preflight.errors import ProbeError
-from preflight.models import PlannedDatabase
+from preflight.models import PlannedDatabase, ProvisionedDatabase
 from preflight.probes import postgresql as postgresql_probe
 from tests.e2e.servers import DatabaseServer
 from tests.e2e.tls import DAY, Authority, Secured, postgresql_with_tls
@@ -30,6 +31,26 @@ endpoint = partial(administrator_endpoint, engine="postgresql")
 ROLE = "preflight_role"
 HOSTILE_PASSWORD = "c4narY '\"\\ %s {x} ü€"
 NO_TLS = "the server does not support TLS on this port"
+
+
+def run_as_superuser(secured: Secured, *statements: str) -> None:
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=secured.port,
+        user=secured.username,
+        password=secured.password,
+        dbname="postgres",
+        autocommit=True,
+    ) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def wait_until(is_done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -124,15 +145,15 @@ def test_endpoints_of_one_server_get_the_findings_of_their_own_groups(server: Fi
     assert [finding.path for finding in findings] == ["applications.a", "applications.b"]
 
 
-@pytest.mark.parametrize(("version", "name"), [(90024, "9.0.24"), (80400, "8.4.0")])
+@pytest.mark.parametrize(("version", "name"), [(90624, "9.6.24"), (80400, "8.4.0")])
 def test_a_server_that_the_provider_does_not_support_is_rejected(version: int, name: str) -> None:
     with pytest.raises(ProbeError) as caught:
         postgresql_probe._require_supported_version(version, name)
-    result = f"the server is PostgreSQL {name}; the program needs 9.1 or later (tested: 15 and later)"
+    result = f"the server is PostgreSQL {name}; the program needs 10 or later (tested: 15 and later)"
     assert caught.value.finding.result == result
 
 
-@pytest.mark.parametrize("version", [90100, 150000, 180000])
+@pytest.mark.parametrize("version", [100000, 150000, 180000])
 def test_a_server_that_the_provider_supports_passes(version: int) -> None:
     postgresql_probe._require_supported_version(version, "it")
 
@@ -262,9 +283,132 @@ def test_a_server_without_tls_gets_no_plain_text_login(tls: str, server: FindSer
 
 
 def test_a_standby_is_rejected_for_administrators_only(authority: Authority) -> None:
+    """It is a warning if every database exists already."""
+    existing = (ProvisionedDatabase(path="applications.a", username="postgres", database="postgres"),)
     with postgresql_with_tls(authority, "localhost", standby=True) as standby:
         assert results(check([endpoint(standby)])) == ["the server rejects changes: it is a standby"]
         assert check([endpoint(standby, is_administrator=False)]) == []
+        finding = only(run_checks([endpoint(standby, provisioned_databases=existing)]))
+    assert (finding.is_warning, finding.result) == (True, "the server rejects changes: it is a standby")
+
+
+@EACH_SERVER
+def test_databases_of_earlier_updates_are_compared_with_the_server(name: str, server: FindServer) -> None:
+    provisioned = tuple(
+        ProvisionedDatabase(path=path, username=username, database=database)
+        for path, username, database in (
+            ("applications.a", "postgres", "postgres"),
+            ("applications.b", "postgres", "preflight_missing"),
+            ("applications.c", "preflight_missing", "preflight_missing"),
+            ("applications.d", server(f"{name}-limited").username, "postgres"),
+        )
+    )
+    findings = run_checks([endpoint(server(name), tls="disable", provisioned_databases=provisioned)])
+    assert [(finding.path, finding.result.partition(";")[0]) for finding in findings] == [
+        ("applications.b", "database preflight_missing is missing on the server"),
+        ("applications.c", "database preflight_missing and role preflight_missing are missing on the server"),
+        ("applications.d", "database postgres belongs to role postgres"),
+    ]
+
+
+def test_extensions_of_a_database_that_is_created_again_are_checked(server: FindServer) -> None:
+    recreated = ProvisionedDatabase(
+        path="applications.a",
+        username="preflight_missing",
+        database="preflight_missing",
+        extensions=("no_such",),
+        recreate=True,
+        is_database_in_state=False,
+        is_user_in_state=False,
+    )
+    administrator = partial(endpoint, server("postgresql-limited"))
+    findings = run_checks([administrator(provisioned_databases=(recreated,))])
+    assert results(findings) == ["the extension no_such is not available on the server"]
+
+
+READ_ONLY = "the server rejects changes: default_transaction_read_only is on"
+
+
+def test_a_read_only_server_is_reported(secured_postgresql: Secured) -> None:
+    """It is an error if the program creates a database, and a warning for databases of earlier updates."""
+    existing = (ProvisionedDatabase(path="applications.a", username="postgres", database="postgres"),)
+    planned = (PlannedDatabase(path="applications.b", username="new", database="new"),)
+    administrator = partial(endpoint, secured_postgresql, provisioned_databases=existing)
+    run_as_superuser(
+        secured_postgresql, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"
+    )
+    wait_until(lambda: run_checks([administrator()]) != [])
+    warning = only(run_checks([administrator()]))
+    assert (warning.result, warning.is_warning) == (READ_ONLY, True)
+    assert results(check([administrator(planned_databases=planned)])) == [READ_ONLY]
+    assert results(check([endpoint(secured_postgresql)])) == [READ_ONLY]
+    run_as_superuser(secured_postgresql, *(command.strip() for command in warning.fix.splitlines()[1:]))
+    wait_until(lambda: run_checks([administrator()]) == [])
+
+
+APP = "preflight_app"
+
+
+@pytest.mark.parametrize(
+    ("settings", "fix"),
+    [
+        ({"DATABASE template1": "on"}, 'DATABASE "template1"'),
+        ({f"ROLE {APP}": "true"}, f'ROLE "{APP}"'),
+        ({f"ROLE {APP} IN DATABASE template1": "on"}, f'ROLE "{APP}" IN DATABASE "template1"'),
+        ({"DATABASE template1": "on", f"ROLE {APP}": "off"}, None),
+        ({f"ROLE {APP}": "off", f"ROLE {APP} IN DATABASE template1": "on"}, f'ROLE "{APP}" IN DATABASE "template1"'),
+        ({f"ROLE {APP} IN DATABASE postgres": "on", "DATABASE template1": "no"}, None),
+    ],
+)
+def test_a_read_only_database_is_a_warning(
+    settings: dict[str, str], fix: str | None, secured_postgresql: Secured
+) -> None:
+    """The most specific setting applies."""
+    existing = (ProvisionedDatabase(path="applications.a", username=APP, database="template1"),)
+    administrator = endpoint(secured_postgresql, provisioned_databases=existing)
+    run_as_superuser(
+        secured_postgresql,
+        f"CREATE ROLE {APP}",
+        f"ALTER DATABASE template1 OWNER TO {APP}",
+        *(f"ALTER {subject} SET default_transaction_read_only = {value}" for subject, value in settings.items()),
+    )
+    try:
+        findings = run_checks([administrator])
+        assert [finding.is_warning for finding in findings] == [True] * bool(fix)
+        for finding in findings:
+            command = finding.fix.splitlines()[-1].strip()
+            assert command == f"ALTER {fix} RESET default_transaction_read_only;"
+            run_as_superuser(secured_postgresql, command)
+        assert run_checks([administrator]) == []
+    finally:
+        run_as_superuser(
+            secured_postgresql,
+            "ALTER DATABASE template1 RESET ALL",
+            "ALTER DATABASE template1 OWNER TO postgres",
+            f"DROP ROLE {APP}",
+        )
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "days"),
+    [
+        (-300, 31, None),
+        (-300, 29, 28),
+        (-70, 20, 19),
+        (-20, 8, 7),
+        (-10, 20, None),
+        (-2, 1, 0),
+    ],
+)
+def test_a_certificate_that_expires_soon_is_a_warning(
+    since: int, until: int, days: int | None, authority: Authority
+) -> None:
+    """Soon is 30 days, or a third of the time for which the certificate is valid."""
+    certificate = authority.issue("localhost", since=since * DAY, until=until * DAY)
+    with postgresql_with_tls(authority, certificate=certificate) as server:
+        findings = run_checks([endpoint(server, tls="verify-full", ca_file=str(server.ca))])
+    assert [finding.is_warning for finding in findings] == ([] if days is None else [True])
+    assert all(finding.result.endswith(f", in {days} days") for finding in findings)
 
 
 def test_hundreds_of_accounts_of_one_server_are_checked_in_time(secured_postgresql: Secured) -> None:
@@ -278,3 +422,53 @@ def test_hundreds_of_accounts_of_one_server_are_checked_in_time(secured_postgres
     accounts = [{"username": name, "password": name, "database": "postgres"} for name in names]
     application = partial(endpoint, secured_postgresql, tls="disable", is_administrator=False)
     assert check([application(path=account["username"], account=account) for account in accounts]) == []
+
+
+@EACH_SERVER
+def test_administrator_runs_statements_in_a_database(name: str, server: FindServer) -> None:
+    administrator = server(name)
+    account = {"username": administrator.username, "password": administrator.password, "database": "template1"}
+    statements = ["SET lock_timeout = '10s'", "SELECT current_database(), current_setting('lock_timeout')"]
+    assert run_statements(endpoint(administrator, account=account), statements, 10) == [("template1", "10s")]
+    assert run_statements(endpoint(administrator), ["SELECT current_database()"], 10) == [("postgres",)]
+    assert run_statements(endpoint(administrator), statements[:1], 10) == []
+
+
+def test_rejected_statement_and_login_are_errors(server: FindServer) -> None:
+    administrator = server("postgresql")
+    with pytest.raises(ProbeError, match=r"the server rejected a statement: .* does not exist"):
+        run_statements(endpoint(administrator), ["DROP ROLE preflight_missing"], 10)
+    account = {"username": administrator.username, "password": "c4narY"}
+    with pytest.raises(ProbeError, match=REJECTED):
+        run_statements(endpoint(administrator, account=account), ["SELECT 1"], 10)
+
+
+@EACH_SERVER
+def test_an_administrator_must_administer_the_roles_of_earlier_updates(name: str, server: FindServer) -> None:
+    """From 16 on, CREATEROLE alone does not suffice. The statement of the fix does."""
+    superuser, old = server(name), server(f"{name}-limited")
+    created, new = f"d_created_{name}", f"d_new_{name}"
+    superuser.drop(created, new)
+    try:
+        with superuser.administrator() as session:
+            session.run(f"CREATE ROLE {new} LOGIN CREATEDB CREATEROLE PASSWORD 'of-a-test'")
+        with old.administrator() as session:
+            session.run(f"CREATE ROLE {created} LOGIN")
+            session.run(f"GRANT {created} TO CURRENT_USER")
+            session.run(f"CREATE DATABASE {created} OWNER {created}")
+        provisioned = (ProvisionedDatabase(path="p", username=created, database=created),)
+        account = {"username": new, "password": "of-a-test"}
+        by_old = endpoint(old, tls="disable", provisioned_databases=provisioned)
+        by_new = endpoint(old, tls="disable", account=account, provisioned_databases=provisioned)
+        assert check([by_old]) == []
+        if name == "postgresql":
+            assert check([by_new]) == []
+            return
+        finding = only(check([by_new]))
+        assert finding.result == f"the administrator cannot change role {created}: another administrator created it"
+        assert finding.path == "p"
+        with old.administrator() as session:
+            session.run(finding.fix.splitlines()[-1])
+        assert check([by_new]) == []
+    finally:
+        superuser.drop(created, new)

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from components.engines import ENGINES
-from preflight import check, format_findings
+from preflight import check, format_findings, run_statements
+from preflight.errors import ProbeError
 from preflight.models import Endpoint, Finding
 from preflight.network import RESULT_AND_FIX_BY_ERRNO
 from preflight.probes import PROBES
@@ -311,3 +312,8 @@ def test_findings_are_formatted_with_the_commands_on_lines_of_their_own() -> Non
     assert format_findings([finding]) == "1 external server check failed:" + text.format("a")
     two = [finding, replace(finding, path="externalServers.b")]
     assert format_findings(two) == "2 external server checks failed:" + text.format("a") + text.format("b")
+
+
+def test_program_runs_no_statements_on_other_engines(fake: MakeFake) -> None:
+    with pytest.raises(ProbeError, match="the program runs no statements on redis"):
+        run_statements(fake(close).endpoint("redis"), ["SELECT 1"], 5)

@@ -190,8 +190,16 @@ def test_outputs_hold_names_only() -> None:
         "version": "8.4",
         "series": "8.4",
         "externalServer": None,
+        "database": "shop_main",
+        "username": "shop_main",
+        "storage": "50Gi",
+        "storageClass": None,
+        "initScript": None,
         "protect": True,
+        "passwordVersion": 1,
     }
+    archive = outputs["shop"]["databases"]["mysql"]["archive"]
+    assert (archive["database"], archive["username"]) == (None, None)
     spare = outputs["shop"]["databases"]["mysql"]["spare"]
     assert (spare["service"], spare["version"], spare["externalServer"]) == ("mysql-spare", None, "mysql-hq")
 

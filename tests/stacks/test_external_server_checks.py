@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 
-from preflight.models import Endpoint
+from components.persisted.names import DATABASE_RECORD_TYPE
+from preflight.models import Endpoint, ProvisionedDatabase
 from stacks.config import parse_stack
-from stacks.external_server_checks import list_endpoints
-from stacks.previous_state import PreviousState
+from stacks.external_server_checks import list_endpoints, require_no_adoption
+from stacks.previous_state import PreviousState, collect_component_outputs
 from tests.support import (
     CANARY,
     EXISTING_SERVER,
@@ -18,6 +20,7 @@ from tests.support import (
     groups,
     managed_server,
     provisioned_on,
+    record_stack,
     stack_with_group,
     stack_with_provisioned_group,
 )
@@ -108,6 +111,56 @@ def test_database_of_the_previous_state_is_not_planned() -> None:
     assert [len(endpoint.planned_databases) for endpoint in endpoints(elsewhere, previous)] == [0, 1]
 
 
+def record_state(raw: dict[str, Any], *parts: str) -> PreviousState:
+    """Return the state after an update of a stack, with some of the provider's resources."""
+    components = record_stack(raw).resource_states()
+    resources = [{"urn": urn, **component} for urn, component in components.items()]
+    types = {"user": "mysql:index/user:User", "database": "mysql:index/database:Database"}
+    for part in parts:
+        urn = f"urn:pulumi:stack::project::{types[part]}::shop-mysql-main-{part}"
+        resources.append({"urn": urn, "type": types[part], "outputs": {}})
+    return collect_component_outputs(resources)
+
+
+@pytest.mark.parametrize("parts", [(), ("user",), ("database",), ("user", "database")])
+@pytest.mark.parametrize("recreate", [False, True])
+def test_database_of_an_earlier_update_must_exist(parts: tuple[str, ...], *, recreate: bool) -> None:
+    raw = provision("main")
+    previous = record_state(raw, *parts)
+    group = raw["applications"]["shop"]["databases"]["mysql"]["main"]
+    group["recreate"] = recreate
+    group["server"] |= {"database": "other", "username": "other"}
+    (endpoint,) = endpoints(raw, previous)
+    assert endpoint.planned_databases == ()
+    assert endpoint.provisioned_databases == (
+        ProvisionedDatabase(
+            path="applications.shop.databases.mysql.main",
+            username="shop_main",
+            database="shop_main",
+            recreate=recreate,
+            is_user_in_state="user" in parts,
+            is_database_in_state="database" in parts,
+        ),
+    )
+
+
+def test_database_that_was_not_created_need_not_exist() -> None:
+    """An update that was interrupted before has recorded the group, but not its database."""
+    components = record_stack(provision("main")).resource_states()
+    resources = ({"urn": urn, **state} for urn, state in components.items() if state["type"] != DATABASE_RECORD_TYPE)
+    (endpoint,) = endpoints(provision("main"), collect_component_outputs(resources))
+    assert (endpoint.planned_databases, endpoint.provisioned_databases) == ((), ())
+
+
+@pytest.mark.parametrize("server", [existing_account("mysql"), {"kind": "external", "provisionOn": "other"}])
+def test_database_of_a_removed_or_moved_group_need_not_exist(server: dict[str, Any]) -> None:
+    servers = {"hq": external_server("mysql"), "other": external_server("mysql", host="other")}
+    previous = record_state(provision("main"))
+    for databases in ({"redis": {"main": None}}, {"mysql": {"main": {"server": server}}}):
+        checked = endpoints({"externalServers": servers, **groups(**databases)}, previous)
+        assert [endpoint.provisioned_databases for endpoint in checked if endpoint.is_administrator] == [(), ()]
+
+
 def test_check_uses_the_ca_file(tmp_path: Path) -> None:
     path = tmp_path / "ca.crt"
     path.write_text(CERTIFICATE)
@@ -116,3 +169,35 @@ def test_check_uses_the_ca_file(tmp_path: Path) -> None:
         **stack_with_group("postgresql", {**EXISTING_SERVER, "caFile": str(path), "tls": "verify-full"}),
     }
     assert [(endpoint.ca_file, endpoint.tls) for endpoint in endpoints(raw)] == [(str(path), "verify-full")] * 2
+
+
+def build_adopting_stack(**keys: Any) -> dict[str, Any]:
+    adopting = provisioned_on("hq", adopt=True)
+    return {"externalServers": {"hq": external_server("postgresql")}, **groups(postgresql={"main": adopting}), **keys}
+
+
+def read_recorded_state(raw: dict[str, Any]) -> PreviousState:
+    """Return the state after an update."""
+    components = record_stack(raw).resource_states()
+    return collect_component_outputs({"urn": urn, **state} for urn, state in components.items())
+
+
+def test_adopted_database_must_exist_until_it_is_deployed() -> None:
+    stack = parse_stack(build_adopting_stack())
+    for previous in ({}, stack.outputs):  # a failed update leaves no record of the database
+        (administrator,) = (found for found in list_endpoints(stack, previous) if found.is_administrator)
+        (adopted,) = administrator.provisioned_databases
+        assert (adopted.adopt, adopted.database, adopted.username) == (True, "shop_main", "shop_main")
+        assert (adopted.is_database_in_state, adopted.is_user_in_state) == (False, False)
+        assert administrator.planned_databases == ()
+    recorded = read_recorded_state(build_adopting_stack())
+    (administrator,) = (found for found in list_endpoints(stack, recorded) if found.is_administrator)
+    (deployed,) = administrator.provisioned_databases
+    assert deployed.adopt is False
+
+
+def test_adoption_needs_the_checks() -> None:
+    stack = parse_stack(build_adopting_stack(preflight=False))
+    with pytest.raises(pulumi.RunError, match=r"server\.adopt: not supported with `preflight: false`"):
+        require_no_adoption(stack, {})
+    require_no_adoption(stack, read_recorded_state(build_adopting_stack()))

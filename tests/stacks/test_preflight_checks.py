@@ -3,12 +3,15 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
+import yaml
 
-from offline.recorder import run_program
+from offline.recorder import Recorder, run_program
 from preflight.cluster_client import ClusterConfig
 from preflight.cluster_models import (
     ClusterIssue,
@@ -18,15 +21,24 @@ from preflight.cluster_models import (
     RecordedObject,
     RequiredNamespace,
 )
-from preflight.models import Endpoint, Finding
+from preflight.models import Endpoint, Finding, ProvisionedPart
 from stacks.__main__ import main
 from stacks.cluster_checks import build_cluster_requirements
 from stacks.config import parse_stack
 from stacks.config_source import ConfigSource
-from stacks.preflight_checks import require_preflight
-from stacks.previous_state import collect_recorded_objects
-from tests.support import CANARY, external_server, groups, managed_server, provisioned_on, record_stack
+from stacks.preflight_checks import OBJECTS_TIMEOUT_SECONDS, require_preflight
+from stacks.previous_state import collect_recorded_objects, collect_registered_groups
+from tests.support import (
+    CANARY,
+    external_server,
+    groups,
+    managed_server,
+    provisioned_on,
+    record_applications,
+    record_stack,
+)
 
+ROOT = Path(__file__).resolve().parents[2]
 FINDING = Finding(
     path="externalServers.hq",
     endpoint="mysql.example.org:3306",
@@ -71,13 +83,15 @@ class Checks:
         self.findings = [FINDING]
         self.report = REPORT
 
-    def check(self, endpoints: Sequence[Endpoint], seconds: float) -> list[Finding]:
+    def run_checks(self, endpoints: Sequence[Endpoint], seconds: float) -> list[Finding]:
         assert seconds <= 10
         self.endpoints.append(endpoints)
         return self.findings
 
-    def check_cluster(self, requirements: ClusterRequirements, config: ClusterConfig, seconds: float) -> ClusterReport:
-        assert seconds < 5
+    def check_cluster(
+        self, requirements: ClusterRequirements, config: ClusterConfig, seconds: float, *, is_complete: bool
+    ) -> ClusterReport:
+        assert seconds < 5 if is_complete else seconds == OBJECTS_TIMEOUT_SECONDS
         assert config == CONFIG
         self.requirements.append(requirements)
         return self.report
@@ -87,7 +101,7 @@ class Checks:
 def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
     """Replace the checks by failing ones."""
     checks = Checks()
-    monkeypatch.setattr("stacks.preflight_checks.check", checks.check)
+    monkeypatch.setattr("stacks.preflight_checks.run_checks", checks.run_checks)
     monkeypatch.setattr("stacks.preflight_checks.check_cluster", checks.check_cluster)
     return checks
 
@@ -105,11 +119,11 @@ def test_failed_checks_stop_an_update_and_warn_in_a_preview(
 ) -> None:
     stack = parse_stack(provision("main"), SOURCE)
     with pytest.raises(pulumi.RunError) as error:
-        run_program(lambda: require_preflight(stack, CONFIG, {}, {}))
+        run_program(lambda: require_preflight(stack, CONFIG, []))
     assert str(error.value) == f"{MESSAGE}\nnothing was changed"
     assert warnings == [*checks.report.notes]
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
-    run_program(lambda: require_preflight(stack, CONFIG, {}, {}))
+    run_program(lambda: require_preflight(stack, CONFIG, []))
     assert warnings[1:] == ["not checked", MESSAGE]
 
 
@@ -118,29 +132,123 @@ def test_each_part_fails_alone(checks: Checks) -> None:
     cluster, servers = MESSAGE.split("\n\n", 1)
     checks.findings = []
     with pytest.raises(pulumi.RunError) as error:
-        run_program(lambda: require_preflight(stack, CONFIG, {}, {}))
+        run_program(lambda: require_preflight(stack, CONFIG, []))
     assert str(error.value) == f"{cluster}\nnothing was changed"
     checks.findings, checks.report = [FINDING], ClusterReport()
     with pytest.raises(pulumi.RunError) as error:
-        run_program(lambda: require_preflight(stack, CONFIG, {}, {}))
+        run_program(lambda: require_preflight(stack, CONFIG, []))
     assert str(error.value) == f"{servers}\nnothing was changed"
     checks.findings = []
-    run_program(lambda: require_preflight(stack, CONFIG, {}, {}))
+    run_program(lambda: require_preflight(stack, CONFIG, []))
 
 
-@pytest.mark.parametrize(("preflight", "config"), [(False, CONFIG), (True, None)])
-def test_checks_are_skipped(checks: Checks, preflight: bool, config: ClusterConfig | None) -> None:
-    stack = parse_stack({**provision("main"), "preflight": preflight})
-    run_program(lambda: require_preflight(stack, config, {}, {}))
-    assert not checks.endpoints
-    assert not checks.requirements
+def test_a_run_without_a_cluster_checks_nothing(checks: Checks) -> None:
+    run_program(lambda: require_preflight(parse_stack(provision("main")), None, []))
+    assert (checks.endpoints, checks.requirements) == ([], [])
+
+
+def test_objects_of_others_are_rejected_without_preflight_too(checks: Checks) -> None:
+    """The Kubernetes provider would overwrite them."""
+    stack = parse_stack({**provision("main"), "preflight": False})
+    checks.findings = []
+    with pytest.raises(pulumi.RunError, match=r"applications\.shop: exists"):
+        run_program(lambda: require_preflight(stack, CONFIG, []))
+    assert checks.endpoints == [[]]
+
+
+@pytest.mark.parametrize(("requests", "is_deleted"), [(1, True), (3, True), (99, False)])
+def test_update_waits_until_namespaces_are_deleted(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch, requests: int, *, is_deleted: bool
+) -> None:
+    """A killed `pulumi destroy` leaves them. The external servers are not checked while the update waits."""
+    terminating = ClusterReport(issues=ISSUES[2:], terminating=("shop", "blog"))
+    seconds: list[float] = []
+    messages: list[str] = []
+
+    def sleep(interval: float) -> None:
+        seconds.append(interval)
+        if len(seconds) == requests:
+            checks.report = ClusterReport()
+
+    monkeypatch.setattr("stacks.preflight_checks.monotonic", lambda: sum(seconds))
+    monkeypatch.setattr("stacks.preflight_checks.sleep", sleep)
+    monkeypatch.setattr("stacks.preflight_checks.DELETION_TIMEOUT_SECONDS", 20)
+    monkeypatch.setattr(pulumi.log, "info", messages.append)
+    checks.findings, checks.report = [], terminating
+    stack = parse_stack(provision("main"), SOURCE)
+    if is_deleted:
+        run_program(lambda: require_preflight(stack, CONFIG, []))
+        assert len(seconds) == requests
+    else:
+        with pytest.raises(pulumi.RunError, match="exists\nnothing was changed"):
+            run_program(lambda: require_preflight(stack, CONFIG, []))
+        assert sum(seconds) == 20
+    assert messages == ["waiting until the cluster has deleted the namespaces 'shop', 'blog'"]
+    assert [bool(endpoints) for endpoints in checks.endpoints] == [True, *[False] * (len(seconds) + 1), True]
+
+
+def test_preview_does_not_wait_for_namespaces(
+    checks: Checks, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    checks.findings, checks.report = [], ClusterReport(issues=ISSUES[2:], terminating=("shop",))
+    run_program(lambda: require_preflight(parse_stack(provision("main")), CONFIG, []))
+    assert len(checks.endpoints) == len(warnings) == 1
+
+
+def test_the_provider_continues_with_existing_objects() -> None:
+    """This is safe only because every update first rejects the objects of others."""
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
+    assert {key: entry["value"] for key, entry in project["config"].items()} == {
+        "kubernetes:enableSecretMutable": "true",
+        "kubernetes:upsertExistingObjects": "true",
+        "kubernetes:enablePatchForce": "true",
+    }
+
+
+def test_warnings_do_not_stop_an_update(checks: Checks, warnings: list[str]) -> None:
+    checks.findings, checks.report = [replace(FINDING, is_warning=True)], ClusterReport()
+    run_program(lambda: require_preflight(parse_stack(provision("main")), CONFIG, []))
+    (warning,) = warnings
+    assert warning.startswith("1 external server warning:\n\n  externalServers.hq (mysql.example.org:3306)\n")
+
+
+def test_update_takes_over_what_the_state_does_not_have(checks: Checks, monkeypatch: pytest.MonkeyPatch) -> None:
+    application = "applications.shop.databases"
+    stack = parse_stack(
+        {
+            "externalServers": {"hq": external_server("postgresql")},
+            **groups(postgresql={"main": provisioned_on("hq"), "spare": provisioned_on("hq", username="keeper")}),
+        }
+    )
+    parts_by_name: dict[str, list[ProvisionedPart]] = {"main": ["database"], "spare": ["user", "database"]}
+    checks.report = ClusterReport()
+    checks.findings = [
+        replace(FINDING, path=f"{application}.postgresql.{name}", is_warning=True, takes_over=frozenset(parts))
+        for name, parts in parts_by_name.items()
+    ]
+    run_program(lambda: require_preflight(stack, CONFIG, []))
+    imports: dict[str, str] = {}
+    register = Recorder.RegisterResource
+
+    def record(recorder: Recorder, request: Any) -> Any:
+        imports[request.name] = request.importId
+        return register(recorder, request)
+
+    monkeypatch.setattr(Recorder, "RegisterResource", record)
+    record_applications(stack.applications)
+    assert {name: identifier for name, identifier in imports.items() if identifier} == {
+        "shop-postgresql-main-database": "shop_main",
+        "shop-postgresql-spare-database": "shop_spare",
+        "shop-postgresql-spare-role": "keeper",
+    }
 
 
 # What the stack needs in the cluster
 
 
 def build_requirements(raw: dict[str, Any]) -> ClusterRequirements:
-    return build_cluster_requirements(parse_stack(raw, full_name="acme/database-groups/production"), {})
+    return build_cluster_requirements(parse_stack(raw, full_name="acme/database-groups/production"), {}, ())
 
 
 def test_requirements_are_those_of_the_stack() -> None:
@@ -195,8 +303,32 @@ def test_recorded_objects_are_the_kubernetes_objects_of_a_state() -> None:
     required = build_requirements(groups(mysql={"main": None}))
     assert set(recorded) == {item.key for item in required.objects}
     claim = ObjectKey("PersistentVolumeClaim", "shop", "mysql-main")
-    assert recorded.pop(claim) == RecordedObject(storage="1Gi")  # type: ignore[attr-defined]
-    assert set(recorded.values()) == {RecordedObject()}
+    assert recorded.pop(claim) == RecordedObject(storage="1Gi", application="shop")  # type: ignore[attr-defined]
+    assert set(recorded.values()) == {RecordedObject(application="shop")}
+
+
+def test_volume_of_a_group_that_is_not_in_the_state_is_data() -> None:
+    raw = groups(mysql={"main": None, "spare": None})
+    states = record_stack(groups(mysql={"main": None})).resource_states()
+    resources = [{"urn": urn, **state} for urn, state in states.items()]
+    stack = parse_stack(raw, full_name="acme/database-groups/production")
+    required = build_cluster_requirements(stack, {}, collect_registered_groups(resources)).objects
+    assert [item.key for item in required if item.is_data_of_removed_group] == [
+        ObjectKey("PersistentVolumeClaim", "shop", "mysql-spare")
+    ]
+
+
+def test_name_of_an_object_has_one_resource_in_an_application() -> None:
+    """Otherwise an update could create an object and then delete it for the resource that had it before."""
+    urns: dict[ObjectKey, str] = {}
+    server = {"kind": "external", "host": "10.99.0.1", "database": "a", "username": "a", "password": "a"}
+    spare_is_external = groups(mysql={"main": None, "spare": {"primary": True, "server": server}})
+    main_is_external = groups(mysql={"main": {"primary": True, "server": server}, "spare": None})
+    for recorder in (record_stack(spare_is_external), record_stack(main_is_external)):
+        for urn, item in recorder.registrations.items():
+            for key in collect_recorded_objects([{"type": item.type, "outputs": dict(item.inputs)}]):
+                assert urns.setdefault(key, urn) == urn
+    assert ObjectKey("Service", "shop", "mysql") in urns
 
 
 # The command
@@ -226,16 +358,15 @@ def test_command_checks_the_deployed_stack(
 ) -> None:
     metadata = {"name": "shop", "namespace": ""}
     recorded = {"type": "kubernetes:core/v1:Namespace", "outputs": {"metadata": metadata}}
-    components = record_stack(provision("main")).component_states().values()
-    state = {"deployment": {"resources": [*components, recorded]}}
+    states = record_stack(provision("main")).resource_states()
+    resources = [{"urn": urn, **resource} for urn, resource in states.items()]
+    state = {"deployment": {"resources": [*resources, recorded]}}
     pulumi_output |= {"config": (0, format_config(provision("main", "spare"))), "stack": (0, json.dumps(state))}
     assert main(["check", "production"]) == 1
     (((endpoint,),), (requirements,)) = checks.endpoints, checks.requirements
     assert [planned.database for planned in endpoint.planned_databases] == ["shop_spare"]
-    assert (requirements.stack, set(requirements.recorded)) == (
-        "/database-groups/production",
-        {ObjectKey("Namespace", "", "shop")},
-    )
+    assert requirements.stack == "/database-groups/production"
+    assert ObjectKey("Namespace", "", "shop") in requirements.recorded
     output = capsys.readouterr()
     assert "3 cluster checks failed:\n  applications.shop: exists\n  cluster: too old\n" in output.out
     assert "mysql.example.org:3306" in output.out
@@ -250,6 +381,17 @@ def test_command_reports_success(
     pulumi_output["config"] = (0, format_config(provision("main")))
     assert main(["check", "production"]) == 0
     assert capsys.readouterr().out == "Checked the cluster and 1 external server address: all usable.\n"
+
+
+def test_command_prints_warnings_and_succeeds(
+    checks: Checks, pulumi_output: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks.findings, checks.report = [replace(FINDING, is_warning=True)], ClusterReport()
+    pulumi_output["config"] = (0, format_config(provision("main")))
+    assert main(["check", "production"]) == 0
+    output = capsys.readouterr()
+    assert output.out == "Checked the cluster and 1 external server address: all usable.\n"
+    assert "warning: 1 external server warning:\n" in output.err
 
 
 @pytest.mark.parametrize(

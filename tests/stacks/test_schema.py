@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from components.engines import ENGINES
-from stacks.key_details import KEY_DETAILS
+from stacks.key_examples import KEY_EXAMPLES
 from stacks.reference import README_PATH, REFERENCE_PATH, list_keys, render_readme, render_reference
 from stacks.schema import SCHEMA_PATH, build_schema_document, build_stack_schema, render_schema
 from stacks.yaml_document import read_yaml
@@ -188,7 +188,7 @@ def test_schema_has_the_real_defaults(model: str, key: str, default: Any) -> Non
 
 def test_reference_has_details_of_every_key() -> None:
     assert {model: set(keys) for model, keys in list_keys().items()} == {
-        model: set(keys) for model, keys in KEY_DETAILS.items()
+        model: set(keys) for model, keys in KEY_EXAMPLES.items()
     }
 
 
