@@ -130,7 +130,15 @@ def test_data_survives_every_edit_of_a_production_stack_until_protect_is_false(
         get_databases(unprotected)["postgresql"]["main"]["protect"] = False
         project.write(STACK, unprotected)
         project.up(STACK).succeeded()
-        project.write(STACK, apply_edit(config, remove_group))
+        # Without the group, two names that Pods use would be removed.
+        removed = apply_edit(config, remove_group)
+        project.write(STACK, removed)
+        output = project.preview(STACK).failed().output
+        assert f"{DATABASES}.postgresql.other: the Service 'postgresql-other' would be removed" in output
+        assert f"applications.{STACK}: DATABASE_URL pointed to mysql.own" in output
+        get_databases(removed)["postgresql"]["other"]["primary"] = False
+        removed["applications"][STACK]["databaseUrl"] = "mysql.own"
+        project.write(STACK, removed)
         project.up(STACK).succeeded()
         with pytest.raises(REFUSED):
             postgresql.login(uri)
@@ -186,6 +194,9 @@ def test_development_stack_rejects_only_another_release_series(project: Project,
     databases.pop("mysql")
     project.write("unguarded", config)
     project.up("unguarded").succeeded()
+    # The last application can be removed too.
+    project.write("unguarded", {"applications": {}})
+    project.up("unguarded").succeeded()
+    assert not simulated_node.has_namespace("unguarded")
     project.destroy("unguarded").succeeded()
     assert project.resources("unguarded") == []
-    assert not simulated_node.has_namespace("unguarded")

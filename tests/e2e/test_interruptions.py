@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.persisted.names import DATABASE_RECORD_TYPE
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer, lab_server
@@ -163,8 +164,8 @@ def test_databases_and_users_that_are_not_recorded_are_taken_up(
     found = server(name)
     role, account_type = ("Role", "role") if found.engine == "postgresql" else ("User", "user")
     steps: list[tuple[str, ...]] = [
-        (f"{found.engine}:index/{account_type}:{role}", f"{found.engine}:"),
-        (f"{found.engine}:index/database:Database", f"{found.engine}:index/grant:"),
+        (DATABASE_RECORD_TYPE, f"{found.engine}:index/{account_type}:{role}", f"{found.engine}:"),
+        (DATABASE_RECORD_TYPE, f"{found.engine}:index/database:Database", f"{found.engine}:index/grant:"),
         (f"{found.engine}:index/grant:Grant",),
     ]
     found.drop(ACCOUNT)
