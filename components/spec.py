@@ -8,6 +8,7 @@ parser leaves it out where the value could be a secret.
 import math
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
@@ -30,6 +31,7 @@ __all__ = [
     "StrictBool",
     "constrain_str",
     "format_choices",
+    "parse_quantity",
 ]
 
 DNS_LABEL_PATTERN = r"[a-z]([-a-z0-9]*[a-z0-9])?"
@@ -78,6 +80,14 @@ def constrain_str(pattern: str, max_length: int, code: str, message: str) -> tup
 
     schema = {"type": "string", "pattern": f"^{pattern}$", "maxLength": max_length}
     return AfterValidator(validate), WithJsonSchema(schema)
+
+
+def parse_quantity(quantity: str) -> int:
+    """Return the bytes of a Kubernetes quantity with a unit, such as `512Mi`."""
+    number = quantity.rstrip("kKMGTPi")
+    unit = quantity.removeprefix(number)
+    exponent = "kmgtp".index(unit[0].lower()) + 1
+    return int(Decimal(number) * (1024 if unit.endswith("i") else 1000) ** exponent)
 
 
 def format_choices(choices: Iterable[str]) -> str:

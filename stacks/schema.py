@@ -293,7 +293,7 @@ def _build_variant_rule(engine: Engine, variant: Variant) -> Schema:
     if engine.build_runtime is None:
         return {}
     runtime = engine.build_runtime(variant, variant.default_version)
-    unsupported = [to_camel("init_script")] if runtime.init_file_path is None else []
+    unsupported = [to_camel("init_script")] if not runtime.runs_init_script else []
     if runtime.data_path is None:
         unsupported += ["storage", "storageClass"]
     series = "|".join(map(re.escape, variant.supported_series))

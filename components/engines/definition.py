@@ -108,14 +108,18 @@ class ServerRuntime:
     """Path at which the volume is mounted. Default: none; the server gets no volume."""
     data_sub_path: str | None = None
     """Folder of the volume that is mounted there, for servers that do not accept a volume's `lost+found`."""
-    empty_dirs: tuple[str, ...] = ()
-    """Writable folders whose content can be lost. The rest of the file system is read-only."""
+    memory_dirs: tuple[str, ...] = ()
+    """Writable folders in memory: for sockets, and for files with credentials."""
+    scratch_dirs: tuple[str, ...] = ()
+    """Writable folders on the node's disk. Their content can be lost. The rest of the file system is read-only."""
+    shares_memory: bool = False
+    """Whether the server's processes share memory in /dev/shm, which has 64 MiB in a container."""
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Environment variables of the container, in addition to the account's."""
     min_memory: str
     """Smallest amount of memory with which the server works well, as a Kubernetes quantity."""
-    init_file_path: str | None = None
-    """File that the image runs once, on an empty volume. Default: none; the image has no such file."""
+    runs_init_script: bool = False
+    """Whether the start script runs the user's /etc/database-groups/init, if there is one, on an empty volume."""
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that the server needs. With any, it runs as root, outside Pod Security `restricted`."""
 

@@ -35,6 +35,7 @@ from components.spec import (
     SettingValue,
     SpecModel,
     format_choices,
+    parse_quantity,
 )
 
 __all__ = [
@@ -48,6 +49,11 @@ __all__ = [
 
 SCRIPTS_MOUNT_PATH = "/etc/database-groups"
 TERMINATION_GRACE_PERIOD_SECONDS = 60
+MEMORY_DIR_SIZE = "16Mi"
+SCRATCH_DIR_SIZE = "1Gi"
+"""Kubernetes evicts a Pod whose folder exceeds it."""
+SHARED_MEMORY_DIVISOR = 2
+"""A server's memory includes its shared memory, so the half of it is the limit."""
 EMBEDDED_ENGINE_KEYS = {"kind", "storage", "storage_class"}
 """Keys that an engine without a server supports."""
 
@@ -123,7 +129,10 @@ def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) 
     if variant.image is None and spec.image is None:
         yield "image", f"required for {variant.name}, which has no official image; set your own image"
     runtime = engine.build_runtime(variant, spec.version or variant.default_version)
-    if spec.init_script is not None and runtime.init_file_path is None:
+    memory = spec.resources.memory
+    if memory and parse_quantity(memory) < parse_quantity(runtime.min_memory):
+        yield "resources.memory", f"{memory} is too little for {variant.name}; use at least {runtime.min_memory}"
+    if spec.init_script is not None and not runtime.runs_init_script:
         yield "initScript", f"not supported for {variant.name}; remove it"
     if spec.settings and engine.settings_file is None:
         yield "settings", f"not supported for {engine.name}; remove it"
@@ -160,7 +169,7 @@ def create_stateful_set_server(
         claims = [claim]
     if runtime is None:
         return
-    files = _build_config_map_data(args, spec, runtime)
+    files = _build_config_map_data(args, spec, runtime, placement)
     config = kubernetes.core.v1.ConfigMap(
         f"{args.resource_name}-scripts",
         metadata=args.metadata,
@@ -182,6 +191,8 @@ def create_stateful_set_server(
         # The field is immutable, and the Service need not exist: the server's own name never changes.
         "serviceName": args.object_name,
         "replicas": 1,
+        # With the default policy the controller never replaces a Pod that is not ready.
+        "podManagementPolicy": "Parallel",
         "selector": {"matchLabels": pod_selector_labels(args.labels)},
         "template": template,
     }
@@ -193,14 +204,16 @@ def create_stateful_set_server(
     )
 
 
-def _build_config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime) -> dict[str, str]:
+def _build_config_map_data(
+    args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime, placement: PodPlacement
+) -> dict[str, str]:
     """Return the files in SCRIPTS_MOUNT_PATH."""
-    settings_file = args.engine.settings_file
+    settings_file, memory = args.engine.settings_file, parse_quantity(placement.limits["memory"])
     files = {
         "start": runtime.start_script,
         "ready": runtime.readiness_script,
         "started": runtime.post_start_script,
-        "settings": settings_file.render(spec.settings) if settings_file else None,
+        "settings": settings_file.render_with_defaults(spec.settings, memory) if settings_file else None,
         "init": spec.init_script,
         **runtime.files,
     }
@@ -246,7 +259,7 @@ def _build_pod_spec(
         "volumes": [
             *([data] if runtime.data_path else []),
             {"name": "scripts", "configMap": {"name": args.object_name}},
-            *({"name": name, "emptyDir": {}} for name in _list_empty_dirs(runtime)),
+            *({"name": name, "emptyDir": source} for name, _, source in _list_empty_dirs(runtime, placement)),
         ],
     }
 
@@ -274,25 +287,25 @@ def _build_container_spec(
             "failureThreshold": 3,
         },
         "resources": {"requests": placement.requests, "limits": placement.limits},
+        # The reason of a failed start is in the last lines of the log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"], **added},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": list(_list_volume_mounts(spec, runtime)),
+        "volumeMounts": list(_list_volume_mounts(runtime, placement)),
         **({"lifecycle": lifecycle} if runtime.post_start_script else {}),
     }
 
 
-def _list_volume_mounts(spec: StatefulSetServerSpec, runtime: ServerRuntime) -> Iterator[dict[str, Any]]:
-    """Return the mounts of data, scripts, init script and writable folders (core/v1 VolumeMount)."""
+def _list_volume_mounts(runtime: ServerRuntime, placement: PodPlacement) -> Iterator[dict[str, Any]]:
+    """Return the mounts of data, scripts and writable folders (core/v1 VolumeMount)."""
     if runtime.data_path:
         sub_path = {"subPath": runtime.data_sub_path} if runtime.data_sub_path else {}
         yield {"name": "data", "mountPath": runtime.data_path, **sub_path}
     yield {"name": "scripts", "mountPath": SCRIPTS_MOUNT_PATH, "readOnly": True}
-    if spec.init_script and runtime.init_file_path:
-        yield {"name": "scripts", "mountPath": runtime.init_file_path, "subPath": "init", "readOnly": True}
-    yield from ({"name": name, "mountPath": path} for name, path in _list_empty_dirs(runtime).items())
+    yield from ({"name": name, "mountPath": path} for name, path, _ in _list_empty_dirs(runtime, placement))
 
 
 def _build_container_env(
@@ -314,9 +327,15 @@ def _build_container_env(
     ]
 
 
-def _list_empty_dirs(runtime: ServerRuntime) -> dict[str, str]:
-    """Return the paths of writable folders that may be lost, by volume name."""
-    return {f"scratch-{number}": path for number, path in enumerate(runtime.empty_dirs)}
+def _list_empty_dirs(runtime: ServerRuntime, placement: PodPlacement) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield volume name, path and source (core/v1 EmptyDirVolumeSource) of each writable folder that may be lost."""
+    for number, path in enumerate(runtime.memory_dirs):
+        yield f"memory-{number}", path, {"medium": "Memory", "sizeLimit": MEMORY_DIR_SIZE}
+    for number, path in enumerate(runtime.scratch_dirs):
+        yield f"scratch-{number}", path, {"sizeLimit": SCRATCH_DIR_SIZE}
+    if runtime.shares_memory:
+        size = str(parse_quantity(placement.limits["memory"]) // SHARED_MEMORY_DIVISOR)
+        yield "shared-memory", "/dev/shm", {"medium": "Memory", "sizeLimit": size}
 
 
 def _hash_files(files: Mapping[str, str]) -> str:

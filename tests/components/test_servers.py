@@ -10,6 +10,7 @@ from components.engines import ENGINES
 from components.engines.definition import ServerRuntime, Variant
 from components.platform import TolerationSpec
 from components.servers.local import LocalKindSpec
+from components.spec import parse_quantity
 from offline.recorder import Recorder
 from tests.support import (
     CONFIG_MAP,
@@ -128,14 +129,19 @@ def test_server_is_one_pod_with_a_separate_volume_claim(engine: str, kind: str) 
     assert spec["replicas"] == 1
     assert "volumeClaimTemplates" not in spec
     volumes = {volume.pop("name"): volume for volume in spec["template"]["spec"]["volumes"]}
-    scratch = {f"scratch-{number}": path for number, path in enumerate(runtime.empty_dirs)}
+    memory = {f"memory-{number}": path for number, path in enumerate(runtime.memory_dirs)}
+    scratch = {f"scratch-{number}": path for number, path in enumerate(runtime.scratch_dirs)}
+    shared = {"shared-memory": "/dev/shm"} if runtime.shares_memory else {}
+    limit = parse_quantity(spec["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
     assert volumes == {
         "data": {"persistentVolumeClaim": {"claimName": f"{engine}-main"}},
         "scripts": {"configMap": {"name": f"{engine}-main"}},
-        **{name: {"emptyDir": {}} for name in scratch},
+        **{name: {"emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}} for name in memory},
+        **{name: {"emptyDir": {"sizeLimit": "1Gi"}} for name in scratch},
+        **{name: {"emptyDir": {"medium": "Memory", "sizeLimit": str(limit // 2)}} for name in shared},
     }
     mounts = {mount["name"]: mount for mount in spec["template"]["spec"]["containers"][0]["volumeMounts"]}
-    paths = {"data": runtime.data_path, "scripts": "/etc/database-groups", **scratch}
+    paths = {"data": runtime.data_path, "scripts": "/etc/database-groups", **memory, **scratch, **shared}
     assert {name: mount["mountPath"] for name, mount in mounts.items()} == paths
     assert mounts["data"].get("subPath") == runtime.data_sub_path
 
@@ -154,6 +160,7 @@ def test_immutable_fields_do_not_depend_on_kind_version_or_variant(engine: str) 
     ]
     for spec in specs:
         assert spec["serviceName"] == f"{engine}-main"
+        assert spec["podManagementPolicy"] == "Parallel", "the default policy never replaces a Pod that is not ready"
         assert spec["selector"] == specs[0]["selector"]
         assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
 
@@ -168,6 +175,7 @@ def test_container_runs_the_scripts_of_the_engine(engine: str, kind: str) -> Non
     scripts = {"start": runtime.start_script, "ready": runtime.readiness_script, "started": runtime.post_start_script}
     assert {name: files.get(name) for name in scripts} == scripts
     assert container["command"] == ["/bin/sh", "/etc/database-groups/start"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert container["readinessProbe"]["exec"]["command"] == ["/bin/sh", "/etc/database-groups/ready"]
     post_start = {"postStart": {"exec": {"command": ["/bin/sh", "/etc/database-groups/started"]}}}
     assert container.get("lifecycle") == (post_start if runtime.post_start_script else None)

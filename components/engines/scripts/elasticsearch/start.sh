@@ -33,4 +33,5 @@ ROLES
 cd /usr/share/elasticsearch
 output=$(printf '%s\n%s\n' "$APPLICATION_PASSWORD" "$APPLICATION_PASSWORD" |
     elasticsearch-users useradd "$APPLICATION_USERNAME" -r application 2>&1) || { echo "$output"; exit 1; }
+unset APPLICATION_PASSWORD
 exec /bin/tini -- docker-entrypoint.sh eswrapper
