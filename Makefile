@@ -32,8 +32,8 @@ help: ## print this list
 	@$(INSTALL) $<
 	@touch $@
 
-render: .stack .venv/.installed ## render the manifests of STACK to rendered/STACK and print a summary (no cluster)
-	@$(BIN)/python -m offline $(notdir $(STACK))
+render: .stack .venv/.installed ## show what STACK creates: a summary, and a page and manifests in rendered/STACK (no cluster)
+	@$(BIN)/python -m offline $(notdir $(STACK)) $(ARGS)
 
 up: .stack .venv/.installed ## deploy STACK (pulumi up)
 	@$(PULUMI) up --stack $(STACK) $(if $(YES),--yes) $(ARGS)
@@ -59,7 +59,7 @@ pulumi: .stack .venv/.installed ## run another command of Pulumi for STACK: make
 status: .stack .venv/.installed ## print the state of every database of STACK; ARGS=--json prints JSON (pulumi stack export)
 	@$(PULUMI) status $(ARGS)
 
-check: .stack .venv/.installed ## check the external servers of STACK: network, TLS, login, privileges (pulumi config)
+check: .stack .venv/.installed ## check the cluster and the external servers of STACK, as `make up` does first (pulumi config)
 	@$(PULUMI) check
 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
@@ -77,7 +77,7 @@ lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck scripts/*.sh .ci/run components/engines/scripts/*/*.sh
 
-schema: .venv/.installed ## write stacks/schema.json and docs/reference.md from the models
+schema: .venv/.installed ## write stacks/schema.json, docs/reference.md and the table of engines in README.md
 	@$(BIN)/python -m stacks schema
 
 requirements: .venv/.installed-dev ## pin the newest packages that requirements*.in allow

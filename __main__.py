@@ -6,14 +6,15 @@ from components.application import Application
 from components.workload_patches import forget_removed_workloads
 from stacks.change_guard import require_safe_update
 from stacks.config import load_cluster_config, load_stack
-from stacks.external_server_checks import require_reachable
-from stacks.previous_state import read_previous_state
+from stacks.preflight_checks import require_preflight
+from stacks.previous_state import collect_component_outputs, collect_recorded_objects, read_previous_resources
 from stacks.workload_discovery import resolve_workloads
 
-stack, previous = load_stack(), read_previous_state()
+stack, cluster, resources = load_stack(), load_cluster_config(), read_previous_resources()
+previous = collect_component_outputs(resources)
 require_safe_update(stack, previous)
-require_reachable(stack, previous)
-stack = resolve_workloads(stack, load_cluster_config(), previous)
+require_preflight(stack, cluster, previous, collect_recorded_objects(resources))
+stack = resolve_workloads(stack, cluster, previous)
 for warning in stack.warnings:
     pulumi.log.warn(warning)
 for application in stack.applications:

@@ -1,6 +1,6 @@
 """The `Application` component: namespace, database groups, NetworkPolicy and the Secret with all variables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated
@@ -17,6 +17,7 @@ from components.network_policy import create_network_policy
 from components.persisted.labels import application_labels, default_pod_labels, object_metadata
 from components.persisted.names import APPLICATION_TYPE, environment_secret_name, network_policy_name
 from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupSummary
+from components.planned_objects import PlannedObject
 from components.platform import Platform
 from components.protection import Protect, ProtectSpec, is_protected, is_retained
 from components.spec import DnsLabel, Labels, SpecModel, StrictBool, format_choices
@@ -135,6 +136,14 @@ class ApplicationArgs:
     def volume_mounts(self) -> tuple[VolumeMount, ...]:
         """Volume claims that the application's workloads mount."""
         return tuple(mount for group in self.database_groups if (mount := group.volume_mount))
+
+    def list_objects(self) -> Iterator[PlannedObject]:
+        """Yield the application's own Kubernetes objects, without those of its groups."""
+        if self.spec.create_namespace:
+            yield PlannedObject(kind="Namespace", name=self.namespace)
+        if self.servers_with_network_policy:
+            yield PlannedObject(kind="NetworkPolicy", name=network_policy_name(self.name))
+        yield PlannedObject(kind="Secret", name=environment_secret_name(self.name))
 
     @property
     def outputs(self) -> ApplicationOutputs:

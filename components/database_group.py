@@ -3,7 +3,7 @@
 It does not depend on a specific engine or server kind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -24,16 +24,23 @@ from components.passwords import create_password
 from components.persisted.labels import group_labels, object_metadata
 from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
 from components.persisted.outputs import GroupOutputs, GroupSummary
+from components.planned_objects import PlannedObject
 from components.platform import Platform
 from components.protection import Protect, ProtectSpec
 from components.servers import SERVER_KINDS, ServerSpec
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.servers.local import LocalKindSpec
-from components.service import create_service
+from components.service import create_service, list_service_objects
 from components.spec import NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
-__all__ = ["DatabaseGroup", "DatabaseGroupArgs", "DatabaseGroupEntry", "DatabaseGroupSpec"]
+__all__ = [
+    "DatabaseGroup",
+    "DatabaseGroupArgs",
+    "DatabaseGroupEntry",
+    "DatabaseGroupSpec",
+    "build_connection_data",
+]
 
 
 def _expand_kind_shorthand(value: Any) -> Any:
@@ -167,7 +174,7 @@ class DatabaseGroupArgs:
     def variable_names(self) -> tuple[str, ...]:
         """Names of the group's environment variables."""
         placeholder = None if self.server_access.password_source is None else ""
-        keys = _build_connection_data(self, placeholder)
+        keys = build_connection_data(self, placeholder)
         return list_variable_names(self.engine.name, self.group_name, keys, is_primary=self.is_primary)
 
     @property
@@ -176,6 +183,13 @@ class DatabaseGroupArgs:
         if not self.server_access.mounted_by_application:
             return None
         return VolumeMount(claim=self.object_name, path=self.engine.mount_path(self.group_name))
+
+    def list_objects(self) -> Iterator[PlannedObject]:
+        """Yield the Kubernetes objects of the group."""
+        yield PlannedObject(kind="Secret", name=self.object_name)
+        yield from self.server_kind.list_objects(self.server_args, self.spec.server)
+        if self.server_access.backend:
+            yield from list_service_objects(self.service_name, self.server_access.backend, self.object_name)
 
     @property
     def output_summary(self) -> GroupSummary:
@@ -215,7 +229,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.secret_name = args.object_name
 
         password = create_password(f"{name}-password", access.password_source, parent=self)
-        data = pulumi.Output.from_input(password).apply(lambda value: _build_connection_data(args, value))
+        data = pulumi.Output.from_input(password).apply(lambda value: build_connection_data(args, value))
         self.connection = pulumi.Output.secret(data)
         secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
@@ -245,7 +259,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.register_outputs({**outputs})
 
 
-def _build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
+def build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
     """Return the data of the connection Secret."""
     access, engine = args.server_access, args.engine
     connection = Connection(

@@ -1,7 +1,7 @@
 """The Service of a group: the only address that its application uses, whatever the server kind."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -12,8 +12,9 @@ import pulumi_kubernetes as kubernetes
 from components.hosts import is_ip_address
 from components.persisted.labels import endpoint_slice_labels
 from components.persisted.names import endpoint_slice_resource_name, service_resource_name
+from components.planned_objects import PlannedObject
 
-__all__ = ["ServiceBackend", "create_service"]
+__all__ = ["ServiceBackend", "create_service", "list_service_objects"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,23 @@ class ServiceBackend:
     port: int
     pod_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     hosts: tuple[str, ...] = ()
+
+    @property
+    def external_name(self) -> str | None:
+        """The host name to which the Service is an alias; None for Pods and IP addresses."""
+        return next((host for host in self.hosts if not is_ip_address(host)), None)
+
+    @property
+    def has_endpoint_slice(self) -> bool:
+        """Whether the Service needs an EndpointSlice of its own."""
+        return bool(self.hosts) and self.external_name is None
+
+
+def list_service_objects(name: str, backend: ServiceBackend, endpoint_slice_name: str) -> Iterator[PlannedObject]:
+    """Yield the objects of a Service."""
+    yield PlannedObject(kind="Service", name=name)
+    if backend.has_endpoint_slice:
+        yield PlannedObject(kind="EndpointSlice", name=endpoint_slice_name)
 
 
 def create_service(
@@ -41,18 +59,17 @@ def create_service(
     """
     name: str = metadata["name"]
     port: Any = {"name": port_name, "port": backend.port, "protocol": "TCP"}
-    external_name = next((host for host in backend.hosts if not is_ip_address(host)), None)
     selector = {"selector": backend.pod_selector} if backend.pod_selector else {}
     spec: Any = {"type": "ClusterIP", "ports": [port], **selector}
-    if external_name:
-        spec = {"type": "ExternalName", "externalName": external_name, "ports": [port]}
+    if backend.external_name:
+        spec = {"type": "ExternalName", "externalName": backend.external_name, "ports": [port]}
     service = kubernetes.core.v1.Service(
         service_resource_name(application, name),
         metadata=metadata,
         spec=spec,
         opts=pulumi.ResourceOptions(parent=parent),
     )
-    if backend.hosts and not external_name:
+    if backend.has_endpoint_slice:
         labels = endpoint_slice_labels(metadata["labels"], name)
         endpoint_slice_metadata: Any = {**metadata, "name": endpoint_slice_name, "labels": labels}
         endpoints: Any = [{"addresses": [host], "conditions": {"ready": True}} for host in backend.hosts]

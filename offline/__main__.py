@@ -1,24 +1,39 @@
 """`python -m offline STACK`: print what a stack creates, and write it to `rendered/STACK/`."""
 
+import argparse
 import gc
 import logging
 import runpy
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pulumi
 
+from offline.diagram import render_diagram
+from offline.manifests import render_manifests, render_patches
+from offline.page import render_page
 from offline.recorder import LOGGER, Recorder, run_program
-from offline.render import render_diagram, render_manifests, render_patches, render_summary
+from offline.summary import MAX_GROUPS_IN_DETAIL, render_summary
+from offline.view import StackView, build_view
 from stacks.config import STACK_FILE_CONFIG_KEY
 from stacks.stack_file import StackFileError, load_stack_file
 
-__all__ = ["main", "render_stack"]
+__all__ = ["RenderedStack", "main", "render_stack"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def render_stack(stack: str, folder: Path = ROOT / "stacks") -> Recorder:
+@dataclass(frozen=True)
+class RenderedStack:
+    """A run of the program with a stack file."""
+
+    recorder: Recorder
+    view: StackView
+
+
+def render_stack(stack: str, folder: Path = ROOT / "stacks") -> RenderedStack:
     """Run the program with a stack file of `folder`. Raise pulumi.RunError for a file with errors, or without one."""
     path = folder / f"Pulumi.{stack}.yaml"
     try:
@@ -26,43 +41,56 @@ def render_stack(stack: str, folder: Path = ROOT / "stacks") -> Recorder:
     except StackFileError as error:
         raise pulumi.RunError(str(error)) from None
 
-    def program() -> None:
-        runpy.run_path(str(ROOT / "__main__.py"))
+    variables: dict[str, Any] = {}
 
-    return run_program(
+    def program() -> None:
+        variables.update(runpy.run_path(str(ROOT / "__main__.py")))
+
+    recorder = run_program(
         program,
         stack=stack,
         config={**file.config, STACK_FILE_CONFIG_KEY: str(path)},
         encrypted=tuple(file.encrypted_keys),
     )
+    return RenderedStack(recorder, build_view(stack, variables["stack"], recorder))
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m offline", description="Show what a stack creates.")
+    parser.add_argument("stack", metavar="STACK")
+    length = parser.add_mutually_exclusive_group()
+    default = f"default: for more than {MAX_GROUPS_IN_DETAIL} groups"
+    length.add_argument("--short", action="store_true", default=None, help=f"print one line per group; {default}")
+    length.add_argument("--long", dest="short", action="store_false", help="also print variables and workloads")
+    return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Render the stack with the given name. Return the exit code."""
-    if len(arguments) != 1:
-        print("usage: python -m offline STACK", file=sys.stderr)
-        return 2
+    """Render the stack with the given name. Return the exit code. Raise SystemExit for a wrong call."""
+    options = _build_parser().parse_args(arguments)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
     LOGGER.addHandler(handler)
     try:
-        recorder = render_stack(arguments[0])
+        rendered = render_stack(options.stack)
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
         LOGGER.removeHandler(handler)
-    folder = ROOT / "rendered" / arguments[0]
+    folder = ROOT / "rendered" / options.stack
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (*folder.glob("*.yaml"), *folder.glob("*.md")):
+    for old in (path for suffix in ("yaml", "md", "html") for path in folder.glob(f"*.{suffix}")):
         old.unlink()
-    for application, text in render_manifests(recorder).items():
+    for application, text in render_manifests(rendered.recorder).items():
         (folder / f"{application}.yaml").write_text(text)
-    for application, text in render_patches(recorder).items():
+    for application, text in render_patches(rendered.recorder).items():
         (folder / f"{application}.workloads.yaml").write_text(text)
-    (folder / "diagram.md").write_text(render_diagram(recorder))
-    print(render_summary(recorder))
+    (folder / "diagram.md").write_text(render_diagram(rendered.view))
+    (folder / "index.html").write_text(render_page(rendered.view), encoding="utf-8")
+    print(render_summary(rendered.view, short=options.short))
     print(f"Manifests and diagram: {folder.relative_to(ROOT)}/")
+    print(f"Page: {folder.relative_to(ROOT)}/index.html")
     return 0
 
 

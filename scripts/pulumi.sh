@@ -1,6 +1,7 @@
 #!/bin/sh
 # Run a command of Pulumi for the stack STACK: scripts/pulumi.sh COMMAND [ARGUMENT...]
-# The commands `check` and `status` run a module of the project that calls Pulumi.
+# The commands `check` and `status` run a module of the project that calls Pulumi. Before an update, the project's own
+# reader reports all errors in the syntax of the stack file.
 # YES=1 installs the Pulumi command line without a question.
 set -eu
 
@@ -71,13 +72,10 @@ local_state=.state/.pulumi/stacks/database-groups/$name.json
 export PULUMI_STACK="$STACK" PULUMI_SKIP_UPDATE_CHECK="${PULUMI_SKIP_UPDATE_CHECK:-true}" PATH="$PATH:$HOME/.pulumi/bin"
 
 command -v pulumi >/dev/null || install_pulumi
-has_backend || use_local_state
 case ${1:-} in
-up | preview)
-  # The program reports all errors of the file at once. Pulumi reports only the first one.
-  # .venv/bin/python -m stacks validate "$name"
-  ;;
+up | preview | check) .venv/bin/python -m stacks validate "$name" ;;
 esac
+has_backend || use_local_state
 case ${1:-} in
 up | preview | config | check) create_stack ;;
 esac

@@ -1,18 +1,21 @@
-"""The commands `python -m stacks check STACK` and `python -m stacks schema`."""
+"""The commands `python -m stacks check STACK`, `python -m stacks validate STACK` and `python -m stacks schema`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pulumi
 
-from preflight import check, format_findings
-from stacks.config import STACK_FOLDER, parse_pulumi_config
+from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_config
 from stacks.config_source import read_config_source
-from stacks.external_server_checks import TOTAL_TIMEOUT_SECONDS, list_endpoints
-from stacks.pulumi_cli import read_deployed_state, run_pulumi_json
-from stacks.reference import REFERENCE_PATH, render_reference
+from stacks.preflight_checks import run_preflight
+from stacks.previous_state import collect_component_outputs, collect_recorded_objects
+from stacks.pulumi_cli import read_deployed_resources, run_pulumi_json
+from stacks.reference import README_PATH, REFERENCE_PATH, render_readme, render_reference
 from stacks.schema import SCHEMA_PATH, render_schema
+from stacks.spec import PROJECT
+from stacks.stack_file import StackFileError, load_stack_file
 
 __all__ = ["main"]
 
@@ -21,35 +24,65 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m stacks")
     commands = parser.add_subparsers(dest="command", required=True)
-    check_command = commands.add_parser("check", help="check the external servers of a stack")
+    check_command = commands.add_parser("check", help="check the cluster and the external servers of a stack")
     check_command.add_argument("stack")
-    commands.add_parser("schema", help="write stacks/schema.json and docs/reference.md from the models")
+    validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
+    validate_command.add_argument("stack")
+    commands.add_parser("schema", help="write stacks/schema.json, docs/reference.md and the table of engines")
     options = parser.parse_args(arguments)
     if options.command == "check":
-        return check_external_servers(options.stack)
+        return check_stack(options.stack)
+    if options.command == "validate":
+        return validate_stack_file(options.stack)
     SCHEMA_PATH.write_text(render_schema())
     REFERENCE_PATH.write_text(render_reference())
+    README_PATH.write_text(render_readme())
     return 0
 
 
-def check_external_servers(stack_name: str) -> int:
-    """Check the external servers of a stack in its last deployed state. Returns the exit code."""
+def validate_stack_file(stack_name: str) -> int:
+    """Print all errors in the syntax of a stack file. Pulumi prints the first one, without a remedy.
+
+    The program reports errors in the values. Returns the exit code.
+    """
+    try:
+        load_stack_file(_get_stack_file_path(stack_name))
+    except StackFileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _get_stack_file_path(stack_name: str) -> Path:
+    return STACK_FOLDER / f"Pulumi.{stack_name.rpartition('/')[2]}.yaml"
+
+
+def check_stack(stack_name: str) -> int:
+    """Check the cluster and the external servers of a stack in its last deployed state. Returns the exit code."""
     try:
         configuration = run_pulumi_json("config", "--json", "--show-secrets", "--stack", stack_name)
         values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
         encrypted_keys = {key for key, entry in configuration.items() if entry.get("secret")}
-        path = STACK_FOLDER / f"Pulumi.{stack_name.rpartition('/')[2]}.yaml"
-        stack = parse_pulumi_config(values, read_config_source(path, values, encrypted_keys, f"stack {stack_name!r}"))
-        endpoints = list(list_endpoints(stack, read_deployed_state(stack_name)))
+        path = _get_stack_file_path(stack_name)
+        source = read_config_source(path, values, encrypted_keys, f"stack {stack_name!r}")
+        # The command line does not print the organization of a stack.
+        stack = parse_pulumi_config(values, source, full_name=f"/{PROJECT}/{stack_name.rpartition('/')[2]}")
+        resources = read_deployed_resources(stack_name)
+        result = run_preflight(
+            stack,
+            build_cluster_config(values),
+            collect_component_outputs(resources),
+            collect_recorded_objects(resources),
+        )
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for warning in (*stack.source.warnings, *stack.warnings):
+    for warning in (*stack.source.warnings, *stack.warnings, *result.cluster.notes):
         print(f"warning: {warning}", file=sys.stderr)
-    findings = check(endpoints, TOTAL_TIMEOUT_SECONDS)
-    count = f"{len(endpoints)} external server address{'' if len(endpoints) == 1 else 'es'}"
-    print(format_findings(findings) if findings else f"Checked {count}: all usable.")
-    return 1 if findings else 0
+    count = len(result.endpoints)
+    servers = f"{count} external server address{'' if count == 1 else 'es'}"
+    print(result if result.has_failed else f"Checked the cluster and {servers}: all usable.")
+    return 1 if result.has_failed else 0
 
 
 if __name__ == "__main__":

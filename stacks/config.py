@@ -19,7 +19,7 @@ from components.persisted.outputs import ApplicationState
 from components.platform import Platform
 from components.tls import READ_FILE_KEY
 from components.workload_patches import PatchedWorkload
-from preflight.workload_reader import ClusterConfig
+from preflight.cluster_client import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
 from stacks.pydantic_errors import translate_validation_error
@@ -32,6 +32,7 @@ __all__ = [
     "STACK_FILE_CONFIG_KEY",
     "STACK_FOLDER",
     "Stack",
+    "build_cluster_config",
     "load_cluster_config",
     "load_stack",
     "parse_pulumi_config",
@@ -63,8 +64,8 @@ class Stack:
     spec: StackSpec
     applications: tuple[ApplicationArgs, ...]
     source: ConfigSource
-    is_offline: bool = False
-    """Whether the run has no cluster and no network."""
+    full_name: str = ""
+    """`<organization>/<project>/<stack>`. Empty for a run without a cluster."""
     warnings: tuple[str, ...] = ()
     removed_workloads: tuple[PatchedWorkload, ...] = ()
     """Workloads that the last update patched and that the cluster no longer has."""
@@ -81,39 +82,38 @@ def load_stack() -> Stack:
     Raises InvalidStackConfigError.
     """
     values = _read_pulumi_values()
-    is_offline = OFFLINE_CONFIG_KEY in values
     stack = pulumi.get_stack()
     path = Path(values.get(STACK_FILE_CONFIG_KEY) or STACK_FOLDER / f"Pulumi.{stack}.yaml")
     encrypted_keys = {key for key in values if config.is_config_secret(key)}
     source = read_config_source(path, values, encrypted_keys, default_name=f"stack {stack!r}")
     for warning in source.warnings:
         pulumi.log.warn(warning)
+    is_offline = OFFLINE_CONFIG_KEY in values
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
-    return parse_pulumi_config(values, source, full_name=full_name, is_offline=is_offline)
+    return parse_pulumi_config(values, source, full_name=full_name)
 
 
 def load_cluster_config() -> ClusterConfig | None:
     """Return how the running program finds its cluster; None for a run without a cluster."""
     values = _read_pulumi_values()
-    if OFFLINE_CONFIG_KEY in values:
-        return None
+    return None if OFFLINE_CONFIG_KEY in values else build_cluster_config(values)
+
+
+def build_cluster_config(values: Mapping[str, Any]) -> ClusterConfig:
+    """Return how a configuration finds its cluster."""
     return ClusterConfig(**{key: values.get(f"kubernetes:{key}") for key in ("kubeconfig", "context", "cluster")})
 
 
-def parse_pulumi_config(
-    values: Mapping[str, Any], source: ConfigSource | None = None, *, full_name: str = "", is_offline: bool = False
-) -> Stack:
+def parse_pulumi_config(values: Mapping[str, Any], source: ConfigSource | None = None, *, full_name: str = "") -> Stack:
     """Return the stack of a configuration as Pulumi passes it: by full keys, with maps as JSON.
 
     Raises InvalidStackConfigError with all errors.
     """
     raw = {key.removeprefix(PREFIX): decode_value(value) for key, value in values.items() if key.startswith(PREFIX)}
-    return parse_stack(raw, source, full_name=full_name, is_offline=is_offline)
+    return parse_stack(raw, source, full_name=full_name)
 
 
-def parse_stack(
-    raw: Mapping[str, Any], source: ConfigSource | None = None, *, full_name: str = "", is_offline: bool = False
-) -> Stack:
+def parse_stack(raw: Mapping[str, Any], source: ConfigSource | None = None, *, full_name: str = "") -> Stack:
     """Return the stack of a plain mapping. `full_name` is `<organization>/<project>/<stack>`.
 
     Raises InvalidStackConfigError with all errors.
@@ -135,7 +135,7 @@ def parse_stack(
         spec=spec,
         applications=applications,
         source=source,
-        is_offline=is_offline,
+        full_name=full_name,
         warnings=texts,
     )
 

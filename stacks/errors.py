@@ -35,8 +35,6 @@ class ConfigIssue:
     location: Location
     message: str
     """What is wrong, then what to write. It contains no secret."""
-    code: str = ""
-    """Type of the error, for the program. Default: none."""
     line: int | None = None
     """Line of the location in the stack file. Default: not known."""
 

@@ -1,36 +1,17 @@
-"""The external servers that a stack depends on, and their checks before an update."""
+"""The external servers that a stack depends on, for the checks before an update."""
 
 from collections.abc import Iterator
 
-import pulumi
 from pydantic import SecretStr
 
 from components.database_group import DatabaseGroupArgs
 from components.external_servers import ExternalServerSpec
-from preflight import check, format_findings
 from preflight.models import Endpoint, PlannedDatabase
 from stacks.config import Stack
 from stacks.errors import format_path
 from stacks.previous_state import PreviousState
 
-__all__ = ["TOTAL_TIMEOUT_SECONDS", "list_endpoints", "require_reachable"]
-
-TOTAL_TIMEOUT_SECONDS = 8
-"""Seconds for all servers together. Applications cannot use a server whose login takes longer."""
-
-
-def require_reachable(stack: Stack, previous: PreviousState) -> None:
-    """Check every external server. Raise pulumi.RunError if one cannot be used; in a preview only warn.
-
-    A database that is not in the previous state must not exist on its server.
-    """
-    if stack.is_offline or not stack.spec.preflight:
-        return
-    findings = check(list(list_endpoints(stack, previous)), TOTAL_TIMEOUT_SECONDS)
-    if findings and pulumi.runtime.is_dry_run():
-        pulumi.log.warn(format_findings(findings))
-    elif findings:
-        raise pulumi.RunError(f"{format_findings(findings)}\nnothing was changed")
+__all__ = ["list_endpoints"]
 
 
 def list_endpoints(stack: Stack, previous: PreviousState) -> Iterator[Endpoint]:

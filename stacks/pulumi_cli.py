@@ -6,9 +6,9 @@ from typing import Any
 
 import pulumi
 
-from stacks.previous_state import PreviousState, collect_component_outputs
+from stacks.previous_state import PreviousState, StateResource, collect_component_outputs
 
-__all__ = ["read_deployed_state", "run_pulumi_json"]
+__all__ = ["read_deployed_resources", "read_deployed_state", "run_pulumi_json"]
 
 
 def run_pulumi_json(*arguments: str) -> dict[str, Any]:
@@ -24,7 +24,12 @@ def run_pulumi_json(*arguments: str) -> dict[str, Any]:
     return output
 
 
+def read_deployed_resources(stack: str) -> list[StateResource]:
+    """Return the resources in the state of a stack. Raises pulumi.RunError."""
+    state = run_pulumi_json("stack", "export", "--stack", stack)["deployment"] or {}
+    return list(state.get("resources", []))
+
+
 def read_deployed_state(stack: str) -> PreviousState:
     """Return the applications in the state of a stack. Raises pulumi.RunError."""
-    state = run_pulumi_json("stack", "export", "--stack", stack)["deployment"] or {}
-    return collect_component_outputs(state.get("resources", []))
+    return collect_component_outputs(read_deployed_resources(stack))

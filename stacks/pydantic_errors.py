@@ -142,7 +142,7 @@ class _Translator:
         if misplaced:
             yield misplaced
         elif not (details["type"] == "missing" and self._has_misplaced_engine(place)):
-            yield ConfigIssue(place.location, self._format_message(details, place), details["type"])
+            yield ConfigIssue(place.location, self._format_message(details, place))
 
     def _format_message(self, details: ErrorDetails, place: _Place) -> str:
         kind, context = details["type"], details.get("ctx", {})
@@ -174,7 +174,7 @@ class _Translator:
                     return None
                 inner = f"{{{key}: …}}" if key in GROUP_KEYS else f"{{server: {{{key}: …}}}}"
                 message = f"'{key}' is read as the name of a group; write `{engine}: {{main: {inner}}}`"
-                return ConfigIssue(location[:5], message, "misplaced_key")
+                return ConfigIssue(location[:5], message)
         return None
 
     def _has_misplaced_engine(self, place: _Place) -> bool:

@@ -1,18 +1,26 @@
-"""The reference of all keys of a stack file, built from the models. `make schema` writes it to `docs/reference.md`."""
+"""The reference of all keys of a stack file, and the table of engines, built from the models and the engines.
 
+`make schema` writes them to `docs/reference.md` and to `README.md`.
+"""
+
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.engines import ENGINES
+from components.engines.definition import Engine
 from components.spec import format_choices
 from stacks.key_details import KEY_DETAILS, get_details_name
 from stacks.schema import build_stack_schema
 from stacks.spec import PROJECT
 
-__all__ = ["REFERENCE_PATH", "list_keys", "render_reference"]
+__all__ = ["README_PATH", "REFERENCE_PATH", "list_keys", "render_readme", "render_reference"]
 
 REFERENCE_PATH = Path(__file__).parent.parent / "docs" / "reference.md"
+README_PATH = Path(__file__).parent.parent / "README.md"
+ENGINE_HEADER = ("Engine", "Variants", "Port", "External servers")
 INTRODUCTION = f"""\
 # Stack-file reference
 
@@ -66,6 +74,22 @@ def render_reference() -> str:
     return "".join(parts)
 
 
+def render_readme() -> str:
+    """Return the content of the README with the table of engines."""
+    rows = [ENGINE_HEADER, ("---",) * len(ENGINE_HEADER), *(_render_engine(ENGINES[name]) for name in sorted(ENGINES))]
+    table = "".join(map(_format_row, rows))
+    return re.sub(r"^\| Engine \|(?:.*\n\|)*.*\n", lambda _: table, README_PATH.read_text(), flags=re.MULTILINE)
+
+
+def _render_engine(engine: Engine) -> tuple[str, ...]:
+    variants = ", ".join(f"`{variant.name}`" for variant in engine.variants)
+    link = f"[`{engine.name}`](docs/engines/{engine.name}.md)"
+    if engine.port is None:
+        return link, variants, "\N{EN DASH}", "not supported (development only)"
+    external = "creates database and user" if engine.provisioner else "existing database only"
+    return link, variants, str(engine.port), external
+
+
 def _is_server(model: Mapping[str, Any]) -> bool:
     return "const" in model["properties"].get("kind", {})
 
@@ -73,7 +97,11 @@ def _is_server(model: Mapping[str, Any]) -> bool:
 def _render_table(models: Sequence[Mapping[str, Any]]) -> str:
     rows = {key.name: _render_row(key, models) for model in models for key in _read_keys(model)}
     lines = [HEADER, ("---",) * len(HEADER), *rows.values()]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+    return "".join(map(_format_row, lines))
+
+
+def _format_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
 def _render_row(key: _Key, models: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from components.application import ApplicationArgs
 from components.persisted.labels import APPLIED_ANNOTATION
 from components.persisted.names import environment_secret_name
 from components.workload_patches import ContainerPatch, PatchedWorkload, WorkloadPatch, WorkloadSpec
+from preflight.cluster_client import ClusterConfig
 from preflight.errors import ClusterError
 from preflight.workload_reader import (
-    ClusterConfig,
     ObservedContainer,
     ObservedWorkload,
     WorkloadKey,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pulumi
 
+from preflight.cluster_client import ClusterConfig, create_api_client
 from preflight.errors import ClusterError
-from preflight.workload_reader import ClusterConfig, create_api_client
 from stacks.previous_state import PreviousState
 from stacks.pulumi_cli import read_deployed_state, run_pulumi_json
 from status.cluster import ClusterObjects, read_events, read_objects, read_volume_usage

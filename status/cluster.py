@@ -2,42 +2,23 @@
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from components.persisted.labels import PROGRAM_SELECTOR
-from preflight.errors import ClusterError
-from preflight.workload_reader import REQUEST_TIMEOUT_SECONDS, explain_connection_error
+from preflight.cluster_client import list_objects, request_path, run_parallel
 
 __all__ = ["ClusterObjects", "ObjectKey", "VolumeUsage", "read_events", "read_objects", "read_volume_usage"]
 
-MAX_PARALLEL_REQUESTS = 8
 MAX_NAMESPACES = 4
 """Lists of one namespace each. With more namespaces, one list covers the whole cluster, if the account may read it."""
 USAGE_TIMEOUT_SECONDS = 2
 """Time limit to read the use of volumes from all nodes."""
 OK = 200
-UNAUTHORIZED = 401
 FORBIDDEN = 403
-LISTS = {
-    "Service": ("/api/v1", "services"),
-    "Secret": ("/api/v1", "secrets"),
-    "Pod": ("/api/v1", "pods"),
-    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
-    "StatefulSet": ("/apis/apps/v1", "statefulsets"),
-    "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices"),
-    "Event": ("/api/v1", "events"),
-}
-"""The path of the API group and the plural, by the kind of object."""
-JSON = "application/json"
-METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""Format of a list without the content of the objects: values of Secrets never leave the cluster."""
 
-T = TypeVar("T")
-R = TypeVar("R")
 JsonObject = Mapping[str, Any]
 
 
@@ -82,14 +63,14 @@ def read_objects(connection: Any, kinds: Collection[str], namespaces: Collection
     selector = ",".join(f"{key}={value}" for key, value in PROGRAM_SELECTOR.items())
 
     def read(scope: tuple[str, str | None]) -> list[JsonObject] | None:
-        return _list_objects(connection, *scope, labelSelector=selector)
+        return list_objects(connection, *scope, query={"labelSelector": selector})
 
     scopes: list[tuple[str, str | None]] = [(kind, None) for kind in kinds] if len(namespaces) > MAX_NAMESPACES else []
-    items_by_scope = dict(zip(scopes, _run_parallel(read, scopes), strict=True))
+    items_by_scope = dict(zip(scopes, run_parallel(read, scopes), strict=True))
     narrow = [
         (kind, namespace) for kind in kinds if items_by_scope.get((kind, None)) is None for namespace in namespaces
     ]
-    items_by_scope |= zip(narrow, _run_parallel(read, narrow), strict=True)
+    items_by_scope |= zip(narrow, run_parallel(read, narrow), strict=True)
     objects = {
         ObjectKey(kind, metadata["namespace"], metadata["name"]): item
         for (kind, _), items in items_by_scope.items()
@@ -102,7 +83,7 @@ def read_objects(connection: Any, kinds: Collection[str], namespaces: Collection
 
 def read_events(connection: Any, namespaces: Iterable[str]) -> list[JsonObject]:
     """Read the events in namespaces, as far as the account may list them. Raises ClusterError."""
-    lists = _run_parallel(lambda namespace: _list_objects(connection, "Event", namespace), namespaces)
+    lists = run_parallel(lambda namespace: list_objects(connection, "Event", namespace), namespaces)
     return [event for events in lists for event in events or ()]
 
 
@@ -121,7 +102,7 @@ def read_volume_usage(connection: Any, nodes: Iterable[str]) -> tuple[dict[tuple
         if seconds <= 0 or FORBIDDEN in statuses:
             return {}
         try:
-            response = _get(connection, f"/api/v1/nodes/{node}/proxy/stats/summary", timeout=(seconds, seconds))
+            response = request_path(connection, f"/api/v1/nodes/{node}/proxy/stats/summary", timeout=(seconds, seconds))
             statuses.add(response.status)
             summary: JsonObject = json.loads(response.data) if response.status == OK else {}
         except (HTTPError, OSError, ValueError):
@@ -130,48 +111,9 @@ def read_volume_usage(connection: Any, nodes: Iterable[str]) -> tuple[dict[tuple
 
     usage = {
         (claim["namespace"], claim["name"]): VolumeUsage(volume["usedBytes"], volume["capacityBytes"])
-        for summary in _run_parallel(read_node, nodes)
+        for summary in run_parallel(read_node, nodes)
         for pod in summary.get("pods") or ()
         for volume in pod.get("volume") or ()
         if (claim := volume.get("pvcRef")) and {"usedBytes", "capacityBytes"} <= volume.keys()
     }
     return usage, FORBIDDEN not in statuses
-
-
-def _list_objects(connection: Any, kind: str, namespace: str | None, **query: str) -> list[JsonObject] | None:
-    """List objects of a namespace or of the whole cluster. Returns None if the account may not list them."""
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    api, plural = LISTS[kind]
-    scope = f"/namespaces/{namespace}" if namespace else ""
-    accept = METADATA_ONLY if kind == "Secret" else JSON
-    try:
-        response = _get(connection, f"{api}{scope}/{plural}", accept=accept, timeout=REQUEST_TIMEOUT_SECONDS, **query)
-    except (HTTPError, OSError) as error:
-        raise explain_connection_error(connection, error) from None
-    if response.status == FORBIDDEN:
-        return None
-    if response.status != OK:
-        fix = "log in to the cluster again" if response.status == UNAUTHORIZED else "check the log of the API server"
-        raise ClusterError(f"cannot list {kind} objects ({response.status} {response.reason}); {fix}")
-    items: list[JsonObject] = json.loads(response.data)["items"] or []  # an empty list is null in some formats
-    return items
-
-
-def _get(connection: Any, path: str, *, timeout: tuple[float, float], accept: str = JSON, **query: str) -> Any:
-    """Get a path of the API server. The client's classes for each API group take half a second to import."""
-    request = connection.param_serialize(
-        "GET",
-        path,
-        query_params=list(query.items()),
-        header_params={"Accept": accept},
-        auth_settings=["BearerToken"],
-    )
-    response = connection.call_api(*request, _request_timeout=timeout)
-    response.read()
-    return response
-
-
-def _run_parallel(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:
-    with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
-        return list(pool.map(function, arguments))

@@ -22,10 +22,12 @@ MODULE_GROUPS = {
         "test_production.py",
         "test_secrets.py",
         "test_status.py",
+        "test_teams.py",
         "test_upgrading.py",
     },
     "engines": {"test_engines.py", "test_workloads.py"},
     "servers": {
+        "test_cluster_preflight.py",
         "test_mysql.py",
         "test_postgresql.py",
         "test_preflight.py",

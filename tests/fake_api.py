@@ -1,4 +1,4 @@
-"""A fake Kubernetes API server: it answers GET requests from a table."""
+"""A fake Kubernetes API server: it answers requests from a table."""
 
 import http.server
 import json
@@ -17,12 +17,23 @@ Answer = tuple[int, dict[str, Any]]
 
 
 @contextmanager
-def run_api_server(answer: Callable[[str, str], Answer]) -> Iterator[str]:
-    """Run an API server and yield its URL. `answer` returns the status and the body for a path and an Accept header."""
+def run_api_server(
+    answer: Callable[[str, str], Answer], review: Callable[[str, dict[str, Any]], Answer] = lambda *_: (404, {})
+) -> Iterator[str]:
+    """Run an API server and yield its URL. `answer` returns the status and the body for a path and an Accept header.
+
+    `review` does so for a POST request, from its path and its body.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = answer(self.path, self.headers["Accept"])
+            self.respond(*answer(self.path, self.headers["Accept"]))
+
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            self.respond(*review(self.path, json.loads(content)))
+
+        def respond(self, status: int, body: dict[str, Any]) -> None:
             content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -33,7 +44,10 @@ def run_api_server(answer: Callable[[str, str], Answer]) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 64  # the program sends requests in parallel
+
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from components.engines import ENGINES
+from components.spec import format_choices
 from stacks.errors import Location
 from tests.support import (
     CANARY,
@@ -118,7 +120,8 @@ def read_faulty_stacks() -> Iterator[FaultyStack]:
 
 
 def _absolute(path: str, message: str) -> str:
-    """Return a message with the whole path."""
+    """Return a message with the whole path and the names of the engines."""
+    message = message.replace("{engines}", format_choices(sorted(ENGINES)))
     return path + ("." if path and message[0] not in ":[" else "") + message
 
 

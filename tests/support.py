@@ -17,9 +17,11 @@ from components.engines.definition import Variant
 from components.spec import SpecModel
 from components.tls import READ_FILE_KEY
 from offline.recorder import Recorder, Registration, run_program
+from offline.view import StackView, build_view
 from stacks.config import parse_stack
 from stacks.config_source import ConfigSource
 from stacks.errors import InvalidStackConfigError
+from stacks.workload_discovery import resolve_workloads
 
 CANARY = "c4narY-5ecret"
 """A credential that must not appear in a message, an output, a file, or an input that is not secret."""
@@ -183,6 +185,12 @@ def _validate_spec(model: type[SpecModel], raw: Mapping[str, Any], text: str | O
 def record_stack(raw: Mapping[str, Any]) -> Recorder:
     """Return the registrations of a stack's applications."""
     return record_applications(parse_stack(raw, ENCRYPTED).applications)
+
+
+def view_stack(raw: Mapping[str, Any]) -> StackView:
+    """Return what `make render` shows of a stack."""
+    stack = resolve_workloads(parse_stack(raw, ENCRYPTED), None, {})
+    return build_view("test", stack, record_applications(stack.applications))
 
 
 def record_applications(applications: Collection[ApplicationArgs]) -> Recorder:

@@ -17,7 +17,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 PROVIDERS = ("pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random")
 
 LAYERS = (
-    ("persisted.names", "hosts", "spec", "tls"),
+    ("persisted.names", "hosts", "planned_objects", "spec", "tls"),
     ("connection", "passwords", "protection"),
     ("persisted.labels", "persisted.outputs"),
     ("engines",),
@@ -84,10 +84,10 @@ VERBS = PREDICATES | set(
     re.findall(
         r"\w+",
         "add allow ask assume await build call check claim close coerce collect compare connect constrain convert "
-        "count create decode dereference describe detect encode expand explain fetch find forget format get group hash "
-        "hide identify limit list load log match merge normalize open parse probe provision quote raise read "
-        "redact reject remove render replace represent request require resolve restore run select set shorten "
-        "sort split start strip suggest translate unwrap validate verify wait wrap write",
+        "count create decode dereference describe detect draw encode expand explain fetch find forget format get "
+        "group hash hide identify join limit list load log match measure merge normalize open parse probe "
+        "provision quote raise read redact reject remove render replace represent request require resolve restore "
+        "run select set shorten sort split start strip suggest translate unwrap validate verify wait wrap write",
     )
 )
 """Verbs with which the name of a function begins."""

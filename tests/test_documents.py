@@ -17,14 +17,15 @@ from components.persisted.labels import APPLICATION_LABEL
 from components.persisted.outputs import ApplicationState, GroupSummary
 from components.tls import ENCRYPTED_TLS_MODES, TlsMode
 from offline.__main__ import render_stack
-from offline.render import render_diagram, render_manifests, render_summary
+from offline.diagram import render_diagram
+from offline.manifests import render_manifests
+from offline.summary import render_summary
 from stacks.yaml_document import read_yaml
-from tests.engine_contract import COMMON_KEYS, CONTRACTS, variable_parts
-from tests.pages import ROOT, blocks, is_expected_output, sections, title
-from tests.support import ENGINES_WITH_SERVER, config_issues, external_server, record_stack, stack_with_group
+from tests.engine_contract import CONTRACTS, variable_parts
+from tests.pages import ROOT, blocks, is_expected_output, sections
+from tests.support import config_issues, external_server, record_stack, stack_with_group
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
-UPGRADING = sections((ROOT / "docs" / "upgrading.md").read_text())
 UPGRADING_SCRIPTS = sorted((ROOT / "docs" / "upgrading").iterdir())
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -62,30 +63,21 @@ def test_engine_pages_are_exactly_those_of_the_engines() -> None:
 
 def test_readme_shows_the_summary_and_the_diagram_of_the_development_stack() -> None:
     readme = (ROOT / "README.md").read_text()
-    recorder = render_stack("development")
-    printed = f"{render_summary(recorder)}\nManifests and diagram: rendered/development/\n"
+    view = render_stack("development").view
+    folder = "rendered/development/"
+    printed = f"{render_summary(view)}\nManifests and diagram: {folder}\nPage: {folder}index.html\n"
     shown = blocks(readme, "console")[0].partition("\n")[2]
     assert is_expected_output(shown, printed)
-    assert f"```mermaid\n{blocks(readme, 'mermaid')[0]}```\n" == render_diagram(recorder)
+    assert f"```mermaid\n{blocks(readme, 'mermaid')[0]}```\n" == render_diagram(view)
     example = yaml.safe_load(blocks(readme, "yaml")[0])
     assert example == yaml.safe_load((ROOT / "stacks" / "Pulumi.development.yaml").read_text())
 
 
-def test_readme_table_lists_the_engines() -> None:
-    table = re.findall(
-        r"^\| \[`([^`]+)`\]\(docs/engines/([^)]+)\.md\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|",
-        (ROOT / "README.md").read_text(),
-        re.MULTILINE,
-    )
-    assert [name for name, *_ in table] == sorted(ENGINES)
-    for name, target, variants, port, external in table:
-        assert target == name
-        assert quoted(variants) == [variant.name for variant in ENGINES[name].variants]
-        assert port == str(ENGINES[name].port or "\N{EN DASH}")
-        assert ("creates" in external, UNSUPPORTED in external) == (
-            ENGINES[name].provisioner is not None,
-            ENGINES[name].port is None,
-        )
+def test_stack_file_page_shows_the_short_summary_of_the_production_stack() -> None:
+    (shown,) = blocks(sections((ROOT / "docs" / "stack-file.md").read_text())["What a stack creates"], "console")
+    command, _, output = shown.partition("\n")
+    assert command == "$ make render STACK=production ARGS=--short"
+    assert output.startswith(render_summary(render_stack("production").view, short=True))
 
 
 @engines
@@ -160,19 +152,6 @@ def test_page_says_whether_init_script_is_supported(engine: str) -> None:
     assert cell is None if runtime is None else (cell == UNSUPPORTED) == (not runtime.runs_init_script)
 
 
-def test_outputs_page_lists_the_secret_keys_of_each_engine() -> None:
-    table = re.findall(
-        r"^\| ([a-z]+) \| `([^`]+)` \|([^|]*)\|([^|]*)\|$", (ROOT / "docs" / "outputs.md").read_text(), re.MULTILINE
-    )
-    usual = COMMON_KEYS | {"username", "password", "database"}
-    assert {engine for engine, *_ in table} == set(ENGINES)
-    for engine, uri, additional, missing in table:
-        keys = CONTRACTS[engine].secret_keys
-        assert uri.partition("://")[0] == CONTRACTS[engine].uri.partition("://")[0]
-        assert set(quoted(additional)) == keys - usual
-        assert set(quoted(missing)) == usual - keys
-
-
 def test_outputs_page_shows_the_keys_of_the_stack_output() -> None:
     (example,) = [
         content
@@ -245,9 +224,7 @@ def test_examples_of_a_page_are_valid_stack_files(path: Path) -> None:
 @pages
 def test_examples_of_a_page_are_rendered(path: Path) -> None:
     for stack in examples(path):
-        recorder = record_stack(stack)
-        assert set(render_manifests(recorder)) == set(stack["applications"])
-        assert render_summary(recorder)
+        assert set(render_manifests(record_stack(stack))) == set(stack["applications"])
 
 
 @engines
@@ -257,7 +234,7 @@ def test_page_has_an_example(engine: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("README.md", 2), ("docs/stack-file.md", 8), ("docs/upgrading.md", 2), ("docs/workloads.md", 1)]
+    ("name", "count"), [("README.md", 2), ("docs/stack-file.md", 8), ("docs/upgrading.md", 1), ("docs/workloads.md", 1)]
 )
 def test_examples_of_a_page_are_recognized(name: str, count: int) -> None:
     assert len(examples(ROOT / name)) == count
@@ -284,19 +261,14 @@ def test_every_link_within_the_project_points_to_a_file_and_a_heading(path: Path
         assert not anchor or anchor in anchors(found), link
 
 
-def test_upgrading_page_has_a_section_for_every_engine() -> None:
-    assert set(UPGRADING) == {"Procedure", "Moving", *(title(engine) for engine in ENGINES)}
-
-
 @engines
-def test_upgrading_page_runs_every_script_of_an_engine(engine: str) -> None:
+def test_page_runs_every_upgrading_script_of_an_engine(engine: str) -> None:
     """The page runs the scripts with the names of its example, and says whether they are tested."""
-    text = UPGRADING[title(engine)]
+    text = sections(page(engine))["Upgrading"]
     scripts = {path.name for path in UPGRADING_SCRIPTS if re.match(rf"{engine}\b", path.name)}
     commands = [command for block in blocks(text, "console") for command in block.splitlines()]
     assert len(commands) == len(scripts)
     assert set(commands) == {f"$ docs/upgrading/{name} shop shop main next" for name in scripts}
-    assert bool(scripts) == (engine in ENGINES_WITH_SERVER)
     if scripts:
         assert len(re.findall(r"^\*\*(?:Tested\*\* \(|Not tested\.\*\*)", text, re.MULTILINE)) == 1
 

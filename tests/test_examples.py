@@ -12,9 +12,12 @@ import pytest
 import yaml
 
 from components.persisted.outputs import ApplicationState, GroupSummary
-from offline.__main__ import render_stack
+from offline.__main__ import RenderedStack, render_stack
+from offline.diagram import render_diagram
+from offline.manifests import render_manifests, render_patches
+from offline.page import render_page
 from offline.recorder import PLACEHOLDER, Recorder
-from offline.render import render_diagram, render_manifests, render_summary
+from offline.summary import render_summary
 from tests.support import CANARY, PROVIDERS, encoded_forms, pod_security_violations, to_json_text
 
 KUBERNETES_VERSION = "1.34"
@@ -27,8 +30,12 @@ each_stack = pytest.mark.parametrize("stack", STACKS)
 
 
 @cache
-def record(stack: str) -> Recorder:
+def render(stack: str) -> RenderedStack:
     return render_stack(stack)
+
+
+def record(stack: str) -> Recorder:
+    return render(stack).recorder
 
 
 @cache
@@ -71,20 +78,23 @@ def test_each_record_belongs_to_a_stack() -> None:
 
 @each_stack
 def test_rendering_is_deterministic(stack: str) -> None:
-    first, second = record(stack), render_stack(stack)
-    for render in (render_manifests, render_summary, render_diagram):
-        assert render(first) == render(second)
+    first, second = render(stack), render_stack(stack)
+    assert render_manifests(first.recorder) == render_manifests(second.recorder)
+    for render_view in (render_summary, render_diagram, render_page):
+        assert render_view(first.view) == render_view(second.view)
 
 
 @each_stack
 def test_rendered_files_contain_no_credential(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offline.recorder.PLACEHOLDER", CANARY)
-    recorder = render_stack(stack)
+    rendered = render_stack(stack)
     texts = [
-        *render_manifests(recorder).values(),
-        render_summary(recorder),
-        render_diagram(recorder),
-        to_json_text(recorder.stack_outputs()),
+        *render_manifests(rendered.recorder).values(),
+        *render_patches(rendered.recorder).values(),
+        render_summary(rendered.view),
+        render_diagram(rendered.view),
+        render_page(rendered.view),
+        to_json_text(rendered.recorder.stack_outputs()),
     ]
     forms = [*encoded_forms(CANARY), *encoded_forms(EXAMPLE_PASSWORD)]
     assert [form for form in forms for text in texts if form in text] == []
@@ -110,15 +120,35 @@ def test_stack_outputs_contain_only_names(stack: str) -> None:
 
 
 @each_stack
-def test_summary_and_diagram_show_every_group(stack: str) -> None:
-    summary, diagram = render_summary(record(stack)), render_diagram(record(stack))
-    for application, engine, name, group in list_groups(stack):
-        assert f"{application}: namespace {application}" in summary
-        assert application in diagram
-        (row,) = [line.split() for line in summary.splitlines() if line.split()[:1] == [f"{engine}.{name}"]]
-        values = [group["variant"], group.get("version") or "-", group["kind"], group["service"], group["secret"]]
-        assert row[1:] == values
-        assert group["service"] in diagram
+def test_view_is_the_stack_output(stack: str) -> None:
+    view, fields = render(stack).view, ("kind", "variant", "version", "external_server", "service", "secret", "protect")
+    shown = [
+        (application.name, *group.name.split("."), *(getattr(group, name) for name in fields))
+        for application in view.applications
+        for group in application.groups
+    ]
+    keys = ("kind", "variant", "version", "externalServer", "service", "secret", "protect")
+    outputs = [(*names, *(group.get(key) for key in keys)) for *names, group in list_groups(stack)]
+    assert sorted(shown) == sorted(outputs)
+
+
+@each_stack
+def test_view_has_the_keys_of_the_secrets_and_the_other_objects(stack: str) -> None:
+    for application in render(stack).view.applications:
+        secrets = {
+            content["metadata"]["name"]: set(content["data"])
+            for content in list_objects(stack, "Secret")
+            if content["metadata"]["namespace"] == application.namespace
+        }
+        shown = {group.secret: {entry.key for entry in group.connection} for group in application.groups}
+        assert secrets == {**shown, application.secret: set(application.variables)}
+        objects = {(view.kind, view.name) for view in application.objects if view.api not in ("mysql", "postgresql")}
+        in_namespace = {
+            (content["kind"], content["metadata"]["name"])
+            for content in load_objects(stack)
+            if content["metadata"].get("namespace", content["metadata"]["name"]) == application.namespace
+        }
+        assert objects == in_namespace
 
 
 @each_stack

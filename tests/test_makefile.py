@@ -18,7 +18,10 @@ case $* in
 "stack --stack "*) [ -f "$LOG.exists" ] || { echo "error: ${ERROR:-no stack named \\'x\\' found}" >&2; exit 6; } ;;
 esac
 """
-PYTHON = '#!/bin/sh\necho "python $*" >>"$LOG"\n'
+PYTHON = """#!/bin/sh
+echo "python $*" >>"$LOG"
+case $* in *validate*) [ ! -f "$LOG.invalid" ] ;; esac
+"""
 CURL = """#!/bin/sh
 echo "curl $*" >>"$LOG"
 echo 'echo "install $*" >>"$LOG"; mkdir -p "$HOME/.pulumi/bin"; cp "$LOG.pulumi" "$HOME/.pulumi/bin/pulumi"'
@@ -26,6 +29,8 @@ echo 'echo "install $*" >>"$LOG"; mkdir -p "$HOME/.pulumi/bin"; cp "$LOG.pulumi"
 STACK_TARGETS = ("render", "up", "preview", "destroy", "refresh", "config", "outputs", "pulumi", "check", "status")
 MISSING_FILE = "error: stacks/Pulumi.prodution.yaml does not exist; existing stacks: development, production"
 LOCAL = "state: .state in this folder, for this clone only; back it up. For a team, move it: docs/teams.md"
+VALIDATE = "python -m stacks validate {1}"
+VALIDATED = VALIDATE.format("", "development")
 SHOW, INIT = "stack --stack {0} --show-name --non-interactive", "stack init --no-select {0}"
 
 
@@ -107,9 +112,9 @@ def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, targe
 @pytest.mark.parametrize(
     ("arguments", "commands"),
     [
-        (["up"], [SHOW, "up --stack {0}"]),
-        (["up", "YES=1", "ARGS=--diff"], [SHOW, "up --stack {0} --yes --diff"]),
-        (["preview", "ARGS=--diff"], [SHOW, "preview --stack {0} --diff"]),
+        (["up"], [VALIDATE, SHOW, "up --stack {0}"]),
+        (["up", "YES=1", "ARGS=--diff"], [VALIDATE, SHOW, "up --stack {0} --yes --diff"]),
+        (["preview", "ARGS=--diff"], [VALIDATE, SHOW, "preview --stack {0} --diff"]),
         (["destroy"], ["destroy --stack {0}"]),
         (["destroy", "YES=1"], ["destroy --stack {0} --yes"]),
         (["refresh", "YES=1"], ["refresh --stack {0} --yes"]),
@@ -117,9 +122,10 @@ def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, targe
         (["outputs", "ARGS=--json"], ["stack output --stack {0} --json"]),
         (["pulumi", "ARGS=stack history"], ["stack history"]),
         (["pulumi", "ARGS=config set --secret 'a b' c"], [SHOW, "config set --secret a b c"]),
-        (["check"], [SHOW, "python -m stacks check {0}"]),
+        (["check"], [VALIDATE, SHOW, "python -m stacks check {0}"]),
         (["status", "ARGS=--json"], ["python -m status {0} --json"]),
         (["render"], ["python -m offline {1}"]),
+        (["render", "ARGS=--short"], ["python -m offline {1} --short"]),
     ],
 )
 @pytest.mark.parametrize("stack", ["development", "acme/production"])
@@ -132,6 +138,14 @@ def test_a_target_runs_one_command_for_its_stack(
     shown = [line for line in result.stderr.splitlines() if line.startswith("pulumi ")]
     last = clone.commands[-1]
     assert shown == ([f"pulumi {last}"] if f"--stack {stack}" in last else [])
+
+
+@pytest.mark.parametrize("target", ["up", "preview", "check"])
+def test_a_file_with_errors_stops_before_pulumi_runs(clone: Clone, target: str) -> None:
+    (clone.log.parent / "log.invalid").touch()
+    assert clone.make(target).returncode
+    assert clone.commands == [VALIDATED]
+    assert not (clone.folder / ".state").exists()
 
 
 def test_an_argument_that_may_be_a_password_is_not_shown(clone: Clone) -> None:
@@ -156,7 +170,7 @@ def test_no_stack_is_created_when_the_backend_cannot_be_read(clone: Clone) -> No
     result = clone.make("up")
     assert result.returncode
     assert "error: no connection\n" in result.stderr
-    assert clone.commands == [SHOW.format("development")]
+    assert clone.commands == [VALIDATED, SHOW.format("development")]
 
 
 def test_the_local_state_has_a_private_passphrase_and_one_line_of_notice(clone: Clone) -> None:
@@ -211,7 +225,7 @@ def test_a_stack_of_another_backend_gets_no_second_local_state(clone: Clone, key
     result = clone.make("up")
     assert result.returncode
     assert result.stderr.startswith("error: stacks/Pulumi.development.yaml belongs to a state that is not in .state;")
-    assert clone.commands == []
+    assert clone.commands == [VALIDATED]
     state = clone.folder / ".state" / ".pulumi" / "stacks" / "database-groups" / "development.json"
     state.parent.mkdir(parents=True)
     state.touch()
@@ -227,7 +241,7 @@ def test_a_stack_with_a_local_state_is_not_created_in_another_backend(clone: Clo
     result = clone.make("up")
     assert result.returncode
     assert "error: the state of development is in .state, but Pulumi uses another backend" in result.stderr
-    assert clone.commands == [SHOW.format("development")]
+    assert clone.commands == [VALIDATED, SHOW.format("development")]
 
 
 # Installation
@@ -271,6 +285,7 @@ def test_yes_installs_pulumi_without_a_question(clone: Clone) -> None:
     assert clone.commands == [
         INSTALL,
         f"install --version {pinned_version()} --no-edit-path",
+        VALIDATED,
         SHOW.format("development"),
         "up --stack development --yes",
     ]

@@ -73,7 +73,7 @@ WORDS = {
 """Words to avoid, as regular expressions, and what to write instead."""
 ALLOWED: tuple[tuple[str, str, str], ...] = (
     ("found", r"stacks/yaml_syntax.py.*found ", "messages of libyaml, which the table maps to the program's own"),
-    ("found", r"preflight/workload_reader.py.*no cluster configuration found", "the usual words of this message"),
+    ("found", r"preflight/cluster_client.py.*no cluster configuration found", "the usual words of this message"),
 )
 """Correct uses of a word: the word, a regular expression for the file and its line (`path:line text`), the reason."""
 MAX_SENTENCE_WORDS = 30

@@ -6,11 +6,13 @@ from typing import Any, Literal
 import pulumi
 
 from components.persisted.labels import DATABASE_SELECTOR
+from components.planned_objects import PlannedObject
 from components.servers.kind import ServerArgs, ServerCredentials, ServerKind
 from components.servers.stateful_set import (
     PodPlacement,
     StatefulSetServerSpec,
     create_stateful_set_server,
+    list_stateful_set_objects,
     resolve_stateful_set_access,
     validate_stateful_set_server,
 )
@@ -63,6 +65,11 @@ def _create_resources(
     create_stateful_set_server(args, spec, credentials, placement, parent)
 
 
+def _list_objects(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[PlannedObject]:
+    node_selector = args.platform.database_nodes.node_selector
+    return list_stateful_set_objects(args, spec, default_storage=DEFAULT_STORAGE, node_selector=node_selector)
+
+
 def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, str]]:
     """Return the errors of a server in the cluster, and an error for an engine without a server."""
     if args.engine.build_runtime is None:
@@ -72,5 +79,8 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
 
 
 DEDICATED = ServerKind[DedicatedKindSpec](
-    resolve_access=resolve_stateful_set_access, create_resources=_create_resources, validate=_validate
+    resolve_access=resolve_stateful_set_access,
+    create_resources=_create_resources,
+    list_objects=_list_objects,
+    validate=_validate,
 )

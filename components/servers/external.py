@@ -18,6 +18,7 @@ from components.engines.definition import Account
 from components.external_servers import ExternalServerSpec
 from components.hosts import Hosts
 from components.passwords import GeneratedPassword
+from components.planned_objects import PlannedObject
 from components.protection import build_data_resource_options, is_retained
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.service import ServiceBackend
@@ -246,6 +247,20 @@ def _create_resources(
         )
 
 
+def _list_objects(args: ServerArgs, spec: ExternalKindSpec) -> Iterator[PlannedObject]:
+    """Yield the volume claim with `storageClass`."""
+    if spec.storage_class is not None:
+        yield PlannedObject(
+            kind="PersistentVolumeClaim",
+            name=args.object_name,
+            storage=spec.storage,
+            storage_class=spec.storage_class,
+        )
+
+
 EXTERNAL = ServerKind[ExternalKindSpec](
-    resolve_access=_resolve_access, create_resources=_create_resources, validate=_validate
+    resolve_access=_resolve_access,
+    create_resources=_create_resources,
+    list_objects=_list_objects,
+    validate=_validate,
 )

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from components.engines.definition import Account, Engine, Variant
 from components.passwords import GeneratedPassword
 from components.persisted.labels import object_metadata
+from components.planned_objects import PlannedObject
 from components.platform import Platform
 from components.protection import Protect
 from components.service import ServiceBackend
@@ -94,6 +95,8 @@ class ServerKind(Generic[Spec]):
     resolve_access: Callable[[ServerArgs, Spec], ServerAccess]
     create_resources: Callable[[ServerArgs, Spec, ServerCredentials, pulumi.Resource], None]
     """Create the server's resources as children of the group."""
+    list_objects: Callable[[ServerArgs, Spec], Iterator[PlannedObject]]
+    """Return the Kubernetes objects among these resources."""
     validate: Callable[[ServerArgs, Spec], Iterator[tuple[str, str]]]
     """Return the key and the message of each error. Do not call `resolve_access` for a group with errors."""
     production_warning: str | None = None

@@ -5,11 +5,13 @@ from typing import Literal
 
 import pulumi
 
+from components.planned_objects import PlannedObject
 from components.servers.kind import ServerArgs, ServerCredentials, ServerKind
 from components.servers.stateful_set import (
     PodPlacement,
     StatefulSetServerSpec,
     create_stateful_set_server,
+    list_stateful_set_objects,
     resolve_stateful_set_access,
     validate_stateful_set_server,
 )
@@ -48,6 +50,10 @@ def _create_resources(
     create_stateful_set_server(args, spec, credentials, placement, parent)
 
 
+def _list_objects(args: ServerArgs, spec: LocalKindSpec) -> Iterator[PlannedObject]:
+    return list_stateful_set_objects(args, spec, default_storage=DEFAULT_STORAGE)
+
+
 def _validate(args: ServerArgs, spec: LocalKindSpec) -> Iterator[tuple[str, str]]:
     """Return the errors of a server in the cluster, and an error for an engine without a server in production."""
     if args.engine.build_runtime is None and args.platform.production:
@@ -58,6 +64,7 @@ def _validate(args: ServerArgs, spec: LocalKindSpec) -> Iterator[tuple[str, str]
 LOCAL = ServerKind[LocalKindSpec](
     resolve_access=resolve_stateful_set_access,
     create_resources=_create_resources,
+    list_objects=_list_objects,
     validate=_validate,
     production_warning="`local` servers are for development; use dedicated or external in production",
 )

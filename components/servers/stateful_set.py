@@ -24,6 +24,7 @@ from components.persisted.labels import (
     VERSION_LABEL,
     pod_selector_labels,
 )
+from components.planned_objects import PlannedObject
 from components.protection import build_data_resource_options
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
 from components.service import ServiceBackend
@@ -43,6 +44,7 @@ __all__ = [
     "ResourcesSpec",
     "StatefulSetServerSpec",
     "create_stateful_set_server",
+    "list_stateful_set_objects",
     "resolve_stateful_set_access",
     "validate_stateful_set_server",
 ]
@@ -156,10 +158,9 @@ def create_stateful_set_server(
     Resources, named after the server: a PersistentVolumeClaim, if the engine has data; a ConfigMap with the scripts and
     settings; a StatefulSet.
     """
-    version = spec.version or args.variant.default_version
-    runtime = args.engine.build_runtime(args.variant, version) if args.engine.build_runtime else None
+    runtime = _build_runtime(args, spec)
     claims = []
-    if runtime is None or runtime.data_path is not None:
+    if _has_volume(runtime):
         claim = kubernetes.core.v1.PersistentVolumeClaim(
             f"{args.resource_name}-volume",
             metadata=args.metadata,
@@ -178,7 +179,7 @@ def create_stateful_set_server(
     )
     template = {
         "metadata": {
-            "labels": {**args.labels, VERSION_LABEL: version},
+            "labels": {**args.labels, VERSION_LABEL: spec.version or args.variant.default_version},
             # Restart the Pod when the password or the scripts change.
             "annotations": {
                 PASSWORD_VERSION_ANNOTATION: str(args.password_version),
@@ -202,6 +203,39 @@ def create_stateful_set_server(
         spec=stateful_set,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[credentials.secret, config, *claims]),
     )
+
+
+def list_stateful_set_objects(
+    args: ServerArgs,
+    spec: StatefulSetServerSpec,
+    *,
+    default_storage: str,
+    node_selector: Mapping[str, str] | None = None,
+) -> Iterator[PlannedObject]:
+    """Yield the Kubernetes objects of a server."""
+    name, runtime = args.object_name, _build_runtime(args, spec)
+    if _has_volume(runtime):
+        size = spec.storage or default_storage
+        yield PlannedObject(kind="PersistentVolumeClaim", name=name, storage=size, storage_class=spec.storage_class)
+    if runtime is not None:
+        yield PlannedObject(kind="ConfigMap", name=name)
+        yield PlannedObject(
+            kind="StatefulSet",
+            name=name,
+            node_selector=node_selector or {},
+            needs_privileges=bool(runtime.capabilities),
+        )
+
+
+def _build_runtime(args: ServerArgs, spec: StatefulSetServerSpec) -> ServerRuntime | None:
+    """Return what the server needs; None for an engine without a server."""
+    build_runtime = args.engine.build_runtime
+    return build_runtime(args.variant, spec.version or args.variant.default_version) if build_runtime else None
+
+
+def _has_volume(runtime: ServerRuntime | None) -> bool:
+    """Return whether a group has a volume claim. An engine without a server has only that."""
+    return runtime is None or runtime.data_path is not None
 
 
 def _build_config_map_data(

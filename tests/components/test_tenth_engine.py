@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from components.engines import ENGINES
+from offline.diagram import render_diagram
+from offline.manifests import render_manifests
+from offline.page import render_page
 from offline.recorder import Recorder
-from offline.render import render_diagram, render_manifests, render_summary
+from offline.summary import render_summary
 from tests.engine_contract import variable_parts
 from tests.support import (
     CANARY,
@@ -23,6 +26,7 @@ from tests.support import (
     pod_security_violations,
     record_stack,
     stack_with_group,
+    view_stack,
 )
 from tests.tenth_engine import BARE, BARE_CONTRACT, TENTH, TENTH_CONTRACT
 
@@ -116,8 +120,9 @@ def test_unsupported_keys_of_the_smallest_engine_are_rejected(monkeypatch: pytes
     ]
 
 
-def test_summary_diagram_and_manifests_show_the_engine() -> None:
-    recorder = record_stack(stack_with_group("tenth"))
-    assert "tenth.main  tenth    2        local  tenth    tenth-main" in render_summary(recorder)
-    assert '{{"tenth"}}' in render_diagram(recorder)
-    assert "tenth-main" in render_manifests(recorder)["shop"]
+def test_summary_diagram_page_and_manifests_show_the_engine() -> None:
+    view = view_stack(stack_with_group("tenth"))
+    assert "tenth.main  tenth    2        local  tenth    tenth-main" in render_summary(view)
+    assert '{{"tenth"}}' in render_diagram(view)
+    assert "tenth.main" in render_page(view)
+    assert "tenth-main" in render_manifests(record_stack(stack_with_group("tenth")))["shop"]

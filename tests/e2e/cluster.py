@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import kubernetes
+import yaml
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.stream import stream
@@ -197,6 +198,23 @@ class Cluster:
     def read_service_address(self, namespace: str, name: str) -> str:
         """Return the IP address of a Service. Only Pods can resolve its name."""
         return str(self.read_service(namespace, name).spec.cluster_ip)
+
+    def create_account(self, namespace: str, name: str) -> str:
+        """Create a service account without rights. Return a kubeconfig with its token."""
+        self.core.create_namespaced_service_account(namespace, {"metadata": {"name": name}})
+        token = self.core.create_namespaced_service_account_token(name, namespace, {"spec": {}}).status.token
+        client = self.core.api_client.configuration
+        authority = {"certificate-authority": client.ssl_ca_cert} if client.verify_ssl else {}
+        server = {"server": client.host, "insecure-skip-tls-verify": not client.verify_ssl, **authority}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "cluster", "cluster": server}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": name, "context": {"cluster": "cluster", "user": name}}],
+            "current-context": name,
+        }
+        return yaml.safe_dump(content)
 
     def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Any:
         """Apply an object with server-side apply. Raise ApiException if the API server rejects it."""

@@ -42,7 +42,7 @@ class Project:
     def __init__(self, command_line: str, folder: Path) -> None:
         self.folder = folder / "project"
         self.state = folder / "state"
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         self.state.mkdir()
         for part in PARTS:
             source = ROOT / part
@@ -146,10 +146,9 @@ class Project:
         return list(exported["deployment"].get("resources", []))
 
     def assert_settled(self, stack: str) -> None:
-        """Assert that neither another update nor a preview after a refresh finds a change."""
+        """Assert that neither another update nor a preview with a refresh finds a change."""
         self.up(stack, "--expect-no-changes").succeeded()
-        self.pulumi("refresh", "--yes", "--skip-preview", stack=stack).succeeded()
-        self.preview(stack, "--expect-no-changes", "--diff").succeeded()
+        self.preview(stack, "--refresh", "--expect-no-changes", "--diff").succeeded()
 
     def destroy(self, stack: str) -> Result:
         """Run `pulumi destroy`."""

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from offline.__main__ import render_stack
-from offline.render import render_manifests
+from offline.manifests import render_manifests
 from tests.e2e.cluster import RESTRICTED, Cluster
 
 
@@ -12,7 +12,9 @@ from tests.e2e.cluster import RESTRICTED, Cluster
 def test_api_server_accepts_every_manifest(stack: str, simulated_node: Cluster) -> None:
     """The namespaces enforce Pod Security `restricted`. The test also applies the Pods of the StatefulSets."""
     manifests = [
-        manifest for text in render_manifests(render_stack(stack)).values() for manifest in yaml.safe_load_all(text)
+        manifest
+        for text in render_manifests(render_stack(stack).recorder).values()
+        for manifest in yaml.safe_load_all(text)
     ]
     namespaces = {manifest["metadata"]["name"] for manifest in manifests if manifest["kind"] == "Namespace"}
     try:

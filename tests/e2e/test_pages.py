@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from preflight.cluster import check_cluster
+from preflight.cluster_client import ClusterConfig
+from preflight.cluster_models import ClusterReport
+from stacks.cluster_checks import build_cluster_requirements
+from stacks.config import parse_stack
 from tests.e2e.cluster import SIMULATED_NODE_LABELS, Cluster
 from tests.e2e.project import Project
 from tests.pages import ROOT, Step, blocks, is_expected_output, steps
@@ -164,24 +169,10 @@ def deployer(simulated_node: Cluster, tmp_path: Path) -> Iterator[Path]:
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ROLE},
         "subjects": [account],
     }
-    core = simulated_node.core
     with simulated_node.create_namespace(ROLE):
-        core.create_namespaced_service_account(ROLE, {"metadata": {"name": "deployer"}})
-        resources = [simulated_node.apply(role), simulated_node.apply(binding)]
-        token = core.create_namespaced_service_account_token("deployer", ROLE, {"spec": {}}).status.token
-        client = core.api_client.configuration
-        authority = {"certificate-authority": client.ssl_ca_cert} if client.verify_ssl else {}
-        server = {"server": client.host, "insecure-skip-tls-verify": not client.verify_ssl, **authority}
         path = tmp_path / "kubeconfig"
-        content = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "cluster", "cluster": server}],
-            "users": [{"name": "deployer", "user": {"token": token}}],
-            "contexts": [{"name": "deployer", "context": {"cluster": "cluster", "user": "deployer"}}],
-            "current-context": "deployer",
-        }
-        path.write_text(yaml.safe_dump(content))
+        path.write_text(simulated_node.create_account(ROLE, "deployer"))
+        resources = [simulated_node.apply(role), simulated_node.apply(binding)]
         yield path
         for resource in resources:
             kind = simulated_node.dynamic.resources.get(api_version=resource.apiVersion, kind=resource.kind)
@@ -203,7 +194,10 @@ def test_rights_of_the_teams_page_are_sufficient(simulated_node: Cluster, deploy
     for workload in workloads:
         metadata = {"name": workload["name"], "namespace": ROLE}
         simulated_node.apply({"apiVersion": "apps/v1", "kind": workload["kind"], "metadata": metadata, "spec": spec})
-    project.new("rights", {"preflight": False, "applications": {"rights": application, f"{ROLE}-new": new_namespace}})
+    stack = {"applications": {"rights": application, f"{ROLE}-new": new_namespace}}
+    requirements = build_cluster_requirements(parse_stack(stack, full_name=ROLE), {})
+    assert check_cluster(requirements, ClusterConfig(kubeconfig=deployer.read_text()), 5) == ClusterReport()
+    project.new("rights", {"preflight": False, **stack})
     result = project.up("rights").succeeded()
     assert "forbidden" not in result.output
     project.assert_settled("rights")

@@ -268,7 +268,7 @@ def test_the_command_checks_a_stack_alone(project: Project, server: Servers) -> 
     path = "database-groups:externalServers.hq.administrator.password"
     project.pulumi("config", "set", "--secret", "--path", path, stack="checked", typed=found.password).succeeded()
     output = project.python("-m", "stacks", "check", "checked").succeeded().output
-    assert "Checked 1 external server address: all usable." in output
+    assert "Checked the cluster and 1 external server address: all usable." in output
     project.pulumi("config", "set", "--secret", "--path", path, stack="checked", typed=WRONG).succeeded()
     said = project.python("-m", "stacks", "check", "checked").failed().output
     assert f"externalServers.hq ({found.host}:{found.port})" in said

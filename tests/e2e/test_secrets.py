@@ -15,7 +15,10 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from offline.__main__ import render_stack
-from offline.render import render_diagram, render_manifests, render_summary
+from offline.diagram import render_diagram
+from offline.manifests import render_manifests
+from offline.page import render_page
+from offline.summary import render_summary
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer
@@ -137,9 +140,10 @@ def test_only_secrets_contain_credentials(
         ):
             texts[name] = project.pulumi(*command, stack="canary").succeeded().output
         texts |= read_objects(simulated_node, "canary")
-        recorder = render_stack("canary", project.folder / "stacks")
-        texts["manifests"] = str(render_manifests(recorder))
-        texts["summary"], texts["diagram"] = render_summary(recorder), render_diagram(recorder)
+        rendered = render_stack("canary", project.folder / "stacks")
+        texts["manifests"] = str(render_manifests(rendered.recorder))
+        texts["summary"], texts["diagram"] = render_summary(rendered.view), render_diagram(rendered.view)
+        texts["page"] = render_page(rendered.view)
         stack_file = project.path("canary").read_text()
         project.path("canary").write_text(stack_file.replace("kind: external", "kind: remote"))
         texts["errors"] = project.up("canary").failed().output

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from offline.__main__ import render_stack
+from offline.manifests import render_manifests
 from offline.recorder import PROJECT, Recorder
-from offline.render import render_manifests
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import ROOT, Project
 
@@ -145,7 +145,7 @@ def test_status_of_many_groups_is_fast(
     groups = {f"group{number}": {"server": server} for number in range(GROUPS)}
     names = [f"status-many{number}" for number in range(APPLICATIONS)]
     project.new("status-many", {"applications": {name: {"databases": {"redis": groups}} for name in names}})
-    recorder = render_stack("status-many", project.path("status-many").parent)
+    recorder = render_stack("status-many", project.path("status-many").parent).recorder
     import_components(project, "status-many", recorder, tmp_path / "state.json")
     manifests = [list(yaml.safe_load_all(text)) for text in render_manifests(recorder).values()]
     try:

@@ -16,12 +16,11 @@ import pytest
 from tests.e2e.clients import LIBRARIES, connect_mysql, connect_postgresql, wait_for_value
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import Project
-from tests.pages import ROOT, blocks, sections, title
+from tests.pages import ROOT, blocks, sections
 
 pytestmark = pytest.mark.timeout(600)  # the test can wait for other tests that use the nodes
 STACK = "upgrading"
 OLD, NEW = "main", "next"  # the names of the groups in the page
-PAGE = sections((ROOT / "docs" / "upgrading.md").read_text())
 EVERY_BYTE = bytes(range(256)) * 20
 AWKWARD = "Zoë ☃ 🐘 ' \" \\ \t end\nNULL \\N % `b`"
 
@@ -315,7 +314,8 @@ def run_bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 def read_documented_commands(move: Move) -> list[str]:
     """Return the page's commands of the application and of the superuser, with the names of the test."""
-    text = PAGE[title(move.engine)]
+    page = (ROOT / "docs" / "engines" / f"{move.engine}.md").read_text()
+    text = sections(page)["Upgrading"]
     assert "by `tests/e2e/test_upgrading.py`" in text, "the page names this test"
     example = re.compile(rf"^\$ (docs/upgrading/\S+) shop shop {OLD} {NEW}\n$")
     scripts = [match[1] for block in blocks(text, "console") if (match := example.match(block))]

@@ -30,7 +30,7 @@ config:
             primry: 1
             server: {kind: external, host: 127.0.0.1, password: [c4narY-5ecret]}
 """
-RenderCommand = Callable[[str], int]
+RenderCommand = Callable[..., int]
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def render(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RenderCommand:
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(command, "render_stack", functools.partial(command.render_stack, folder=tmp_path / "stacks"))
 
-    def run(text: str) -> int:
+    def run(text: str, *options: str) -> int:
         (tmp_path / "stacks" / "Pulumi.test.yaml").write_text(text)
-        return command.main(["test"])
+        return command.main(["test", *options])
 
     return run
 
@@ -56,17 +56,30 @@ def test_valid_stack_is_printed_and_written(
     render: RenderCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert render(VALID) == 0
-    assert set(rendered_files(tmp_path)) == {"diagram.md", "shop.yaml"}
+    assert set(rendered_files(tmp_path)) == {"diagram.md", "index.html", "shop.yaml"}
     printed = capsys.readouterr()
-    for text in ("shop: namespace shop", "REDIS_URL", "Manifests and diagram: rendered/test/"):
+    for text in (
+        "shop: namespace shop",
+        "REDIS_URL",
+        "Manifests and diagram: rendered/test/",
+        "Page: rendered/test/index.html",
+    ):
         assert text in printed.out
     assert printed.err == ""
+
+
+def test_short_form_has_one_line_per_group(render: RenderCommand, capsys: pytest.CaptureFixture[str]) -> None:
+    assert render(VALID, "--short") == 0
+    short = capsys.readouterr().out
+    assert render(VALID, "--long") == 0
+    assert ("REDIS_URL" in short, "REDIS_URL" in capsys.readouterr().out) == (False, True)
+    assert "redis.main" in short
 
 
 def test_files_of_an_earlier_run_are_removed(render: RenderCommand, tmp_path: Path) -> None:
     assert render(VALID) == 0
     assert render(VALID.replace("shop", "web")) == 0
-    assert set(rendered_files(tmp_path)) == {"diagram.md", "web.yaml"}
+    assert set(rendered_files(tmp_path)) == {"diagram.md", "index.html", "web.yaml"}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +148,7 @@ def test_encrypted_password_causes_no_warning(
 ) -> None:
     assert render(ENCRYPTED) == 0
     printed = capsys.readouterr()
-    assert "mysql.main  mysql    -        external  mysql    mysql-main" in printed.out
+    assert "mysql.main  mysql    external  mysql    mysql-main  false    db.example.org:3306  not set" in printed.out
     assert printed.err == ""
     assert CANARY not in printed.out + "".join(rendered_files(tmp_path).values())
 
@@ -151,10 +164,12 @@ def test_unknown_stack_is_reported_with_the_existing_ones(
     assert not (tmp_path / "rendered" / "nosuch").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["a", "b"]], ids=["none", "two"])
+@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["a", "--short", "--long"]], ids=["none", "two", "both"])
 def test_wrong_call_prints_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(arguments) == 2
-    assert capsys.readouterr() == ("", "usage: python -m offline STACK\n")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        command.main(arguments)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.splitlines()[0]) == ("", "usage: python -m offline [-h] [--short | --long] STACK")
 
 
 def test_error_on_the_command_line_has_no_traceback() -> None:

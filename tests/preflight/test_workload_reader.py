@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from preflight.cluster_client import ClusterConfig
 from preflight.errors import ClusterError
-from preflight.workload_reader import ClusterConfig, ObservedContainer, ObservedWorkload, WorkloadKey, read_workloads
+from preflight.workload_reader import ObservedContainer, ObservedWorkload, WorkloadKey, read_workloads
 from tests.fake_api import build_kubeconfig, run_api_server
 from tests.support import CANARY
 

@@ -13,7 +13,7 @@ import pytest
 from offline.recorder import Recorder, run_program
 from stacks.change_guard import validate_update
 from stacks.config import parse_stack
-from stacks.previous_state import PreviousState, collect_component_outputs, read_previous_state
+from stacks.previous_state import PreviousState, collect_component_outputs, read_previous_resources
 from tests.support import (
     APPLICATION,
     EXISTING_SERVER,
@@ -331,7 +331,7 @@ def test_state_is_read_again_while_it_is_written(failures: int, monkeypatch: pyt
         return type("Answer", (), {"value": {"outputs": state}})
 
     monkeypatch.setattr("stacks.previous_state.invoke", answer)
-    assert read_previous_state() == {"shop": {"name": "shop", "databases": {}}}
+    assert read_previous_resources() == [*state.values()]
 
 
 def test_unreadable_state_stops_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ def test_unreadable_state_stops_the_update(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("stacks.previous_state.invoke", fail)
     message = "cannot read the previous state of the stack; nothing was changed: no such bucket"
     with pytest.raises(pulumi.RunError, match=message):
-        read_previous_state()
+        read_previous_resources()
 
 
 def test_group_of_a_state_without_its_application_is_ignored() -> None:

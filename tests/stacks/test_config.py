@@ -316,7 +316,7 @@ def test_value_that_is_not_in_the_file_has_no_line(tmp_path: Path) -> None:
 def test_configuration_is_read_without_a_usable_file(text: str, tmp_path: Path) -> None:
     stack = load_with_file(tmp_path, text, encrypted=("applications", "externalServers"))
     assert stack.warnings == ()
-    assert stack.is_offline
+    assert stack.full_name == ""
     assert {application.platform.stack for application in stack.applications} == {""}
 
 

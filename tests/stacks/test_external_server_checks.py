@@ -1,19 +1,13 @@
 """Before an update, the program checks every address outside the cluster with the account that uses it."""
 
-import json
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pulumi
 import pytest
 
-from offline.recorder import run_program
-from preflight.models import Endpoint, Finding
-from stacks.__main__ import main
+from preflight.models import Endpoint
 from stacks.config import parse_stack
-from stacks.external_server_checks import list_endpoints, require_reachable
+from stacks.external_server_checks import list_endpoints
 from stacks.previous_state import PreviousState
 from tests.support import (
     CANARY,
@@ -24,18 +18,10 @@ from tests.support import (
     groups,
     managed_server,
     provisioned_on,
-    record_stack,
     stack_with_group,
     stack_with_provisioned_group,
 )
 
-FINDING = Finding(
-    path="externalServers.hq",
-    endpoint="mysql.example.org:3306",
-    check="connecting",
-    result="no answer",
-    fix="Start it.",
-)
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQmFzZTY0\n-----END CERTIFICATE-----\n"
 HOSTS = ["10.1.2.3", "10.1.2.4"]
 TUNNEL = {"username": "provisioner", "password": CANARY, "host": "127.0.0.1", "port": 13306}
@@ -130,115 +116,3 @@ def test_check_uses_the_ca_file(tmp_path: Path) -> None:
         **stack_with_group("postgresql", {**EXISTING_SERVER, "caFile": str(path), "tls": "verify-full"}),
     }
     assert [(endpoint.ca_file, endpoint.tls) for endpoint in endpoints(raw)] == [(str(path), "verify-full")] * 2
-
-
-# The result of the checks
-
-
-@pytest.fixture
-def checked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Endpoint]]:
-    """Replace the checks by failing ones. Return the checked endpoints."""
-    calls: list[Sequence[Endpoint]] = []
-
-    def check(found: Sequence[Endpoint], seconds: float) -> list[Finding]:
-        assert seconds <= 10
-        calls.append(found)
-        return [FINDING]
-
-    monkeypatch.setattr("stacks.external_server_checks.check", check)
-    monkeypatch.setattr("stacks.__main__.check", check)
-    return calls
-
-
-def test_failed_check_stops_an_update_and_warns_in_a_preview(
-    checked: list[Sequence[Endpoint]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stack, warnings = parse_stack(provision("main")), list[str]()
-    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
-    message = r"(?s)externalServers\.hq \(mysql\.example\.org:3306\).*nothing was changed"
-    with pytest.raises(pulumi.RunError, match=message) as error:
-        run_program(lambda: require_reachable(stack, {}))
-    assert warnings == []
-    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
-    run_program(lambda: require_reachable(stack, {}))
-    (warning,) = warnings
-    assert f"{warning}\nnothing was changed" == str(error.value)
-    assert len(checked) == 2
-
-
-@pytest.mark.parametrize(("preflight", "is_offline"), [(False, False), (True, True)])
-def test_checks_are_skipped(checked: list[Sequence[Endpoint]], preflight: bool, is_offline: bool) -> None:
-    stack = parse_stack({**provision("main"), "preflight": preflight}, is_offline=is_offline)
-    run_program(lambda: require_reachable(stack, {}))
-    assert checked == []
-
-
-# The command
-
-
-@pytest.fixture
-def pulumi_output(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, str]]:
-    """Replace the commands of Pulumi. Return their exit codes and outputs, by their first word."""
-    outputs: dict[str, tuple[int, str]] = {"stack": (0, '{"deployment": {}}')}
-
-    def run(command: list[str], **_options: object) -> Any:
-        code, text = outputs[command[1]]
-        return subprocess.CompletedProcess(command, code, stdout=text, stderr=text)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    return outputs
-
-
-def format_config(raw: dict[str, Any]) -> str:
-    """Return a configuration as `pulumi config --json --show-secrets` prints it."""
-    return json.dumps(
-        {f"database-groups:{key}": {"value": json.dumps(value), "secret": True} for key, value in raw.items()}
-    )
-
-
-def test_command_checks_the_deployed_stack(
-    checked: list[Sequence[Endpoint]],
-    pulumi_output: dict[str, tuple[int, str]],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    state = {"deployment": {"resources": [*record_stack(provision("main")).component_states().values()]}}
-    pulumi_output |= {"config": (0, format_config(provision("main", "spare"))), "stack": (0, json.dumps(state))}
-    assert main(["check", "production"]) == 1
-    ((endpoint,),) = checked
-    assert [planned.database for planned in endpoint.planned_databases] == ["shop_spare"]
-    output = capsys.readouterr()
-    assert "mysql.example.org:3306" in output.out
-    assert CANARY not in output.out + output.err
-
-
-def test_command_reports_success(
-    pulumi_output: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stacks.__main__.check", lambda _endpoints, _seconds: [])
-    pulumi_output["config"] = (0, format_config(provision("main")))
-    assert main(["check", "production"]) == 0
-    assert capsys.readouterr().out == "Checked 1 external server address: all usable.\n"
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        ((255, "error: no stack named 'x' found\n"), "error: no stack named 'x' found\n"),
-        ((0, "{}"), "error: stack 'x' has 1 error; nothing was changed:\n  applications: missing; add"),
-    ],
-    ids=["no stack", "no applications"],
-)
-def test_command_reports_errors(
-    answer: tuple[int, str], message: str, pulumi_output: dict[str, tuple[int, str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    pulumi_output["config"] = answer
-    assert main(["check", "x"]) == 1
-    assert capsys.readouterr().err.startswith(message)
-
-
-@pytest.mark.parametrize("arguments", [[], ["check"], ["check", "a", "b"], ["deploy"]])
-def test_command_rejects_other_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    assert exit_.value.code == 2
-    assert "usage: python -m stacks" in capsys.readouterr().err

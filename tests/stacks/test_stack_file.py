@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stacks.__main__ import main
 from stacks.config_keys import list_key_warnings
 from stacks.stack_file import HIDDEN, StackFile, StackFileError, list_stacks, load_stack_file
 from tests.stack_file_values import ACCEPTED_BY_PULUMI, BLOCKS, REJECTED_BY_PULUMI, SCALARS
@@ -168,6 +169,34 @@ def test_missing_file_names_the_existing_stacks(path: Path) -> None:
     )
     assert list_stacks(path.parent) == ["test"]
     assert list_stacks(path.parent / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (EXAMPLE, (0, "")),
+        (
+            "config:\n  a: 1\n  a: 2\n",
+            (
+                1,
+                "error: stacks/Pulumi.test.yaml has 1 error:\n"
+                "  line 3: duplicate key 'a' (first on line 2); remove one\n",
+            ),
+        ),
+    ],
+    ids=["valid", "duplicate key"],
+)
+def test_command_reports_what_pulumi_cannot_read(
+    path: Path,
+    content: str,
+    expected: tuple[int, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path.parent.mkdir()
+    path.write_text(content)
+    monkeypatch.setattr("stacks.__main__.STACK_FOLDER", path.parent)
+    assert (main(["validate", "acme/test"]), capsys.readouterr().err) == expected
 
 
 def test_folder_in_the_place_of_the_file_is_an_error(path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from components.application import ApplicationArgs
 from components.workload_patches import PatchedWorkload, WorkloadPatch
-from preflight.workload_reader import ClusterConfig, ObservedContainer, ObservedWorkload, WorkloadKey
+from preflight.cluster_client import ClusterConfig
+from preflight.workload_reader import ObservedContainer, ObservedWorkload, WorkloadKey
 from stacks.config import Stack, parse_stack
 from stacks.workload_discovery import resolve_workloads
 from tests.support import ENCRYPTED, existing_account

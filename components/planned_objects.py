@@ -1,0 +1,23 @@
+"""The Kubernetes objects that the program creates, known before it creates them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+__all__ = ["PlannedObject"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedObject:
+    """A Kubernetes object. A test compares the planned objects of a stack with those that the components register."""
+
+    kind: str
+    name: str
+    storage: str | None = None
+    """Size of a PersistentVolumeClaim."""
+    storage_class: str | None = None
+    """Storage class of a PersistentVolumeClaim. None: the cluster's default class."""
+    node_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Labels of the nodes on which the Pods of a StatefulSet can run."""
+    needs_privileges: bool = False
+    """Whether Pod Security allows the Pods of a StatefulSet only at the level `privileged`."""

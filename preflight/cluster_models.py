@@ -1,0 +1,108 @@
+"""The values of the cluster check: what a stack needs, and what the check finds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+__all__ = [
+    "CLUSTER_LOCATION",
+    "ClusterIssue",
+    "ClusterReport",
+    "ClusterRequirements",
+    "JsonObject",
+    "Location",
+    "ObjectKey",
+    "RecordedObject",
+    "RequiredNamespace",
+    "RequiredObject",
+]
+
+JsonObject: TypeAlias = Mapping[str, Any]
+"""An object of the API server."""
+Location: TypeAlias = tuple[str | int, ...]
+"""The keys from the top of the stack file to a value."""
+CLUSTER_LOCATION: Location = ("cluster",)
+"""Location of an issue that no key of the stack file causes."""
+
+
+class ObjectKey(NamedTuple):
+    """The key of an object in the cluster. The namespace of a Namespace is empty."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedObject:
+    """An object in the state of the stack."""
+
+    storage: str | None = None
+    """Size of a PersistentVolumeClaim."""
+    storage_class: str | None = None
+    """Storage class of a PersistentVolumeClaim."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequiredNamespace:
+    """A namespace of the stack."""
+
+    name: str
+    is_created: bool
+    """Whether the stack creates the namespace. False: it must exist."""
+    location: Location
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequiredObject:
+    """An object that the stack creates or updates."""
+
+    key: ObjectKey
+    location: Location
+    """Location of its database group or its application."""
+    storage: str | None = None
+    """Size of a PersistentVolumeClaim."""
+    storage_class: str | None = None
+    """Storage class of a PersistentVolumeClaim. Default: None; the cluster's default class."""
+    needs_privileges: bool = False
+    """Whether the Pods of a StatefulSet need the level `privileged` of Pod Security. Default: False; `restricted`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterRequirements:
+    """What a stack needs in its cluster."""
+
+    stack: str
+    """The value of the annotation of its objects: `<organization>/<project>/<stack>`. It may be only the end, from the
+    first `/` on, where the organization is not known."""
+    stack_annotation: str
+    """The key of that annotation."""
+    namespaces: tuple[RequiredNamespace, ...]
+    objects: tuple[RequiredObject, ...]
+    patched_kinds: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    """Kinds of the workloads that the stack patches, by namespace."""
+    node_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Labels of the nodes of dedicated servers. Default: none; any node."""
+    recorded: Mapping[ObjectKey, RecordedObject] = field(default_factory=lambda: MappingProxyType({}))
+    """The objects in the state of the stack."""
+
+
+@dataclass(frozen=True)
+class ClusterIssue:
+    """A failed check of the cluster."""
+
+    location: Location
+    message: str
+    """What is wrong, then what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterReport:
+    """The result of the cluster check."""
+
+    issues: tuple[ClusterIssue, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What could not be checked, because the account may not read it."""
+    left_behind: tuple[ObjectKey, ...] = ()
+    """Objects of the stack that exist with its annotation, but not in its state: an interrupted update left them."""

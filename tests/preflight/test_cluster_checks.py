@@ -1,0 +1,400 @@
+"""The checks of the cluster as a table: what exists in the cluster, and the message for it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from preflight.cluster_checks import MIN_VERSION, check_requirements, parse_quantity
+from preflight.cluster_models import (
+    ClusterRequirements,
+    ObjectKey,
+    RecordedObject,
+    RequiredNamespace,
+    RequiredObject,
+)
+from preflight.cluster_observation import ObservedCluster
+from preflight.cluster_rights import (
+    NODE_RIGHTS,
+    RIGHTS_BY_KIND,
+    Right,
+    format_rights,
+    is_granted,
+    list_required_rights,
+)
+from tests.pages import blocks
+
+ROOT = Path(__file__).resolve().parents[2]
+STACK = "acme/database-groups/production"
+ANNOTATION = "database-groups/stack"
+SHOP = ("applications", "shop")
+MAIN = (*SHOP, "databases", "mysql", "main")
+CLAIM = ObjectKey("PersistentVolumeClaim", "shop", "mysql-main")
+SERVER = ObjectKey("StatefulSet", "shop", "mysql-main")
+SERVICE = ObjectKey("Service", "shop", "mysql")
+NAMESPACE = ObjectKey("Namespace", "", "shop")
+ENFORCE = "pod-security.kubernetes.io/enforce"
+DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
+
+
+def build_item(stack: str = "", labels: Mapping[str, str] | None = None, **parts: Any) -> dict[str, Any]:
+    annotations = {"annotations": {ANNOTATION: stack}} if stack else {}
+    return {"metadata": {"name": "x", **annotations, "labels": {**(labels or {})}}, **parts}
+
+
+def build_class(*, is_default: bool = False, grows: bool = False) -> dict[str, Any]:
+    metadata = {"name": "x", **({"annotations": DEFAULT} if is_default else {})}
+    return {"metadata": metadata, **({"allowVolumeExpansion": True} if grows else {})}
+
+
+def build_claim(size: str, storage_class: str | None = "slow", stack: str = STACK) -> dict[str, Any]:
+    spec = {"resources": {"requests": {"storage": size}}, "storageClassName": storage_class}
+    return build_item(stack, spec=spec)
+
+
+def build_node(name: str, status: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": status}]}}
+
+
+NEEDED = ClusterRequirements(
+    stack=STACK,
+    stack_annotation=ANNOTATION,
+    namespaces=(RequiredNamespace(name="shop", is_created=True, location=SHOP),),
+    objects=(
+        RequiredObject(key=NAMESPACE, location=SHOP),
+        RequiredObject(key=CLAIM, location=MAIN, storage="20Gi"),
+        RequiredObject(key=SERVER, location=MAIN),
+        RequiredObject(key=SERVICE, location=MAIN),
+    ),
+    node_selector={"node-role": "database"},
+)
+GOOD = ObservedCluster(
+    version=(1, 34),
+    namespaces={},
+    storage_classes={"fast": build_class(grows=True), "slow": build_class(is_default=True)},
+    nodes=(build_node("a", "False"), build_node("b", "True")),
+)
+RECORDED = {key: RecordedObject() for key in (NAMESPACE, SERVER, SERVICE)}
+CREATED = replace(NEEDED, recorded={**RECORDED, CLAIM: RecordedObject(storage="10Gi", storage_class="slow")})
+"""The stack after its first update, with a larger `storage`."""
+EXISTING = replace(NEEDED, namespaces=(RequiredNamespace(name="shop", is_created=False, location=SHOP),))
+"""The stack with `createNamespace: false`."""
+
+
+def change_claim(required: ClusterRequirements, **changes: Any) -> ClusterRequirements:
+    changed = (replace(item, **changes) if item.key == CLAIM else item for item in required.objects)
+    return replace(required, objects=tuple(changed))
+
+
+def change_server(required: ClusterRequirements, **changes: Any) -> ClusterRequirements:
+    changed = (replace(item, **changes) if item.key == SERVER else item for item in required.objects)
+    return replace(required, objects=tuple(changed))
+
+
+def report(required: ClusterRequirements, **observed: Any) -> list[str]:
+    issues = check_requirements(required, replace(GOOD, **observed)).issues
+    return [f"{'.'.join(map(str, issue.location))}: {issue.message}" for issue in issues]
+
+
+DELETE = "delete or rename it, or set another `namespace`"
+MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
+    (
+        "version",
+        NEEDED,
+        {"version": (1, 23)},
+        "cluster: Kubernetes 1.23 is not supported; upgrade the cluster to 1.24 or later",
+    ),
+    (
+        "rights in a namespace",
+        NEEDED,
+        {
+            "missing_rights": {
+                "shop": frozenset({Right("", "secrets", "create"), Right("apps", "statefulsets", "list")})
+            }
+        },
+        "cluster: the account needs more rights in namespace 'shop': secrets (create), statefulsets.apps (list); grant"
+        " them (docs/teams.md)",
+    ),
+    (
+        "rights in several namespaces",
+        NEEDED,
+        {"missing_rights": {name: frozenset({Right("", "secrets", "list")}) for name in "abcdefg"}},
+        "cluster: the account needs more rights in namespaces 'a', 'b', 'c', 'd', 'e' and 2 more: secrets (list); grant"
+        " them (docs/teams.md)",
+    ),
+    (
+        "rights in the whole cluster",
+        NEEDED,
+        {"missing_rights": {"": frozenset({Right("", "namespaces", "delete"), Right("", "namespaces", "create")})}},
+        "cluster: the account needs more rights in the whole cluster: namespaces (create, delete); grant them"
+        " (docs/teams.md)",
+    ),
+    (
+        "foreign namespace",
+        NEEDED,
+        {"namespaces": {"shop": build_item()}},
+        "applications.shop: namespace 'shop' exists, and this stack did not create it; set `createNamespace: false` to"
+        " use it, or another `namespace`",
+    ),
+    (
+        "namespace of another stack",
+        NEEDED,
+        {"namespaces": {"shop": build_item("acme/database-groups/staging")}},
+        "applications.shop: namespace 'shop' exists, and belongs to the stack 'acme/database-groups/staging'; set"
+        " another `namespace`",
+    ),
+    (
+        "missing namespace",
+        EXISTING,
+        {},
+        "applications.shop.createNamespace: namespace 'shop' does not exist; create it, or remove"
+        " `createNamespace: false`",
+    ),
+    (
+        "Pod Security",
+        change_server(EXISTING, needs_privileges=True),
+        {"namespaces": {"shop": build_item(labels={ENFORCE: "baseline"})}},
+        "applications.shop.databases.mysql.main: namespace 'shop' enforces Pod Security `baseline`, which rejects the"
+        f" Pods of this server; set its label `{ENFORCE}` to `privileged`, or set another `namespace`",
+    ),
+    (
+        "foreign object",
+        EXISTING,
+        {"namespaces": {"shop": build_item()}, "objects": {SERVICE: build_item()}},
+        "applications.shop.databases.mysql.main: Service 'mysql' exists in namespace 'shop', and this stack did not"
+        f" create it; {DELETE}",
+    ),
+    (
+        "object of another stack",
+        EXISTING,
+        {"namespaces": {"shop": build_item()}, "objects": {SERVICE: build_item(f"x-{STACK}")}},
+        "applications.shop.databases.mysql.main: Service 'mysql' exists in namespace 'shop', and belongs to the stack"
+        f" 'x-{STACK}'; {DELETE}",
+    ),
+    (
+        "storage class",
+        change_claim(NEEDED, storage_class="lost"),
+        {},
+        "applications.shop.databases.mysql.main.server.storageClass: storage class 'lost' does not exist; existing"
+        " classes: fast, slow",
+    ),
+    (
+        "changed storage class",
+        change_claim(CREATED, storage_class="lost", storage="10Gi"),
+        {"namespaces": {"shop": build_item(STACK)}},
+        "applications.shop.databases.mysql.main.server.storageClass: storage class 'lost' does not exist; existing"
+        " classes: fast, slow",
+    ),
+    (
+        "no default storage class",
+        NEEDED,
+        {"storage_classes": {"fast": build_class()}},
+        "cluster: no storage class is the default one, which these groups need: applications.shop.databases.mysql.main;"
+        " set `server.storageClass` (existing classes: fast), or give a class the annotation"
+        ' `storageclass.kubernetes.io/is-default-class: "true"`',
+    ),
+    (
+        "no storage class",
+        NEEDED,
+        {"storage_classes": {}},
+        "cluster: no storage class is the default one, which these groups need: applications.shop.databases.mysql.main;"
+        " set `server.storageClass` (existing classes: none), or give a class the annotation"
+        ' `storageclass.kubernetes.io/is-default-class: "true"`',
+    ),
+    (
+        "expansion",
+        CREATED,
+        {"namespaces": {"shop": build_item(STACK)}, "objects": {CLAIM: build_claim("10Gi")}},
+        "applications.shop.databases.mysql.main.server.storage: the volume cannot grow from 10Gi to 20Gi: storage class"
+        " 'slow' does not allow it; restore `storage: 10Gi`, or set `allowVolumeExpansion: true` in storage class"
+        " 'slow'",
+    ),
+    (
+        "expansion in a deleted class",
+        CREATED,
+        {"namespaces": {"shop": build_item(STACK)}, "objects": {CLAIM: build_claim("10Gi", "deleted")}},
+        "applications.shop.databases.mysql.main.server.storage: the volume cannot grow from 10Gi to 20Gi: storage class"
+        " 'deleted' does not allow it; restore `storage: 10Gi`",
+    ),
+    (
+        "no node",
+        NEEDED,
+        {"nodes": ()},
+        "databaseNodes.nodeSelector: no node has the labels node-role=database; add them to a node"
+        " (`kubectl label node`), or correct them",
+    ),
+    (
+        "no ready node",
+        NEEDED,
+        {"nodes": (build_node("a", "False"), build_node("b", "Unknown"))},
+        "databaseNodes.nodeSelector: no node is ready that has the labels node-role=database; repair one of these"
+        " nodes: a, b",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("required", "observed", "message"), [case[1:] for case in MESSAGES], ids=[case[0] for case in MESSAGES]
+)
+def test_failed_check_has_its_message(required: ClusterRequirements, observed: dict[str, Any], message: str) -> None:
+    assert report(required, **observed) == [message]
+
+
+def test_all_failed_checks_are_reported() -> None:
+    required = change_server(change_claim(NEEDED, storage_class="lost"), needs_privileges=True)
+    observed = {
+        "version": (1, 21),
+        "missing_rights": {"shop": frozenset({Right("", "secrets", "list")})},
+        "namespaces": {"shop": build_item(labels={ENFORCE: "restricted"})},
+        "objects": {SERVICE: build_item()},
+        "nodes": (),
+    }
+    assert len(report(required, **observed)) == 7
+
+
+OWN = {"shop": build_item(STACK)}
+
+
+@pytest.mark.parametrize(
+    ("required", "observed"),
+    [
+        (NEEDED, {}),
+        (NEEDED, {"version": MIN_VERSION}),
+        (NEEDED, {"version": None, "missing_rights": None, "storage_classes": None, "nodes": None}),
+        (replace(NEEDED, node_selector={}), {"nodes": ()}),
+        (EXISTING, {"namespaces": {"shop": build_item(labels={ENFORCE: "restricted"})}}),
+        (EXISTING, {"namespaces": {"shop": None}}),
+        (replace(NEEDED, namespaces=(*EXISTING.namespaces, *NEEDED.namespaces)), {}),
+        (change_server(NEEDED, needs_privileges=True), {}),
+        (change_server(EXISTING, needs_privileges=True), {"namespaces": {"shop": build_item()}}),
+        (NEEDED, {"namespaces": {"shop": build_item(STACK)}, "objects": {SERVICE: build_item(STACK)}}),
+        (CREATED, {"namespaces": {"shop": build_item()}, "objects": {SERVICE: build_item()}}),
+        (change_claim(NEEDED, storage_class="fast"), {"storage_classes": {"fast": build_class()}}),
+        (CREATED, {"storage_classes": {}, "namespaces": OWN}),
+        (CREATED, {"namespaces": OWN, "objects": {CLAIM: build_claim("10Gi", "fast")}}),
+        (CREATED, {"namespaces": OWN, "objects": {CLAIM: build_claim("20480Mi")}}),
+        (CREATED, {"namespaces": OWN, "objects": {CLAIM: build_claim("30Gi")}}),
+        (NEEDED, {"namespaces": OWN, "objects": {CLAIM: build_claim("20Gi")}, "storage_classes": {}}),
+    ],
+    ids=[
+        "new stack",
+        "oldest version",
+        "not readable",
+        "no node selector",
+        "existing restricted namespace",
+        "namespace that may not be read",
+        "namespace that another application creates",
+        "privileged in a new namespace",
+        "privileged without a level",
+        "left behind",
+        "recorded without annotation",
+        "named class",
+        "existing claim without a class",
+        "class that grows",
+        "same size in another unit",
+        "larger in the cluster",
+        "claim that was left behind",
+    ],
+)
+def test_usable_cluster_has_no_issue(required: ClusterRequirements, observed: dict[str, Any]) -> None:
+    assert report(required, **observed) == []
+
+
+@pytest.mark.parametrize("stack", [STACK, "/database-groups/production"])
+def test_own_objects_that_are_not_recorded_are_left_behind(stack: str) -> None:
+    namespaces = {"shop": build_item(STACK)}
+    objects = {SERVICE: build_item(STACK), CLAIM: build_claim("20Gi"), SERVER: build_item("acme/other/production")}
+    required = replace(NEEDED, stack=stack)
+    observed = replace(GOOD, namespaces=namespaces, objects=objects)
+    assert check_requirements(required, observed).left_behind == (NAMESPACE, CLAIM, SERVICE)
+    recorded = replace(required, recorded={**RECORDED, CLAIM: RecordedObject(storage="20Gi")})
+    assert check_requirements(recorded, observed).left_behind == ()
+
+
+def test_what_the_account_may_not_read_is_noted() -> None:
+    assert check_requirements(NEEDED, replace(GOOD, nodes=None, missing_rights=None)).notes == (
+        "the nodes of `databaseNodes` are not checked: the account may not list nodes",
+        "the rights in the cluster are not checked: the account may not review its own rights",
+    )
+    assert check_requirements(NEEDED, GOOD).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1Gi", 2**30),
+        ("1.5Gi", 3 * 2**29),
+        (".5Ki", 512),
+        ("1000", 1000),
+        ("1k", 1000),
+        ("2M", 2_000_000),
+        ("1E", 10**18),
+        ("1e3", 1000),
+        ("12E2", 1200),
+        ("500m", Decimal("0.5")),
+    ],
+)
+def test_quantity_is_a_number(text: str, number: Decimal) -> None:
+    assert parse_quantity(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "Gi", "1gi", "1 Gi", "one"])
+def test_other_text_is_no_quantity(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        parse_quantity(text)
+
+
+# Rights
+
+
+def test_the_page_lists_the_rights_that_are_checked() -> None:
+    (role,) = [
+        content
+        for block in blocks((ROOT / "docs" / "teams.md").read_text(), "yaml")
+        if (content := yaml.safe_load(block)).get("kind") == "ClusterRole"
+    ]
+    listed = {
+        Right(group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert listed == {*NODE_RIGHTS, *(right for rights in RIGHTS_BY_KIND.values() for right in rights)}
+
+
+def test_required_rights_depend_on_the_objects_of_each_namespace() -> None:
+    secret = RequiredObject(key=ObjectKey("Secret", "market", "x"), location=SHOP)
+    required = replace(NEEDED, objects=(*NEEDED.objects, secret), patched_kinds={"market": frozenset({"DaemonSet"})})
+    rights = list_required_rights(required)
+    assert set(rights) == {"", "shop", "market"}
+    assert {right.resource for right in rights[""]} == {"namespaces", "storageclasses"}
+    assert {right.resource for right in rights["market"]} == {"secrets", "daemonsets", "pods", "events"}
+    assert Right("apps", "daemonsets", "patch") in rights["market"]
+    assert Right("apps", "daemonsets", "create") not in rights["market"]
+    assert list_required_rights(replace(NEEDED, objects=(secret,))).keys() == {"market"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"verbs": ["list"], "apiGroups": ["apps"], "resources": ["statefulsets"]}, True),
+        ({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, True),
+        ({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["statefulsets"]}, False),
+        ({"verbs": ["list"], "apiGroups": [""], "resources": ["statefulsets"]}, False),
+        ({"verbs": ["list"], "apiGroups": ["apps"], "resources": ["statefulsets/scale"]}, False),
+        ({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "resourceNames": ["a"]}, False),
+        ({"verbs": ["*"]}, False),
+    ],
+)
+def test_rule_grants_a_right(rule: dict[str, Any], expected: bool) -> None:
+    assert is_granted(Right("apps", "statefulsets", "list"), [{"verbs": []}, rule]) is expected
+
+
+def test_rights_are_listed_by_resource() -> None:
+    rights = [Right("apps", "statefulsets", "list"), Right("", "secrets", "patch"), Right("", "secrets", "get")]
+    assert format_rights(rights) == "secrets (get, patch), statefulsets.apps (list)"
