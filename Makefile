@@ -7,7 +7,7 @@ STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test scale states lint schema \
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test first-starts scale states lint schema \
 	requirements clean .stack
 
 help: ## print this list
@@ -64,6 +64,9 @@ check: .stack .venv/.installed ## check the cluster and the external servers of 
 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+
+first-starts: .venv/.installed-dev ## kill servers at 20 moments of their first start, and correct faulty ones (20 minutes)
+	@FIRST_STARTS=20 $(BIN)/python -m pytest -s tests/e2e/test_first_start.py
 
 scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) applications on two database servers (half an hour)
 	@SCALE_APPLICATIONS=$(APPLICATIONS) $(BIN)/python -m pytest -s tests/e2e/test_scale.py

@@ -16,6 +16,8 @@ from components.planned_objects import PlannedObject
 
 __all__ = ["ServiceBackend", "create_service", "list_service_objects"]
 
+IPV6 = 6
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceBackend:
@@ -34,6 +36,11 @@ class ServiceBackend:
     def has_endpoint_slice(self) -> bool:
         """Whether the Service needs an EndpointSlice of its own."""
         return bool(self.hosts) and self.external_name is None
+
+    @property
+    def ip_version(self) -> int:
+        """IP version of the hosts, which are IP addresses."""
+        return ipaddress.ip_address(self.hosts[0]).version
 
 
 def list_service_objects(name: str, backend: ServiceBackend, endpoint_slice_name: str) -> Iterator[PlannedObject]:
@@ -60,14 +67,17 @@ def create_service(
     name: str = metadata["name"]
     port: Any = {"name": port_name, "port": backend.port, "protocol": "TCP"}
     selector = {"selector": backend.pod_selector} if backend.pod_selector else {}
-    spec: Any = {"type": "ClusterIP", "ports": [port], **selector}
+    # Without it, a Service on a cluster of both families gets only the cluster's first family.
+    families = {"ipFamilies": ["IPv6"]} if backend.has_endpoint_slice and backend.ip_version == IPV6 else {}
+    spec: Any = {"type": "ClusterIP", "ports": [port], **selector, **families}
     if backend.external_name:
         spec = {"type": "ExternalName", "externalName": backend.external_name, "ports": [port]}
     service = kubernetes.core.v1.Service(
         service_resource_name(application, name),
         metadata=metadata,
         spec=spec,
-        opts=pulumi.ResourceOptions(parent=parent),
+        # The field is immutable.
+        opts=pulumi.ResourceOptions(parent=parent, replace_on_changes=["spec.ipFamilies"]),
     )
     if backend.has_endpoint_slice:
         labels = endpoint_slice_labels(metadata["labels"], name)
@@ -76,7 +86,7 @@ def create_service(
         kubernetes.discovery.v1.EndpointSlice(
             endpoint_slice_resource_name(application, endpoint_slice_name),
             metadata=endpoint_slice_metadata,
-            address_type=f"IPv{ipaddress.ip_address(backend.hosts[0]).version}",
+            address_type=f"IPv{backend.ip_version}",
             endpoints=endpoints,
             ports=[port],
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[service]),

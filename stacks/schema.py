@@ -255,7 +255,7 @@ def _build_server_rules(engine: Engine) -> Iterator[Schema]:
         yield {"properties": _reject_keys(["provisionOn"])}
     else:
         limits = {"database": engine.max_database_name_length, "username": engine.max_username_length}
-        name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({provisioner.reserved_names_pattern})$"}}
+        name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({engine.reserved_names_pattern})$"}}
         properties = {key: {**name, "maxLength": limit or MAX_NAME_LENGTH} for key, limit in limits.items()}
         yield {"if": PROVISIONED, "then": {"properties": properties}}
     yield {"if": EXISTING, "then": _build_existing_account_rule(engine)}
@@ -276,10 +276,15 @@ def _build_existing_account_rule(engine: Engine) -> Schema:
     if not engine.supports_external_volume:
         unsupported += volume_keys
     nameless = account.allows_password_without_username or "password" in unsupported
+    names = {"database": {"pattern": f"^({account.database_pattern})$"}} if account.database_pattern else {}
     dependent = {} if nameless else {"password": ["username"]}
     return {
         "required": list(account.required),
-        "properties": {**_reject_keys([*unsupported, "extensions"]), **dict.fromkeys(account.required, NOT_NULL)},
+        "properties": {
+            **_reject_keys([*unsupported, "extensions"]),
+            **dict.fromkeys(account.required, NOT_NULL),
+            **names,
+        },
         "dependentRequired": {**dependent, "storage": ["storageClass"], "storageClass": ["storage"]},
     }
 

@@ -15,6 +15,7 @@ MODULE_GROUPS = {
     "nodes": {
         "test_development.py",
         "test_change_guard.py",
+        "test_first_start.py",
         "test_manifests.py",
         "test_node.py",
         "test_pages.py",

@@ -1,5 +1,6 @@
 """The record of an engine: its data, and the few functions in which engines differ. An engine knows no server kinds."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -80,6 +81,8 @@ class ExistingAccount:
     defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Values of optional keys that the user does not set."""
     allows_password_without_username: bool = False
+    database_pattern: str | None = None
+    """Regular expression of the names that a database can have. Default: all names."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -182,8 +185,6 @@ class Provisioner:
 
     create_provider: ProviderFactory
     provision_database: ProvisionFunction
-    reserved_names_pattern: str
-    """Regular expression of the names that no database and no user can have."""
     supports_extensions: bool = False
     """Whether a database can have extensions."""
     forbidden_username_characters: str = ""
@@ -220,10 +221,16 @@ class Engine:
     """Key of the connection Secret that holds the credential: `password` or `token`. None for no credential."""
     existing_account: ExistingAccount = ExistingAccount()
     """The keys of an existing account on an external server."""
+    reserved_names_pattern: str | None = None
+    """Regular expression of the names that no database and no user can have."""
     supports_external_volume: bool = False
     """Whether an external server can provide a volume through a StorageClass."""
     mount_path: Callable[[str], str] = field(default=lambda group: f"/var/lib/databases/{group}")
     """Path of a group's volume in the application's Pods, if the application mounts it."""
+
+    def is_reserved_name(self, name: str) -> bool:
+        """Return whether no database and no user can have a name."""
+        return self.reserved_names_pattern is not None and bool(re.fullmatch(self.reserved_names_pattern, name))
 
     def get_variant(self, name: str | None) -> Variant:
         """Return the variant of that name, or the default one for None. Raise KeyError for an unknown name."""

@@ -149,13 +149,13 @@ MYSQL = Engine(
         username=database_account_name(application, group), database=database_account_name(application, group)
     ),
     build_runtime=_build_runtime,
+    reserved_names_pattern=r"(information|performance)_schema|mysql|mysql_(audit|innodb_cluster.*|option|rest_service_metadata|tasks)|ndbinfo|root|sys",
     max_username_length=32,
     max_database_name_length=64,
     # In the provider's connection string a colon ends the user name.
     provisioner=Provisioner(
         create_provider=_create_provider,
         provision_database=_provision_database,
-        reserved_names_pattern=r"(information|performance)_schema|mysql|mysql_.*|ndbinfo|root|sys",
         forbidden_username_characters=":",
     ),
     supports_database_url=True,

@@ -157,12 +157,12 @@ POSTGRESQL = Engine(
         username=database_account_name(application, group), database=database_account_name(application, group)
     ),
     build_runtime=_build_runtime,
+    reserved_names_pattern=r"postgres|public|template[01]|pg_.*",
     max_username_length=63,
     max_database_name_length=63,
     provisioner=Provisioner(
         create_provider=_create_provider,
         provision_database=_provision_database,
-        reserved_names_pattern=r"postgres|public|template[01]|pg_.*",
         supports_extensions=True,
     ),
     supports_database_url=True,

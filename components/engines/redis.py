@@ -83,6 +83,9 @@ REDIS = Engine(
     ),
     supports_tls_in_uri=True,
     existing_account=ExistingAccount(
-        optional=("database", "username", "password"), defaults={"database": "0"}, allows_password_without_username=True
+        optional=("database", "username", "password"),
+        defaults={"database": "0"},
+        allows_password_without_username=True,
+        database_pattern="0|[1-9][0-9]{0,4}",
     ),
 )

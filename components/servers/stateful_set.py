@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -30,11 +30,14 @@ from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
 from components.service import ServiceBackend
 from components.spec import (
     CpuQuantity,
+    ImageReference,
     NonEmptyStr,
     Quantity,
+    ScriptText,
     SettingName,
     SettingValue,
     SpecModel,
+    StorageClassName,
     format_choices,
     parse_quantity,
 )
@@ -51,6 +54,8 @@ __all__ = [
 
 SCRIPTS_MOUNT_PATH = "/etc/database-groups"
 TERMINATION_GRACE_PERIOD_SECONDS = 60
+MAX_FILES_SIZE = 1_000_000
+"""Bytes of the settings and the init script. A ConfigMap holds 1 MiB, and the program's scripts need a part."""
 MEMORY_DIR_SIZE = "16Mi"
 SCRATCH_DIR_SIZE = "1Gi"
 """Kubernetes evicts a Pod whose folder exceeds it."""
@@ -74,17 +79,17 @@ class StatefulSetServerSpec(SpecModel):
 
     version: NonEmptyStr | None = None
     """Release series ("8.4") or release ("8.4.3"), in quotes. Default: the variant's default version."""
-    image: NonEmptyStr | None = None
+    image: ImageReference | None = None
     """Full image reference, with tag or digest. It must behave as the official image. Default: the official image."""
     storage: Quantity | None = None
     """Volume size with unit. It can be increased, not decreased. Default: `1Gi` (`local`), `10Gi` (`dedicated`)."""
-    storage_class: NonEmptyStr | None = None
+    storage_class: StorageClassName | None = None
     """Storage class of the volume. Default: the cluster's default class."""
     resources: ResourcesSpec = ResourcesSpec()
     """CPU and memory of the server. Default: see `cpu` and `memory`."""
     settings: dict[SettingName, SettingValue] = Field(default_factory=dict)
     """Settings (parameters) that are added to the server's configuration file. Default: none."""
-    init_script: Annotated[str, Field(min_length=1, max_length=500_000)] | None = None
+    init_script: ScriptText | None = None
     """Script that runs once, as the superuser, when the volume is empty. Later edits have no effect. Default: none."""
 
 
@@ -134,16 +139,33 @@ def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) 
     memory = spec.resources.memory
     if memory and parse_quantity(memory) < parse_quantity(runtime.min_memory):
         yield "resources.memory", f"{memory} is too little for {variant.name}; use at least {runtime.min_memory}"
-    if spec.init_script is not None and not runtime.runs_init_script:
-        yield "initScript", f"not supported for {variant.name}; remove it"
-    if spec.settings and engine.settings_file is None:
-        yield "settings", f"not supported for {engine.name}; remove it"
     if runtime.data_path is None:
         unsupported = sorted(spec.model_fields_set & {"storage", "storage_class"})
         message = f"not supported for {engine.name}, which has no volume; remove it"
         yield from ((to_camel(key), message) for key in unsupported)
-    if engine.settings_file:
-        yield from ((f"settings.{name}", message) for name, message in engine.settings_file.validate(spec.settings))
+    yield from _validate_files(args, spec, runtime)
+
+
+def _validate_files(args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime) -> Iterator[tuple[str, str]]:
+    """Return an error for each setting and each script that the server cannot get."""
+    settings_file = args.engine.settings_file
+    if spec.init_script is not None and not runtime.runs_init_script:
+        yield "initScript", f"not supported for {args.variant.name}; remove it"
+    if spec.settings and not settings_file:
+        yield "settings", f"not supported for {args.engine.name}; remove it"
+    issues = list(settings_file.validate(spec.settings)) if settings_file else []
+    if issues:
+        yield from ((f"settings.{name}", message) for name, message in issues)
+        return
+    files = {
+        "settings": settings_file.render(spec.settings) if settings_file else "",
+        "initScript": spec.init_script or "",
+    }
+    sizes = {key: len(content.encode()) for key, content in files.items()}
+    if sum(sizes.values()) > MAX_FILES_SIZE:
+        largest = max(sizes, key=lambda key: sizes[key])
+        message = f"`settings` and `initScript` have {sum(sizes.values())} bytes together (limit {MAX_FILES_SIZE})"
+        yield largest, f"{message}; shorten it"
 
 
 def create_stateful_set_server(

@@ -39,6 +39,7 @@ PRIVILEGES = (
 )
 """Privileges of an administrator. Only an account with all of them can grant all privileges on a database."""
 MIN_VERSION = (8, 0)
+FIRST_VERSION_WITH_PARTIAL_REVOKES = (8, 0, 16)
 EXISTING_DATABASE_FIX = (
     "create database and user yourself and set `host`, `database`, `username` and `password` instead of `provisionOn`"
 )
@@ -225,6 +226,7 @@ def _check_administrator(context: ProbeContext, cursor: Any, greeting: str) -> N
     privileges, has_grant_option = _read_privileges(cursor)
     _check_read_only(context, cursor, privileges)
     _check_privileges(context, str(account), privileges, has_grant_option=has_grant_option)
+    _check_partial_revokes(context, cursor, str(version))
     context.set_step("checking for existing databases and users")
     databases = {str(name) for (name,) in _fetch_all(cursor, "SELECT schema_name FROM information_schema.schemata")}
     users = [(name, f"user {name}@{host}") for name, host in _list_accounts(cursor)]
@@ -245,8 +247,8 @@ def _require_supported_version(description: str, version: str) -> None:
             "collations differ from MySQL's too. Use MySQL or Percona Server 8.0 or later. Otherwise "
             f"{EXISTING_DATABASE_FIX}; applications can use MariaDB.",
         )
-    match = re.match(r"(\d+)\.(\d+)", version)
-    if match and (int(match[1]), int(match[2])) < MIN_VERSION:
+    numbers = _parse_version(version)
+    if numbers and numbers < MIN_VERSION:
         raise ProbeError(
             f"the server is MySQL {version}; the program needs {MIN_VERSION[0]}.{MIN_VERSION[1]} or later",
             "Older releases do not have the collation of the created databases (utf8mb4_0900_ai_ci). Use a newer "
@@ -294,6 +296,32 @@ def _check_read_only(context: ProbeContext, cursor: Any, privileges: set[str]) -
                 "  SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF;",
             )
         )
+
+
+def _check_partial_revokes(context: ProbeContext, cursor: Any, version: str) -> None:
+    """Add a finding for each database whose grant would have another name.
+
+    A grant escapes each `_`, which otherwise matches any character. With partial revokes it matches itself only.
+    """
+    has_variable = _parse_version(version) >= FIRST_VERSION_WITH_PARTIAL_REVOKES
+    if not has_variable or not int(_fetch_all(cursor, "SELECT @@global.partial_revokes")[0][0]):
+        return
+    for planned in context.endpoint.planned_databases:
+        if "_" in planned.database:
+            context.add_finding(
+                Finding(
+                    f"partial_revokes is on: the grant would not cover the database {planned.database}",
+                    "Set `database` to a name without '_', or disable the variable on the server:\n"
+                    "  SET PERSIST partial_revokes = OFF;",
+                    path=planned.path,
+                )
+            )
+
+
+def _parse_version(version: str) -> tuple[int, ...]:
+    """Return the numbers at the start of a version."""
+    match = re.match(r"[0-9]+(\.[0-9]+)*", version)
+    return tuple(map(int, match[0].split("."))) if match else ()
 
 
 def _list_accounts(cursor: Any) -> list[tuple[str, str]]:

@@ -382,3 +382,17 @@ def test_engine_without_a_server_supports_only_the_kind_local_in_development() -
 def test_codes_of_invalid_values(key: str, value: Any, code: str) -> None:
     ((location, found),) = spec_errors(LocalKindSpec, {"kind": "local", key: value})
     assert (location.split(".")[0], found) == (key, code)
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "size"),
+    [
+        ({"initScript": "é" * 500_000}, "initScript", 1_000_009),
+        ({"settings": {f"a{number}": "x" * 4000 for number in range(250)}}, "settings", 1_002_399),
+    ],
+    ids=["initScript", "settings"],
+)
+def test_files_of_a_server_fit_into_a_config_map(keys: dict[str, Any], key: str, size: int) -> None:
+    message = f"`settings` and `initScript` have {size} bytes together (limit 1000000); shorten it"
+    issues = config_issues(stack_with_group("mysql", {"kind": "local", **keys}))
+    assert issues == [f"applications.shop.databases.mysql.main.server.{key}: {message}"]

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,27 @@ class Project:
         """Run `pulumi up`."""
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, stack=stack)
 
+    def interrupt_up(self, stack: str, is_time: Callable[[], bool]) -> None:
+        """Run `pulumi up`, and interrupt it as Ctrl-C does as soon as `is_time` returns True."""
+        process = self._start_up(stack)
+        while not is_time():
+            assert process.poll() is None, "the update ended before it could be interrupted"
+            time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        process.wait(self.timeout_seconds)
+
     def kill_up(self, stack: str, is_time: Callable[[], bool]) -> None:
         """Run `pulumi up`, and kill it and all its child processes as soon as `is_time` returns True."""
+        process = self._start_up(stack)
+        while not is_time():
+            assert process.poll() is None, "the update ended before it could be killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def _start_up(self, stack: str) -> "subprocess.Popen[bytes]":
+        """Start `pulumi up` in its own process group."""
         command = [self.command_line, "up", "--yes", "--skip-preview", "--stack", stack, "--non-interactive"]
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.environment,
@@ -131,10 +149,6 @@ class Project:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        while not is_time():
-            assert process.poll() is None, "the update ended before it could be killed"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
     def preview(self, stack: str, *arguments: str) -> Result:
         """Run `pulumi preview`."""

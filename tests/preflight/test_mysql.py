@@ -250,11 +250,32 @@ def test_a_server_that_closes_the_connection_is_not_mysql(fake: MakeFake) -> Non
     assert finding.result.startswith("an unknown service answers, not MySQL: ")
 
 
-def check_fake_administrator(fake: MakeFake, *answers: list[list[str]], version: str = "8.4.0") -> list[Finding]:
+def check_fake_administrator(
+    fake: MakeFake, *answers: list[list[str]], version: str = "8.4.0", planned: tuple[PlannedDatabase, ...] = ()
+) -> list[Finding]:
     """Check the administrator of a fake server that answers the queries one after the other."""
     server = fake(answer_queries(list(answers), version))
     account = {"username": "admin", "password": "right-one"}
-    return check([server.endpoint("mysql", tls="disable", account=account, is_administrator=True)])
+    keys = {"tls": "disable", "account": account, "is_administrator": True, "planned_databases": planned}
+    return check([server.endpoint("mysql", **keys)])
+
+
+@pytest.mark.parametrize(("version", "flag"), [("8.4.0", "1"), ("8.4.0", "0"), ("8.0.15", None)])
+def test_partial_revokes_reject_a_database_name_with_an_underscore(
+    version: str, flag: str | None, fake: MakeFake
+) -> None:
+    planned = tuple(PlannedDatabase(path=name, username="shop", database=name) for name in ("shop", "shop_main"))
+    answers = [
+        [[version, "MySQL", "admin@%"]],
+        [ALL_PRIVILEGES],
+        [["0", "0"]],
+        *([[[flag]]] if flag else []),
+        [["mysql"]],
+        [["root", "localhost"]],
+    ]
+    findings = check_fake_administrator(fake, *answers, version=version, planned=planned)
+    expected = ["partial_revokes is on: the grant would not cover the database shop_main"] if flag == "1" else []
+    assert results(findings) == expected
 
 
 def answer_queries(answers: list[list[list[str]]], version: str) -> Handler:
@@ -317,6 +338,6 @@ ALL_PRIVILEGES = ["GRANT ALL PRIVILEGES ON *.* TO `admin`@`%` WITH GRANT OPTION"
 )
 def test_a_replica_is_rejected(flags: list[str], grants: list[list[str]], variable: str | None, fake: MakeFake) -> None:
     version = [["8.4.0", "MySQL", "admin@%"]]
-    findings = check_fake_administrator(fake, version, grants, [flags], [["mysql"]], [["root", "localhost"]])
+    findings = check_fake_administrator(fake, version, grants, [flags], [["0"]], [["mysql"]], [["root", "localhost"]])
     expected = [f"the server rejects changes ({variable} is on): it is a replica"] if variable else []
     assert results(findings) == expected
