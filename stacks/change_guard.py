@@ -91,6 +91,19 @@ def _validate_version_change(location: Location, old: GroupSummary, new: GroupSu
             f"the release series cannot change in place from {old_series} to {new_series}."
             f" Use a release of {old_series}, or {MIGRATION_HINT}",
         )
+    elif _is_older(new["version"], old["version"]):
+        yield ConfigIssue(
+            (*location, "server", "version"),
+            f"the release {new['version']} is older than {old['version']}, which wrote the data."
+            f" Use {old['version']} or later, or {MIGRATION_HINT}",
+        )
+
+
+def _is_older(version: str | None, other: str | None) -> bool:
+    """Return whether a release is older than another one. A series stands for each of its releases."""
+    numbers = [tuple(map(int, text.split("."))) for text in (version, other) if text]
+    length = min(map(len, numbers), default=0)
+    return len(numbers) > 1 and numbers[0][:length] < numbers[1][:length]
 
 
 def _validate_placement_change(location: Location, old: GroupSummary, new: GroupSummary) -> Iterator[ConfigIssue]:

@@ -26,6 +26,7 @@ from components.persisted.labels import (
 )
 from components.planned_objects import PlannedObject
 from components.protection import build_data_resource_options
+from components.servers.images import resolve_version, validate_image
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials
 from components.service import ServiceBackend
 from components.spec import (
@@ -113,7 +114,7 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
         account_is_managed=True,
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
         backend=ServiceBackend(port=port, pod_selector=pod_selector_labels(args.labels)) if port else None,
-        version=spec.version or args.variant.default_version or None,
+        version=resolve_version(args.variant, spec.version, spec.image) or None,
         mounted_by_application=args.engine.build_runtime is None,
     )
 
@@ -133,7 +134,9 @@ def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) 
     if spec.version and spec.image is None and spec.version.count(".") + 1 < variant.min_version_parts:
         example = f'use a full release, for example "{variant.default_version}"'
         yield "version", f"{spec.version!r} has no image tag; {example}"
-    if variant.image is None and spec.image is None:
+    if spec.image is not None:
+        yield from validate_image(engine, variant, spec.version, spec.image)
+    elif variant.image is None:
         yield "image", f"required for {variant.name}, which has no official image; set your own image"
     runtime = engine.build_runtime(variant, spec.version or variant.default_version)
     memory = spec.resources.memory
@@ -201,7 +204,10 @@ def create_stateful_set_server(
     )
     template = {
         "metadata": {
-            "labels": {**args.labels, VERSION_LABEL: spec.version or args.variant.default_version},
+            "labels": {
+                **args.labels,
+                VERSION_LABEL: resolve_version(args.variant, spec.version, spec.image),
+            },
             # Restart the Pod when the password or the scripts change.
             "annotations": {
                 PASSWORD_VERSION_ANNOTATION: str(args.password_version),

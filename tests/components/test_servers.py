@@ -89,9 +89,24 @@ def test_server_runs_the_default_version_of_the_first_variant(engine: str, kind:
 @each_engine
 @each_kind
 def test_image_replaces_the_official_image(engine: str, kind: str) -> None:
-    image = "mirror.example.org/server:1"
-    (container,) = record_pod(engine, managed_server(engine, kind, image=image))["containers"]
+    image, version = "mirror.example.org/server@sha256:" + "0" * 64, ENGINES[engine].variants[0].default_version
+    (container,) = record_pod(engine, managed_server(engine, kind, image=image, version=version))["containers"]
     assert container["image"] == image
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "expected"),
+    [
+        ("registry.example.org/mysql:8.4.3", None, "8.4.3"),
+        ("registry.example.org:5000/mysql:v8.4.3-oraclelinux9", "8.4", "8.4.3"),
+        ("registry.example.org/ours:1", "8.4.3", "8.4.3"),
+        ("registry.example.org/mysql@sha256:" + "0" * 64, "8.4", "8.4"),
+    ],
+)
+def test_version_label_has_the_release_of_the_image(image: str, version: str | None, expected: str) -> None:
+    server = managed_server("mysql", "dedicated", image=image, **({"version": version} if version else {}))
+    template = get_pod_template(record_stack(stack_with_group("mysql", server)), "mysql")
+    assert template["metadata"]["labels"]["app.kubernetes.io/version"] == expected
 
 
 @each_engine

@@ -3,6 +3,7 @@
 `make first-starts` kills 20 Pods of each release, and corrects every engine. `make test` tests a few of them.
 """
 
+import base64
 import os
 import random
 import time
@@ -20,7 +21,7 @@ from offline.recorder import PLACEHOLDER
 from tests.e2e.clients import connect_mysql, connect_postgresql
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import Project
-from tests.support import record_stack
+from tests.support import CANARY, record_stack
 
 pytestmark = pytest.mark.timeout(600)
 FEW_KILLS = 2
@@ -50,8 +51,8 @@ class Release:
         return f"{ {'postgresql': 'postgres'}.get(self.engine, self.engine) }:{self.version}"
 
     def build_group(self) -> dict[str, Any]:
-        script = SCRIPT.format(grant=self.grant)
-        return {"server": {"kind": "local", "version": self.version, "initScript": script}}
+        server = {"kind": "local", "version": self.version, "settings": TALKATIVE[self.engine]}
+        return {"server": {**server, "initScript": SCRIPT.format(grant=self.grant)}}
 
     def count_rows(self, uri: str, address: str) -> int:
         """Log in as the application and return the number of rows that the last statement created."""
@@ -60,6 +61,21 @@ class Release:
             return int(cursor.fetchone()[0])
 
 
+TALKATIVE: dict[str, dict[str, Any]] = {
+    "postgresql": {
+        "log_statement": "all",
+        "log_min_duration_statement": 0,
+        "log_min_duration_sample": 0,
+        "log_min_messages": "debug5",
+        "log_duration": True,
+        "debug_print_parse": True,
+        "debug_print_plan": True,
+    },
+    "mysql": {"log_error_verbosity": 3, "general_log": True, "general_log_file": "/dev/stderr"},
+    "redis": {"loglevel": "debug"},
+    "rabbitmq": {"log.console.level": "debug", "log.connection.level": "debug"},
+}
+"""Settings with which a server logs the most, by engine."""
 GRANT = "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC; "
 RELEASES = [
     Release(engine="postgresql", version="17", grant=GRANT, connect=connect_postgresql),
@@ -72,13 +88,16 @@ if KILLS > FEW_KILLS:
 def build_manifests(release: Release, group: str) -> list[dict[str, Any]]:
     """Return the Secret, the volume claim, the ConfigMap and the StatefulSet of a group.
 
-    Every value of the Secret is the placeholder of the manifests.
+    Every value of the Secret but the password is the placeholder of the manifests.
     """
     databases = {release.engine: {group: release.build_group()}}
     with RECORDING:
         recorder = record_stack({"applications": {NAMESPACE: {"createNamespace": False, "databases": databases}}})
     kinds = ("Secret", "PersistentVolumeClaim", "ConfigMap", "StatefulSet")
     manifests = [document for text in render_manifests(recorder).values() for document in yaml.safe_load_all(text)]
+    for manifest in manifests:
+        if manifest["kind"] == "Secret":
+            manifest["data"]["password"] = base64.b64encode(CANARY.encode()).decode()
     own = [found for found in manifests if found["metadata"]["name"] == f"{release.engine}-{group}"]
     return sorted((found for found in own if found["kind"] in kinds), key=lambda found: kinds.index(found["kind"]))
 
@@ -97,11 +116,18 @@ def start_and_kill(cluster: Cluster, release: Release, group: str, delay: float 
     cluster.wait_for_pod(NAMESPACE, pod, other_than=uid, seconds=SECONDS)
     seconds = time.monotonic() - start
     address = cluster.core.read_namespaced_pod(pod, NAMESPACE).status.pod_ip
-    assert release.count_rows(f"{release.engine}://{PLACEHOLDER}:{PLACEHOLDER}@server/{PLACEHOLDER}", address) == 1
+    assert release.count_rows(f"{release.engine}://{PLACEHOLDER}:{CANARY}@server/{PLACEHOLDER}", address) == 1
+    assert_log_has_no_password(cluster, NAMESPACE, pod, CANARY)
     for manifest in reversed(manifests):
         resource = cluster.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
         resource.delete(name=manifest["metadata"]["name"], namespace=NAMESPACE)
     return seconds
+
+
+def assert_log_has_no_password(cluster: Cluster, namespace: str, pod: str, password: str) -> None:
+    log = cluster.core.read_namespaced_pod_log(pod, namespace)
+    assert log
+    assert password not in log, pod
 
 
 def read_running_uid(cluster: Cluster, name: str) -> str | None:
@@ -173,7 +199,7 @@ def build_stack(*, corrected: bool) -> dict[str, Any]:
         spec: dict[str, Any] = VALKEY if group == "valkey" else {"server": SERVERS[engine]}
         databases.setdefault(engine, {})[group] = {
             **spec,
-            "server": {**spec["server"], **(fixed if corrected else faulty)},
+            "server": {**spec["server"], **({"settings": TALKATIVE[engine], **fixed} if corrected else faulty)},
         }
     return {"applications": {BROKEN: {"createNamespace": False, "databases": databases}}}
 
@@ -201,4 +227,7 @@ def test_corrected_stack_file_starts_servers_that_never_started(
         assert {name for name, (_, _, reason) in FAULTS.items() if reason not in lines[name]} == set(), lines
         project.write(BROKEN, build_stack(corrected=True))
         project.up(BROKEN).succeeded()
+        for name in FAULTS:
+            password = real_node.read_secret(BROKEN, name)["password"]
+            assert_log_has_no_password(real_node, BROKEN, f"{name}-0", password)
         project.destroy(BROKEN).succeeded()
