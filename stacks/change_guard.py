@@ -100,7 +100,7 @@ def _validate_version_change(location: Location, old: GroupSummary, new: GroupSu
 
 
 def _is_older(version: str | None, other: str | None) -> bool:
-    """Return whether a release is older than another one. A series stands for each of its releases."""
+    """Return whether a release is older than another one. A series is not older than its releases."""
     numbers = [tuple(map(int, text.split("."))) for text in (version, other) if text]
     length = min(map(len, numbers), default=0)
     return len(numbers) > 1 and numbers[0][:length] < numbers[1][:length]

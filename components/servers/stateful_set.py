@@ -54,7 +54,8 @@ __all__ = [
 ]
 
 SCRIPTS_MOUNT_PATH = "/etc/database-groups"
-TERMINATION_GRACE_PERIOD_SECONDS = 60
+TERMINATION_GRACE_PERIOD_SECONDS = 300
+"""A server writes its state when it stops: MySQL its buffer pool, Redis its data. Kubernetes then kills it."""
 MAX_FILES_SIZE = 1_000_000
 """Bytes of the settings and the init script. A ConfigMap holds 1 MiB, and the program's scripts need a part."""
 MEMORY_DIR_SIZE = "16Mi"

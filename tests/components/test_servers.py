@@ -126,6 +126,14 @@ def test_pod_security_restricted_accepts_every_server_without_capabilities(engin
 
 @each_engine
 @each_kind
+def test_nothing_interrupts_a_recovery_or_a_stop(engine: str, kind: str) -> None:
+    pod = record_pod(engine, managed_server(engine, kind))
+    assert pod["terminationGracePeriodSeconds"] == 300
+    assert {key for key in pod["containers"][0] if key.endswith("Probe")} == {"readinessProbe"}
+
+
+@each_engine
+@each_kind
 def test_server_depends_on_its_secret_scripts_and_volume(engine: str, kind: str) -> None:
     recorder, name = record_stack(stack_with_group(engine, managed_server(engine, kind))), f"shop-{engine}-main"
     dependencies = urns(

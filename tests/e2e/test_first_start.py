@@ -23,9 +23,9 @@ from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import Project
 from tests.support import CANARY, record_stack
 
-pytestmark = pytest.mark.timeout(600)
-FEW_KILLS = 2
+FEW_KILLS = 1
 KILLS = int(os.environ.get("FIRST_STARTS", FEW_KILLS))
+pytestmark = pytest.mark.timeout(600 if KILLS == FEW_KILLS else 3600)
 NAMESPACE = "first-starts"
 BROKEN = "broken"
 SECONDS = 120
