@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from components.external_servers import ExternalServer
-from components.spec import Labels, NonEmptyStr, NonNegativeInt, SpecModel
+from components.spec import LabelKey, Labels, LabelValue, NonNegativeInt, SpecModel
 
 __all__ = ["NodePoolSpec", "Platform", "TolerationSpec"]
 
@@ -17,11 +17,11 @@ __all__ = ["NodePoolSpec", "Platform", "TolerationSpec"]
 class TolerationSpec(SpecModel):
     """A toleration of the servers' Pods (core/v1 Toleration)."""
 
-    key: NonEmptyStr | None = None
+    key: LabelKey | None = None
     """Key of the taint. Required unless the operator is `Exists`."""
     operator: Literal["Equal", "Exists"] = "Equal"
     """`Equal` compares the value; `Exists` ignores it. Default: `Equal`."""
-    value: Annotated[str, Field(max_length=63)] | None = None
+    value: LabelValue | None = None
     """Value of the taint. Not allowed with the operator `Exists`."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint. Default: every effect."""

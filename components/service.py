@@ -18,6 +18,7 @@ __all__ = ["ServiceBackend", "create_service", "list_service_objects"]
 
 SKIP_AWAIT_ANNOTATION = "pulumi.com/skipAwait"
 """Annotation of an object whose endpoints Pulumi does not wait for."""
+IPV6 = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,11 @@ class ServiceBackend:
     def has_endpoint_slice(self) -> bool:
         """Whether the Service needs an EndpointSlice of its own."""
         return bool(self.hosts) and self.external_name is None
+
+    @property
+    def ip_version(self) -> int:
+        """IP version of the hosts, which are IP addresses."""
+        return ipaddress.ip_address(self.hosts[0]).version
 
 
 def list_service_objects(name: str, backend: ServiceBackend, endpoint_slice_name: str) -> Iterator[PlannedObject]:
@@ -66,7 +72,9 @@ def create_service(
     """
     name: str = metadata["name"]
     port: Any = {"name": f"{port_name}-{backend.port}", "port": backend.port, "protocol": "TCP"}
-    spec: Any = {"type": "ClusterIP", "ports": [port], "selector": backend.pod_selector}
+    # Without it, a Service on a cluster of both families gets only the cluster's first family.
+    families = {"ipFamilies": ["IPv6"]} if backend.has_endpoint_slice and backend.ip_version == IPV6 else {}
+    spec: Any = {"type": "ClusterIP", "ports": [port], "selector": backend.pod_selector, **families}
     service_metadata = metadata
     if backend.external_name:
         spec = {"type": "ExternalName", "externalName": backend.external_name, "ports": [port]}
@@ -78,7 +86,8 @@ def create_service(
         service_resource_name(application, name),
         metadata=service_metadata,
         spec=spec,
-        opts=pulumi.ResourceOptions(parent=parent),
+        # The field is immutable.
+        opts=pulumi.ResourceOptions(parent=parent, replace_on_changes=["spec.ipFamilies"]),
     )
     if backend.has_endpoint_slice:
         labels = endpoint_slice_labels(metadata["labels"], name)
@@ -87,7 +96,7 @@ def create_service(
         kubernetes.discovery.v1.EndpointSlice(
             endpoint_slice_resource_name(application, endpoint_slice_name),
             metadata=endpoint_slice_metadata,
-            address_type=f"IPv{ipaddress.ip_address(backend.hosts[0]).version}",
+            address_type=f"IPv{backend.ip_version}",
             endpoints=endpoints,
             ports=[port],
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[service]),

@@ -19,15 +19,20 @@ __all__ = [
     "CpuQuantity",
     "DnsLabel",
     "ExtensionName",
+    "ImageReference",
+    "LabelKey",
+    "LabelValue",
     "Labels",
     "NonEmptyStr",
     "NonNegativeInt",
     "Port",
     "Quantity",
+    "ScriptText",
     "SecretText",
     "SettingName",
     "SettingValue",
     "SpecModel",
+    "StorageClassName",
     "StrictBool",
     "constrain_str",
     "format_choices",
@@ -44,12 +49,32 @@ BYTES_BY_UNIT = {
 QUANTITY_PATTERN = f"{POSITIVE_DECIMAL_PATTERN}({'|'.join(BYTES_BY_UNIT)})"
 SETTING_NAME_PATTERN = r"[A-Za-z_][-A-Za-z0-9_.]*"
 EXTENSION_NAME_PATTERN = r"[a-z][a-z0-9_-]{0,62}"
+LABEL_NAME_PATTERN = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LABEL_VALUE_PATTERN = f"({LABEL_NAME_PATTERN})?"
+DNS_SUBDOMAIN_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+MAX_DNS_SUBDOMAIN_LENGTH = 253
+LABEL_KEY_PATTERN = f"((?=[^/]{{1,{MAX_DNS_SUBDOMAIN_LENGTH}}}/){DNS_SUBDOMAIN_PATTERN}/)?{LABEL_NAME_PATTERN}"
+MAX_LABEL_LENGTH = 63
+IMAGE_HOST_PATTERN = r"([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(:[0-9]+)?"
+IMAGE_PATH_PATTERN = r"[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*"
+IMAGE_TAG_PATTERN = r"[A-Za-z0-9_][-A-Za-z0-9_.]{0,127}"
+IMAGE_DIGEST_PATTERN = r"@sha256:[0-9a-f]{64}"
+IMAGE_PATTERN = (
+    f"({IMAGE_HOST_PATTERN}/)?{IMAGE_PATH_PATTERN}(/{IMAGE_PATH_PATTERN})*"
+    f"(:{IMAGE_TAG_PATTERN}({IMAGE_DIGEST_PATTERN})?|{IMAGE_DIGEST_PATTERN})"
+)
+MAX_IMAGE_LENGTH = 500
 MAX_QUANTITY_LENGTH = 20
+MAX_SCRIPT_LENGTH = 500_000
 MAX_SETTING_LENGTH = 4096
 CONTROL_CHARACTERS = r"\u0000-\u001f\u007f"
-CONTROL_CHARACTERS_RE = re.compile(f"[{CONTROL_CHARACTERS}]")
+UNSUPPORTED_CHARACTERS_RE = re.compile(rf"[{CONTROL_CHARACTERS}\ud800-\udfff]")
+"""Control characters, and surrogates, which UTF-8 does not have."""
+SCRIPT_CONTROL_CHARACTERS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f"
+"""All control characters but tabs and line breaks."""
+UNSUPPORTED_SCRIPT_CHARACTERS_RE = re.compile(rf"[{SCRIPT_CONTROL_CHARACTERS}\ud800-\udfff]")
 LINE_BREAKS = rf"{CONTROL_CHARACTERS}-\u009f\u2028\u2029\ufeff\ufffe\uffff"
-LINE_BREAKS_RE = re.compile(f"[{LINE_BREAKS}]")
+LINE_BREAKS_RE = re.compile(rf"[{LINE_BREAKS}\ud800-\udfff]")
 """Characters that some configuration file reads as the end of a line, or rejects."""
 
 
@@ -92,10 +117,10 @@ def format_choices(choices: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def parse_quantity(quantity: str) -> Decimal:
+def parse_quantity(quantity: str) -> int:
     """Return the number of bytes of a size, such as `50Gi`."""
-    number = quantity.rstrip("kMGTPi")
-    return Decimal(number) * Decimal(BYTES_BY_UNIT[quantity.removeprefix(number)])
+    number = quantity.rstrip("kKMGTPi")
+    return int(Decimal(number) * BYTES_BY_UNIT[quantity.removeprefix(number)])
 
 
 def _coerce_number_to_str(value: Any) -> Any:
@@ -132,8 +157,22 @@ def _validate_setting_value(value: Any) -> Any:
 
 def _reject_control_characters(value: SecretStr) -> SecretStr:
     """Accept a password that environment variables, URIs and every protocol can carry."""
-    if CONTROL_CHARACTERS_RE.search(value.get_secret_value()):
+    if UNSUPPORTED_CHARACTERS_RE.search(value.get_secret_value()):
         raise PydanticCustomError("control_character", "contains a control character or a line break; remove it")
+    return value
+
+
+def _validate_text(value: str) -> str:
+    """Accept a name that Secrets, environment variables and every protocol can carry."""
+    if UNSUPPORTED_CHARACTERS_RE.search(value):
+        raise PydanticCustomError("control_character", "contains a control character or a line break; remove it")
+    return value
+
+
+def _validate_script(value: str) -> str:
+    """Accept a script that a ConfigMap and the engine's client can carry."""
+    if UNSUPPORTED_SCRIPT_CHARACTERS_RE.search(value):
+        raise PydanticCustomError("control_character", "contains a control character; remove it")
     return value
 
 
@@ -143,8 +182,56 @@ def _build_any_of_schema(*schemas: dict[str, Any]) -> WithJsonSchema:
 
 NAME_RULE = "start with a lower-case letter, then use lower-case letters, digits and '-', for example `main-2`"
 DnsLabel = Annotated[str, *constrain_str(DNS_LABEL_PATTERN, 63, "dns_label", f"invalid name{{value}}; {NAME_RULE}")]
-NonEmptyStr = Annotated[str, Field(min_length=1, max_length=253)]
-Labels = dict[NonEmptyStr, Annotated[str, Field(max_length=63)]]
+NonEmptyStr = Annotated[
+    str,
+    Field(min_length=1, max_length=253, json_schema_extra={"pattern": rf"^[^{CONTROL_CHARACTERS}]+$"}),
+    AfterValidator(_validate_text),
+]
+ScriptText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_SCRIPT_LENGTH,
+        json_schema_extra={"pattern": rf"^[^{SCRIPT_CONTROL_CHARACTERS}]+$"},
+    ),
+    AfterValidator(_validate_script),
+]
+LABEL_RULE = "letters, digits, '-', '_' and '.' only, with a letter or digit at both ends"
+LabelKey = Annotated[
+    str,
+    *constrain_str(
+        LABEL_KEY_PATTERN,
+        MAX_DNS_SUBDOMAIN_LENGTH + 1 + MAX_LABEL_LENGTH,
+        "label_key",
+        f"invalid label name{{value}}; use up to {MAX_LABEL_LENGTH} characters: {LABEL_RULE};"
+        " a lower-case domain and '/' can come first, for example `example.org/role`",
+    ),
+]
+LabelValue = Annotated[
+    str,
+    *constrain_str(
+        LABEL_VALUE_PATTERN, MAX_LABEL_LENGTH, "label_value", f"invalid label value{{value}}; use {LABEL_RULE}"
+    ),
+]
+Labels = dict[LabelKey, LabelValue]
+StorageClassName = Annotated[
+    str,
+    *constrain_str(
+        DNS_SUBDOMAIN_PATTERN,
+        MAX_DNS_SUBDOMAIN_LENGTH,
+        "storage_class",
+        "invalid storage class{value}; use a name that `kubectl get storageclass` prints",
+    ),
+]
+ImageReference = Annotated[
+    str,
+    *constrain_str(
+        IMAGE_PATTERN,
+        MAX_IMAGE_LENGTH,
+        "image",
+        "invalid image{value}; use a repository with a tag or a digest, for example `example.org/server:1.2.3`",
+    ),
+]
 StrictBool = Annotated[bool, Field(strict=True)]
 NonNegativeInt = Annotated[int, Field(strict=True, ge=0)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]

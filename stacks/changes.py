@@ -54,6 +54,14 @@ STORAGE = (
     Change("larger", IN_PLACE, "The volume grows, if its storage class allows it."),
     Change("smaller", REJECTED, f"Kubernetes cannot reduce a volume. {MIGRATE}"),
 )
+HOST = (
+    Change(
+        "",
+        IN_PLACE,
+        "The Services point to the new host. Services of IPv4 and IPv6 addresses replace each other. The data must be"
+        " on the new host.",
+    ),
+)
 STORAGE_CLASS = (Change("", REJECTED, f"The volume would be deleted with its data. {MIGRATE}"),)
 
 TITLES = {
@@ -177,7 +185,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
         "TolerationSpec": dict.fromkeys(("key", "operator", "value", "effect", "tolerationSeconds"), POOL),
         "ExternalServerSpec": {
             "engine": (Change("with groups", REJECTED, "The stack file would be invalid. Add another server."),),
-            "host": (Change("", IN_PLACE, "The Services point to the new host. The data must be there."),),
+            "host": HOST,
             "port": (Change("", IN_PLACE, "The Services have the new port. The data must be there.", WORKLOADS),),
             "tls": (Change("", IN_PLACE, "The program's own connection changes."),),
             "caFile": (VALUES,),
@@ -287,10 +295,15 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 *MOVED_KIND,
             ),
             "version": (
-                Change("of the same series", IN_PLACE, "The server starts with the new release.", SERVER),
+                Change("later, of the same series", IN_PLACE, "The server starts with the new release.", SERVER),
+                Change("earlier, of the same series", REJECTED, f"The engine may not read newer data. {MIGRATE}"),
                 Change("of another series", REJECTED, f"The data is not compatible. {MIGRATE}"),
             ),
-            "image": (Change("", IN_PLACE, "The server starts with the new image.", SERVER),),
+            "image": (
+                Change("of the same or a later release", IN_PLACE, "The server starts with the new image.", SERVER),
+                Change("of an earlier release", REJECTED, f"The engine may not read newer data. {MIGRATE}"),
+                Change("of another series", REJECTED, "The stack file would be invalid. Use a release of the series."),
+            ),
             "storage": STORAGE,
             "storageClass": STORAGE_CLASS,
             "resources": (Change("", IN_PLACE, "The server starts with the new resources.", SERVER),),
@@ -301,9 +314,15 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             ),
             "exclusiveNode": (Change("", IN_PLACE, "The Pod moves to another node, if necessary.", SERVER),),
         },
-        "ResourcesSpec": dict.fromkeys(
-            ("cpu", "memory"), (Change("", IN_PLACE, "The server starts with the new resources.", SERVER),)
-        ),
+        "ResourcesSpec": {
+            "cpu": (Change("", IN_PLACE, "The server starts with the new resources.", SERVER),),
+            "memory": (
+                Change(
+                    "", IN_PLACE, "The server starts with the new memory and the limits that follow from it.", SERVER
+                ),
+                Change("less than the engine needs", REJECTED, "The stack file would be invalid."),
+            ),
+        },
         "ExternalKindSpec": {
             "kind": MOVED_KIND,
             "provisionOn": (
@@ -322,7 +341,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 ),
                 Change("of a deployed group", IN_PLACE, "Nothing."),
             ),
-            "host": (Change("", IN_PLACE, "The Service points to the new host. The data must be there."),),
+            "host": HOST,
             **dict.fromkeys(
                 ("port", "tls", "caFile", "password", "token", "org", "bucket", "vhost", "volume"), (VALUES,)
             ),

@@ -255,7 +255,7 @@ def _build_server_rules(engine: Engine) -> Iterator[Schema]:
         yield {"properties": _reject_keys(["provisionOn"])}
     else:
         limits = {"database": engine.max_database_name_length, "username": engine.max_username_length}
-        name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({provisioner.reserved_names_pattern})$"}}
+        name: Schema = {**ACCOUNT_NAME, "not": {"pattern": f"^({engine.reserved_names_pattern})$"}}
         properties = {key: {**name, "maxLength": limit or MAX_NAME_LENGTH} for key, limit in limits.items()}
         yield {"if": PROVISIONED, "then": {"properties": properties}}
     yield {"if": EXISTING, "then": _build_existing_account_rule(engine)}
@@ -276,6 +276,7 @@ def _build_existing_account_rule(engine: Engine) -> Schema:
     if not engine.supports_external_volume:
         unsupported += volume_keys
     nameless = account.allows_password_without_username or "password" in unsupported
+    names = {"database": {"pattern": f"^({account.database_pattern})$"}} if account.database_pattern else {}
     dependent = {} if nameless else {"password": ["username"]}
     return {
         "required": list(account.required),
@@ -283,6 +284,7 @@ def _build_existing_account_rule(engine: Engine) -> Schema:
             **_reject_keys([*unsupported, "extensions"]),
             **dict.fromkeys(account.required, NOT_NULL),
             "adopt": {"const": False},
+            **names,
         },
         "dependentRequired": {**dependent, "storage": ["storageClass"], "storageClass": ["storage"]},
     }
@@ -297,7 +299,7 @@ def _build_variant_rule(engine: Engine, variant: Variant) -> Schema:
     if engine.build_runtime is None:
         return {}
     runtime = engine.build_runtime(variant, variant.default_version)
-    unsupported = [to_camel("init_script")] if runtime.init_file_path is None else []
+    unsupported = [to_camel("init_script")] if not runtime.runs_init_script else []
     if runtime.data_path is None:
         unsupported += ["storage", "storageClass"]
     series = "|".join(map(re.escape, variant.supported_series))

@@ -199,6 +199,10 @@ def _validate_account_names(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
         "database": (access.account.database, engine.max_database_name_length, "database name"),
     }
     for key, (name, limit, description) in names.items():
+        if name is not None and engine.is_reserved_name(name) and not access.external_server_name:
+            message = f"{engine.name} reserves the {description} {name!r}; rename the application or the group"
+            yield ConfigIssue(group.config_location, message)
+            return
         if name is None or limit is None or len(name) <= limit:
             continue
         message = f"the {description} has {len(name)} characters ({engine.name} limit {limit})"

@@ -17,6 +17,7 @@ MODULE_GROUPS = {
         "test_change_guard.py",
         "test_changes.py",
         "test_chaos.py",
+        "test_first_start.py",
         "test_manifests.py",
         "test_node.py",
         "test_pages.py",

@@ -60,8 +60,7 @@ class EngineContract:
     supports_database_url: bool = False
     data_path: str | None = None
     """Path of the volume in the container, for the default version. None: the server has no volume."""
-    init_file_path: str | None = None
-    """File that the image runs once, on an empty volume. None: `initScript` is not supported."""
+    supports_init_script: bool = False
     runs_as_root: bool = False
     """Whether the server runs as root, outside Pod Security `restricted`."""
     image_variables: Set[str] = frozenset()
@@ -139,7 +138,7 @@ CONTRACTS: Mapping[str, EngineContract] = {
         max_database_name_length=64,
         supports_database_url=True,
         data_path="/var/lib/mysql",
-        init_file_path="/docker-entrypoint-initdb.d/init.sql",
+        supports_init_script=True,
         settings=SettingsContract(
             read=read_mysql,
             booleans=("ON", "OFF"),
@@ -156,7 +155,7 @@ CONTRACTS: Mapping[str, EngineContract] = {
         max_database_name_length=63,
         supports_database_url=True,
         data_path="/var/lib/postgresql/data",
-        init_file_path="/docker-entrypoint-initdb.d/init.sql",
+        supports_init_script=True,
         settings=SettingsContract(
             read=read_postgresql,
             booleans=("on", "off"),

@@ -82,6 +82,8 @@ def existing_account(engine: str, *, whole: bool = True, **keys: Any) -> dict[st
         key: CANARY if key in ("password", "token") else f"its-{key}"
         for key in (record.keys if whole else record.required)
     }
+    if record.database_pattern and "database" in account:
+        account["database"] = "7"
     return {"kind": "external", "host": f"{engine}.example.org", **account, **keys}
 
 

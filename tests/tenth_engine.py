@@ -13,6 +13,7 @@ from tests.settings_readers import read_assignments
 START = """\
 #!/bin/sh
 set -eu
+unset APPLICATION_PASSWORD
 exec tenthd --settings=/etc/database-groups/settings --user="$APPLICATION_USERNAME" --space="$APPLICATION_VHOST"
 """
 READY = """\
@@ -27,9 +28,9 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
         start_script=START,
         readiness_script=READY,
         data_path="/data",
-        empty_dirs=("/tmp",),
+        scratch_dirs=("/tmp",),
         min_memory="64Mi",
-        init_file_path="/init.d/init.tenth",
+        runs_init_script=True,
     )
 
 
@@ -67,7 +68,7 @@ TENTH_CONTRACT = EngineContract(
     variants=("tenth",),
     max_username_length=12,
     data_path="/data",
-    init_file_path="/init.d/init.tenth",
+    supports_init_script=True,
     has_probe=False,
     settings=SettingsContract(
         read=lambda text: read_assignments(text, ":"), booleans=("1", "0"), reserved={"listen"}, trims_spaces=True
@@ -83,7 +84,7 @@ BARE = Engine(
     build_runtime=lambda _variant, _version: ServerRuntime(
         start_script="#!/bin/sh\nset -eu\nexec tenthd\n",
         readiness_script='#!/bin/sh\nset -eu\nexec tenthctl --host="$POD_IP" ping\n',
-        empty_dirs=("/tmp",),
+        scratch_dirs=("/tmp",),
         min_memory="64Mi",
     ),
     credential_key=None,

@@ -149,7 +149,7 @@ def test_page_lists_the_reserved_settings(engine: str) -> None:
 @engines
 def test_page_says_whether_init_script_is_supported(engine: str) -> None:
     runtime, cell = runtime_of(engine), rows(page(engine)).get("`initScript`")
-    assert cell is None if runtime is None else (cell == UNSUPPORTED) == (runtime.init_file_path is None)
+    assert cell is None if runtime is None else (cell == UNSUPPORTED) == (not runtime.runs_init_script)
 
 
 def test_outputs_page_shows_the_keys_of_the_stack_output() -> None:

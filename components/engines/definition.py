@@ -1,5 +1,6 @@
 """The record of an engine: its data, and the few functions in which engines differ. An engine knows no server kinds."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -85,6 +86,8 @@ class ExistingAccount:
     defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Values of optional keys that the user does not set."""
     allows_password_without_username: bool = False
+    database_pattern: str | None = None
+    """Regular expression of the names that a database can have. Default: all names."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -113,14 +116,18 @@ class ServerRuntime:
     """Path at which the volume is mounted. Default: none; the server gets no volume."""
     data_sub_path: str | None = None
     """Folder of the volume that is mounted there, for servers that do not accept a volume's `lost+found`."""
-    empty_dirs: tuple[str, ...] = ()
-    """Writable folders whose content can be lost. The rest of the file system is read-only."""
+    memory_dirs: tuple[str, ...] = ()
+    """Writable folders in memory: for sockets, and for files with credentials."""
+    scratch_dirs: tuple[str, ...] = ()
+    """Writable folders on the node's disk. Their content can be lost. The rest of the file system is read-only."""
+    shares_memory: bool = False
+    """Whether the server's processes share memory in /dev/shm, which has 64 MiB in a container."""
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Environment variables of the container, in addition to the account's."""
     min_memory: str
     """Smallest amount of memory with which the server works well, as a Kubernetes quantity."""
-    init_file_path: str | None = None
-    """File that the image runs once, on an empty volume. Default: none; the image has no such file."""
+    runs_init_script: bool = False
+    """Whether the start script runs the user's /etc/database-groups/init, if there is one, on an empty volume."""
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that the server needs. With any, it runs as root, outside Pod Security `restricted`."""
 
@@ -235,8 +242,6 @@ class Provisioner:
 
     create_provider: ProviderFactory
     provision_database: ProvisionFunction
-    reserved_names_pattern: str
-    """Regular expression of the names that no database and no user can have."""
     supports_extensions: bool = False
     """Whether a database can have extensions."""
     accounts_take_turns: bool = False
@@ -275,10 +280,16 @@ class Engine:
     """Key of the connection Secret that holds the credential: `password` or `token`. None for no credential."""
     existing_account: ExistingAccount = ExistingAccount()
     """The keys of an existing account on an external server."""
+    reserved_names_pattern: str | None = None
+    """Regular expression of the names that no database and no user can have."""
     supports_external_volume: bool = False
     """Whether an external server can provide a volume through a StorageClass."""
     mount_path: Callable[[str], str] = field(default=lambda group: f"/var/lib/databases/{group}")
     """Path of a group's volume in the application's Pods, if the application mounts it."""
+
+    def is_reserved_name(self, name: str) -> bool:
+        """Return whether no database and no user can have a name."""
+        return self.reserved_names_pattern is not None and bool(re.fullmatch(self.reserved_names_pattern, name))
 
     def get_variant(self, name: str | None) -> Variant:
         """Return the variant of that name, or the default one for None. Raise KeyError for an unknown name."""

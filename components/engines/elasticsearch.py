@@ -56,7 +56,8 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
         data_path="/usr/share/elasticsearch/data",
         # The server would read a volume's `lost+found` as a damaged index.
         data_sub_path="elasticsearch",
-        empty_dirs=("/run/server", "/usr/share/elasticsearch/logs", "/tmp"),
+        memory_dirs=("/run/server",),
+        scratch_dirs=("/usr/share/elasticsearch/logs", "/tmp"),
         env={"ES_PATH_CONF": "/run/server"},
         min_memory="2Gi",
     )

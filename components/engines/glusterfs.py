@@ -47,7 +47,7 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
         post_start_script=read_script("glusterfs", "started"),
         readiness_script=read_script("glusterfs", "ready"),
         data_path="/data",
-        empty_dirs=("/run", "/var/lib/glusterd", "/var/log/glusterfs", "/tmp"),
+        scratch_dirs=("/run", "/var/lib/glusterd", "/var/log/glusterfs", "/tmp"),
         min_memory="256Mi",
         capabilities=CAPABILITIES,
     )

@@ -6,7 +6,7 @@ the server exists, but InfluxDB does not accept a predefined token for one bucke
 
 from components.connection import Connection
 from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
-from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.engines.settings_file import MEBIBYTE, SettingsFile, quote_json, render_assignments
 from components.persisted.names import database_account_name
 
 __all__ = ["INFLUXDB"]
@@ -46,7 +46,8 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
         start_script=read_script("influxdb", "start"),
         readiness_script=read_script("influxdb", "ready"),
         data_path="/var/lib/influxdb2",
-        empty_dirs=("/run/server", "/tmp"),
+        memory_dirs=("/run/server",),
+        scratch_dirs=("/tmp",),
         env={"INFLUX_CONFIGS_PATH": "/run/server/influx-configs"},
         min_memory="512Mi",
     )
@@ -68,6 +69,8 @@ INFLUXDB = Engine(
     build_account=_build_account,
     build_runtime=_build_runtime,
     settings_file=SettingsFile(
+        # The server's default is 1 GiB (documentation of `influxd`, "storage-cache-max-memory-size").
+        build_defaults=lambda memory: {"storage-cache-max-memory-size": min(memory // 4, 1024 * MEBIBYTE)},
         render=lambda values: render_assignments(values, sign=": ", true="true", false="false", quote=quote_json),
         reserved_names=frozenset(RESERVED_SETTINGS),
     ),

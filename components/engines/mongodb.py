@@ -8,6 +8,7 @@ from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, reject_value_and_map, render_nested_json
 from components.persisted.names import database_account_name
+from components.spec import SettingValue
 
 __all__ = ["MONGODB"]
 
@@ -42,6 +43,11 @@ RESERVED_SETTINGS = {
 }
 
 
+def _build_defaults(memory: int) -> dict[str, SettingValue]:
+    """Return the cache that the manual recommends: half of the memory above 1 GiB, at least 256 MiB."""
+    return {"storage.wiredTiger.engineConfig.cacheSizeGB": max(0.25, round(memory / 1024**3 - 1, 2) / 2)}
+
+
 def _build_uri(connection: Connection) -> str:
     # A user is stored in the database in which it was created. Clients search `admin` unless the URI sets `authSource`.
     query = {"authSource": connection.database} if connection.username and connection.database else {}
@@ -58,7 +64,7 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
         start_script=read_script("mongodb", "start"),
         readiness_script=read_script("mongodb", "ready"),
         data_path="/data/db",
-        empty_dirs=("/tmp",),
+        scratch_dirs=("/tmp",),
         env={"HOME": "/tmp"},
         min_memory="512Mi",
     )
@@ -83,7 +89,10 @@ MONGODB = Engine(
     build_runtime=_build_runtime,
     max_database_name_length=63,
     settings_file=SettingsFile(
-        render=render_nested_json, reserved_names=frozenset(RESERVED_SETTINGS), rejection_reason=reject_value_and_map
+        build_defaults=_build_defaults,
+        render=render_nested_json,
+        reserved_names=frozenset(RESERVED_SETTINGS),
+        rejection_reason=reject_value_and_map,
     ),
     supports_tls_in_uri=True,
     existing_account=ExistingAccount(required=("database",), optional=("username", "password")),

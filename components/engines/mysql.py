@@ -27,9 +27,10 @@ from components.engines.definition import (
     describe_existing_account,
     read_script,
 )
-from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.engines.settings_file import MEBIBYTE, SettingsFile, quote_json, render_assignments
 from components.passwords import Password
 from components.persisted.names import database_account_name
+from components.spec import SettingValue
 
 __all__ = ["MYSQL"]
 
@@ -44,8 +45,27 @@ DATABASES_WITH_OBJECTS_QUERY = (
     " UNION SELECT event_schema FROM information_schema.events"
 )
 CREDENTIAL_PROPERTY = "plaintextPassword"
+BUFFER_POOL_SHARES = ((4096, 3, 4), (1024, 1, 2), (0, 1, 6))
+"""Memory in MiB, and the numerator and denominator of the buffer pool's share from that memory on.
+
+The manual, "Enabling Automatic InnoDB Configuration for a Dedicated MySQL Server", has the table from 1 GiB on. MySQL
+itself reads the node's memory.
+"""
 MAX_CONNECTION_LIFETIME_SECONDS = 1
 """The provider opens one connection per step and closes none. Without a limit, 40 databases use all 151 of a server."""
+
+
+def _build_defaults(memory: int) -> dict[str, SettingValue]:
+    """Return the buffer pool that `innodb_dedicated_server` would select, and limits of other memory."""
+    size = memory // MEBIBYTE
+    pool = next(
+        numerator * size // denominator for limit, numerator, denominator in BUFFER_POOL_SHARES if size >= limit
+    )
+    return {
+        "innodb_buffer_pool_size": f"{max(5, pool)}M",
+        "temptable_max_ram": f"{max(2, size // 16)}M",
+        "tmpdir": "/var/lib/mysql/tmp",
+    }
 
 
 def _build_uri(connection: Connection) -> str:
@@ -63,9 +83,10 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
         readiness_script=read_script("mysql", "ready"),
         data_path="/var/lib/mysql",
         data_sub_path="mysql",
-        empty_dirs=("/var/run/mysqld", "/tmp"),
+        memory_dirs=("/var/run/mysqld",),
+        scratch_dirs=("/tmp",),
         min_memory="768Mi",
-        init_file_path="/docker-entrypoint-initdb.d/init.sql",
+        runs_init_script=True,
     )
 
 
@@ -247,17 +268,18 @@ MYSQL = Engine(
         username=database_account_name(application, group), database=database_account_name(application, group)
     ),
     build_runtime=_build_runtime,
+    reserved_names_pattern=r"(information|performance)_schema|mysql|mysql_(audit|innodb_cluster.*|option|rest_service_metadata|tasks)|ndbinfo|root|sys",
     max_username_length=32,
     max_database_name_length=64,
     # In the provider's connection string a colon ends the user name.
     provisioner=Provisioner(
         create_provider=_create_provider,
         provision_database=_provision_database,
-        reserved_names_pattern=r"(information|performance)_schema|mysql|mysql_.*|ndbinfo|root|sys",
         forbidden_username_characters=":",
     ),
     supports_database_url=True,
     settings_file=SettingsFile(
+        build_defaults=_build_defaults,
         render=lambda values: (
             "[mysqld]\n" + render_assignments(values, sign=" = ", true="ON", false="OFF", quote=quote_json)
         ),
@@ -271,6 +293,10 @@ MYSQL = Engine(
                 "mysqlx_bind_address",
                 "mysqlx_port",
                 "init_file",
+                "innodb_data_home_dir",
+                "innodb_log_group_home_dir",
+                "innodb_undo_directory",
+                "log_raw",
                 "pid_file",
                 "port",
                 "skip_grant_tables",

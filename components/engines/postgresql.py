@@ -36,9 +36,10 @@ from components.engines.definition import (
     describe_existing_account,
     read_script,
 )
-from components.engines.settings_file import SettingsFile, render_assignments
+from components.engines.settings_file import MEBIBYTE, SettingsFile, render_assignments
 from components.passwords import Password
 from components.persisted.names import database_account_name, second_account_name, second_account_resource_name
+from components.spec import SettingValue
 
 __all__ = ["POSTGRESQL"]
 
@@ -58,6 +59,10 @@ SELECT (SELECT count(*) FROM pg_class WHERE oid >= 16384)
 """Counts the objects that users created in a database. The server's own have smaller numbers (access/transam.h)."""
 LOCK_TIMEOUT = "SET lock_timeout = '3s'"
 """Limit of the wait for an object that a transaction of the application uses. Other transactions wait behind it."""
+MAX_CONNECTIONS = 100
+"""The server's own default."""
+MEMORY_PER_CONNECTION_MIB = 5
+"""A connection uses 1.5 MiB for short statements and more for others. Shared buffers use a quarter of the memory."""
 FIRST_MAJOR_WITH_PARENT_VOLUME = 18
 """From this major version on, the image stores its data in a folder of the version (page of the image, "PGDATA")."""
 
@@ -65,6 +70,18 @@ FIRST_MAJOR_WITH_PARENT_VOLUME = 18
 def _quote_setting(value: str) -> str:
     """Return a value in the syntax of postgresql.conf (documentation, 19.1.1 "Parameter Names and Values")."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _build_defaults(memory: int) -> dict[str, SettingValue]:
+    """Return the settings that the documentation derives from the memory (19.4.1 "Memory", 19.7.2)."""
+    size = memory // MEBIBYTE
+    return {
+        "shared_buffers": f"{max(1, size // 4)}MB",
+        "effective_cache_size": f"{max(1, size // 2)}MB",
+        "maintenance_work_mem": f"{min(2047, max(4, size // 16))}MB",
+        "work_mem": f"{max(1, size // 512)}MB",
+        "max_connections": min(MAX_CONNECTIONS, max(10, size // MEMORY_PER_CONNECTION_MIB)),
+    }
 
 
 def _build_uri(connection: Connection) -> str:
@@ -78,13 +95,14 @@ def _build_runtime(_variant: Variant, version: str) -> ServerRuntime:
     volume = "/var/lib/postgresql" if major >= FIRST_MAJOR_WITH_PARENT_VOLUME else "/var/lib/postgresql/data"
     return ServerRuntime(
         start_script=read_script("postgresql", "start"),
-        post_start_script=read_script("postgresql", "started"),
         readiness_script=read_script("postgresql", "ready"),
         data_path=volume,
-        empty_dirs=("/var/run/postgresql", "/tmp"),
+        memory_dirs=("/var/run/postgresql",),
+        scratch_dirs=("/tmp",),
+        shares_memory=True,
         env={"PGDATA": f"{volume}/{major}/docker" if major >= FIRST_MAJOR_WITH_PARENT_VOLUME else f"{volume}/pgdata"},
         min_memory="256Mi",
-        init_file_path="/docker-entrypoint-initdb.d/init.sql",
+        runs_init_script=True,
     )
 
 
@@ -302,17 +320,18 @@ POSTGRESQL = Engine(
         username=database_account_name(application, group), database=database_account_name(application, group)
     ),
     build_runtime=_build_runtime,
+    reserved_names_pattern=r"postgres|public|template[01]|pg_.*",
     max_username_length=63,
     max_database_name_length=63,
     provisioner=Provisioner(
         create_provider=_create_provider,
         provision_database=_provision_database,
-        reserved_names_pattern=r"postgres|public|template[01]|pg_.*",
         supports_extensions=True,
         accounts_take_turns=True,
     ),
     supports_database_url=True,
     settings_file=SettingsFile(
+        build_defaults=_build_defaults,
         render=lambda values: render_assignments(values, sign=" = ", true="on", false="off", quote=_quote_setting),
         reserved_names=frozenset(
             {

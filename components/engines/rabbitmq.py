@@ -72,7 +72,8 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
         readiness_script=read_script("rabbitmq", "ready"),
         files={"login": read_script("rabbitmq", "login")},
         data_path="/var/lib/rabbitmq",
-        empty_dirs=("/run/server", "/tmp"),
+        memory_dirs=("/run/server",),
+        scratch_dirs=("/tmp",),
         # The data belongs to the node's name, so all Pods have the same one. Only the Pod can reach Erlang's ports.
         env={
             "RABBITMQ_NODENAME": "rabbit@localhost",
@@ -102,6 +103,8 @@ RABBITMQ = Engine(
     build_account=_build_account,
     build_runtime=_build_runtime,
     settings_file=SettingsFile(
+        # The server reads the node's memory and ignores the container's limit. Its high watermark is 60 % of this.
+        build_defaults=lambda memory: {"total_memory_available_override_value": memory},
         render=lambda values: render_assignments(values, sign=" = ", true="true", false="false", quote=_quote_setting),
         reserved_names=frozenset(RESERVED_SETTINGS),
         rejection_reason=_reject_unquotable,

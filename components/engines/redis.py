@@ -7,8 +7,14 @@ writes the configuration at each start. The password of the Secret therefore als
 from components.connection import Connection, build_uri
 from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
+from components.spec import SettingValue
 
 __all__ = ["REDIS"]
+
+
+def _build_defaults(memory: int) -> dict[str, SettingValue]:
+    """Return a limit of the data. A process that saves the data can need the same memory again (FAQ of Redis)."""
+    return {"maxmemory": memory * 2 // 5, "maxmemory-clients": memory // 10}
 
 
 def _build_uri(connection: Connection) -> str:
@@ -20,7 +26,8 @@ def _build_runtime(variant: Variant, _version: str) -> ServerRuntime:
         start_script=read_script("redis", "start"),
         readiness_script=read_script("redis", "ready"),
         data_path="/data",
-        empty_dirs=("/run/server", "/tmp"),
+        memory_dirs=("/run/server",),
+        scratch_dirs=("/tmp",),
         env={"SERVER_COMMAND": variant.server_command},
         min_memory="128Mi",
     )
@@ -51,6 +58,7 @@ REDIS = Engine(
     build_account=lambda _application, _group: Account(database="0"),
     build_runtime=_build_runtime,
     settings_file=SettingsFile(
+        build_defaults=_build_defaults,
         render=lambda values: render_assignments(values, sign=" ", true="yes", false="no", quote=quote_json),
         reserved_names=frozenset(
             {
@@ -75,6 +83,9 @@ REDIS = Engine(
     ),
     supports_tls_in_uri=True,
     existing_account=ExistingAccount(
-        optional=("database", "username", "password"), defaults={"database": "0"}, allows_password_without_username=True
+        optional=("database", "username", "password"),
+        defaults={"database": "0"},
+        allows_password_without_username=True,
+        database_pattern="0|[1-9][0-9]{0,4}",
     ),
 )

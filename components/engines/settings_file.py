@@ -8,7 +8,9 @@ from typing import Any
 
 from components.spec import SettingValue
 
-__all__ = ["SettingsFile", "quote_json", "reject_value_and_map", "render_assignments", "render_nested_json"]
+__all__ = ["MEBIBYTE", "SettingsFile", "quote_json", "reject_value_and_map", "render_assignments", "render_nested_json"]
+
+MEBIBYTE = 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class SettingsFile:
     """Normalized names of the settings that the program manages. A name also reserves the settings nested in it."""
     normalize_name: Callable[[str], str] = str.lower
     """Return the one normalized name of a setting that can be written in several ways."""
+    build_defaults: Callable[[int], Mapping[str, SettingValue]] = lambda _memory: {}
+    """Return the program's own settings for a server with a number of bytes of memory."""
     rejection_reason: Callable[[str, Mapping[str, SettingValue]], str | None] = lambda _name, _values: None
     """Return why the file cannot contain a setting together with the others, or None."""
 
@@ -33,6 +37,14 @@ class SettingsFile:
             )
             if reason:
                 yield name, reason
+
+    def render_with_defaults(self, values: Mapping[str, SettingValue], memory: int) -> str:
+        """Return the file of a server with `memory` bytes. The user's values replace the program's own settings."""
+        names = {self.normalize_name(name) for name in values}
+        defaults = {
+            name: value for name, value in self.build_defaults(memory).items() if self.normalize_name(name) not in names
+        }
+        return self.render({**defaults, **values})
 
     def is_reserved(self, name: str) -> bool:
         """Return whether the program manages a setting."""

@@ -23,7 +23,17 @@ from components.persisted.names import second_account_name
 from components.protection import build_data_resource_options, is_retained
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind, VolumeRequest
 from components.service import ServiceBackend
-from components.spec import DnsLabel, ExtensionName, NonEmptyStr, Port, Quantity, SecretText, SpecModel, StrictBool
+from components.spec import (
+    DnsLabel,
+    ExtensionName,
+    NonEmptyStr,
+    Port,
+    Quantity,
+    SecretText,
+    SpecModel,
+    StorageClassName,
+    StrictBool,
+)
 from components.tls import VERIFY_FULL, CaBundleFile, TlsMode
 
 __all__ = ["EXTERNAL", "ExternalKindSpec"]
@@ -73,7 +83,7 @@ class ExternalKindSpec(SpecModel):
     """Existing RabbitMQ virtual host. Default: `/`."""
     volume: NonEmptyStr | None = None
     """Existing GlusterFS volume."""
-    storage_class: NonEmptyStr | None = None
+    storage_class: StorageClassName | None = None
     """Storage class that provides a volume on the server. The application gets a claim. Requires `storage`."""
     storage: Quantity | None = None
     """Size of that volume. Requires `storageClass`."""
@@ -202,6 +212,9 @@ def _validate_existing_account(args: ServerArgs, spec: ExternalKindSpec) -> Iter
     has_nameless_password = spec.password is not None and spec.username is None and "username" not in missing
     if has_nameless_password and not engine.existing_account.allows_password_without_username:
         yield "", "`password` is set without `username`; set both"
+    pattern = engine.existing_account.database_pattern
+    if spec.database is not None and pattern and not re.fullmatch(pattern, spec.database):
+        yield "database", f'invalid database {spec.database!r}; {engine.name} has numbers, for example "0"'
     yield from _validate_tls(args, spec, spec.host or ())
     if spec.extensions:
         yield "extensions", "supported with `provisionOn` only; create the extensions on the server yourself"
@@ -224,7 +237,7 @@ def _validate_provisioned_account(
         if not SAFE_ACCOUNT_NAME_RE.fullmatch(name):
             rule = "start with a letter, then use lower-case letters, digits and '_', for example `shop_main`"
             yield key, f"invalid name {name!r}; {rule}"
-        elif provisioner and re.fullmatch(provisioner.reserved_names_pattern, name):
+        elif args.engine.is_reserved_name(name):
             yield key, f"the server reserves the name {name!r}; set another `{key}`"
     if server.administrator.username in access.usernames:
         name = server.administrator.username

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -26,16 +26,21 @@ from components.persisted.labels import (
 )
 from components.planned_objects import PlannedObject
 from components.protection import build_data_resource_options
+from components.servers.images import resolve_version, validate_image
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, VolumeRequest
 from components.service import ServiceBackend
 from components.spec import (
     CpuQuantity,
+    ImageReference,
     NonEmptyStr,
     Quantity,
+    ScriptText,
     SettingName,
     SettingValue,
     SpecModel,
+    StorageClassName,
     format_choices,
+    parse_quantity,
 )
 
 __all__ = [
@@ -49,7 +54,15 @@ __all__ = [
 ]
 
 SCRIPTS_MOUNT_PATH = "/etc/database-groups"
-TERMINATION_GRACE_PERIOD_SECONDS = 60
+TERMINATION_GRACE_PERIOD_SECONDS = 300
+"""A server writes its state when it stops: MySQL its buffer pool, Redis its data. Kubernetes then kills it."""
+MAX_FILES_SIZE = 1_000_000
+"""Bytes of the settings and the init script. A ConfigMap holds 1 MiB, and the program's scripts need a part."""
+MEMORY_DIR_SIZE = "16Mi"
+SCRATCH_DIR_SIZE = "1Gi"
+"""Kubernetes evicts a Pod whose folder exceeds it."""
+SHARED_MEMORY_DIVISOR = 2
+"""A server's memory includes its shared memory, so the half of it is the limit."""
 EMBEDDED_ENGINE_KEYS = {"kind", "storage", "storage_class"}
 """Keys that an engine without a server supports."""
 
@@ -71,17 +84,17 @@ class StatefulSetServerSpec(SpecModel):
 
     version: NonEmptyStr | None = None
     """Release series ("8.4") or release ("8.4.3"), in quotes. Default: the variant's default version."""
-    image: NonEmptyStr | None = None
+    image: ImageReference | None = None
     """Full image reference, with tag or digest. It must behave as the official image. Default: the official image."""
     storage: Quantity | None = None
     """Volume size with unit. It can be increased, not decreased. Default: `1Gi` (`local`), `10Gi` (`dedicated`)."""
-    storage_class: NonEmptyStr | None = None
+    storage_class: StorageClassName | None = None
     """Storage class of the volume. Default: the cluster's default class."""
     resources: ResourcesSpec = ResourcesSpec()
     """CPU and memory of the server. Default: see `cpu` and `memory`."""
     settings: dict[SettingName, SettingValue] = Field(default_factory=dict)
     """Settings (parameters) that are added to the server's configuration file. Default: none."""
-    init_script: Annotated[str, Field(min_length=1, max_length=500_000)] | None = None
+    init_script: ScriptText | None = None
     """Script that runs once, as the superuser, when the volume is empty. Later edits have no effect. Default: none."""
 
 
@@ -106,7 +119,7 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
         account_is_managed=True,
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
         backend=ServiceBackend(port=port, pod_selector=pod_selector_labels(args.labels)) if port else None,
-        version=spec.version or args.variant.default_version or None,
+        version=resolve_version(args.variant, spec.version, spec.image) or None,
         volume=volume if has_volume else None,
         init_script=spec.init_script,
         mounted_by_application=args.engine.build_runtime is None,
@@ -128,19 +141,41 @@ def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) 
     if spec.version and spec.image is None and spec.version.count(".") + 1 < variant.min_version_parts:
         example = f'use a full release, for example "{variant.default_version}"'
         yield "version", f"{spec.version!r} has no image tag; {example}"
-    if variant.image is None and spec.image is None:
+    if spec.image is not None:
+        yield from validate_image(engine, variant, spec.version, spec.image)
+    elif variant.image is None:
         yield "image", f"required for {variant.name}, which has no official image; set your own image"
     runtime = engine.build_runtime(variant, spec.version or variant.default_version)
-    if spec.init_script is not None and runtime.init_file_path is None:
-        yield "initScript", f"not supported for {variant.name}; remove it"
-    if spec.settings and engine.settings_file is None:
-        yield "settings", f"not supported for {engine.name}; remove it"
+    memory = spec.resources.memory
+    if memory and parse_quantity(memory) < parse_quantity(runtime.min_memory):
+        yield "resources.memory", f"{memory} is too little for {variant.name}; use at least {runtime.min_memory}"
     if runtime.data_path is None:
         unsupported = sorted(spec.model_fields_set & {"storage", "storage_class"})
         message = f"not supported for {engine.name}, which has no volume; remove it"
         yield from ((to_camel(key), message) for key in unsupported)
-    if engine.settings_file:
-        yield from ((f"settings.{name}", message) for name, message in engine.settings_file.validate(spec.settings))
+    yield from _validate_files(args, spec, runtime)
+
+
+def _validate_files(args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime) -> Iterator[tuple[str, str]]:
+    """Return an error for each setting and each script that the server cannot get."""
+    settings_file = args.engine.settings_file
+    if spec.init_script is not None and not runtime.runs_init_script:
+        yield "initScript", f"not supported for {args.variant.name}; remove it"
+    if spec.settings and not settings_file:
+        yield "settings", f"not supported for {args.engine.name}; remove it"
+    issues = list(settings_file.validate(spec.settings)) if settings_file else []
+    if issues:
+        yield from ((f"settings.{name}", message) for name, message in issues)
+        return
+    files = {
+        "settings": settings_file.render(spec.settings) if settings_file else "",
+        "initScript": spec.init_script or "",
+    }
+    sizes = {key: len(content.encode()) for key, content in files.items()}
+    if sum(sizes.values()) > MAX_FILES_SIZE:
+        largest = max(sizes, key=lambda key: sizes[key])
+        message = f"`settings` and `initScript` have {sum(sizes.values())} bytes together (limit {MAX_FILES_SIZE})"
+        yield largest, f"{message}; shorten it"
 
 
 def create_stateful_set_server(
@@ -167,7 +202,7 @@ def create_stateful_set_server(
         claims = [claim]
     if runtime is None:
         return
-    files = _build_config_map_data(args, spec, runtime)
+    files = _build_config_map_data(args, spec, runtime, placement)
     config = kubernetes.core.v1.ConfigMap(
         f"{args.resource_name}-scripts",
         metadata=args.metadata,
@@ -176,7 +211,10 @@ def create_stateful_set_server(
     )
     template = {
         "metadata": {
-            "labels": {**args.labels, VERSION_LABEL: spec.version or args.variant.default_version},
+            "labels": {
+                **args.labels,
+                VERSION_LABEL: resolve_version(args.variant, spec.version, spec.image),
+            },
             # Restart the Pod when the password or the scripts change.
             "annotations": {
                 PASSWORD_VERSION_ANNOTATION: str(args.password_version),
@@ -189,6 +227,8 @@ def create_stateful_set_server(
         # The field is immutable, and the Service need not exist: the server's own name never changes.
         "serviceName": args.object_name,
         "replicas": 1,
+        # With the default policy the controller never replaces a Pod that is not ready.
+        "podManagementPolicy": "Parallel",
         "selector": {"matchLabels": pod_selector_labels(args.labels)},
         "template": template,
     }
@@ -223,14 +263,16 @@ def _build_runtime(args: ServerArgs, spec: StatefulSetServerSpec) -> ServerRunti
     return build_runtime(args.variant, spec.version or args.variant.default_version) if build_runtime else None
 
 
-def _build_config_map_data(args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime) -> dict[str, str]:
+def _build_config_map_data(
+    args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime, placement: PodPlacement
+) -> dict[str, str]:
     """Return the files in SCRIPTS_MOUNT_PATH."""
-    settings_file = args.engine.settings_file
+    settings_file, memory = args.engine.settings_file, parse_quantity(placement.limits["memory"])
     files = {
         "start": runtime.start_script,
         "ready": runtime.readiness_script,
         "started": runtime.post_start_script,
-        "settings": settings_file.render(spec.settings) if settings_file else None,
+        "settings": settings_file.render_with_defaults(spec.settings, memory) if settings_file else None,
         "init": spec.init_script,
         **runtime.files,
     }
@@ -275,7 +317,7 @@ def _build_pod_spec(
         "volumes": [
             *([data] if runtime.data_path else []),
             {"name": "scripts", "configMap": {"name": args.object_name}},
-            *({"name": name, "emptyDir": {}} for name in _list_empty_dirs(runtime)),
+            *({"name": name, "emptyDir": source} for name, _, source in _list_empty_dirs(runtime, placement)),
         ],
     }
 
@@ -303,25 +345,25 @@ def _build_container_spec(
             "failureThreshold": 3,
         },
         "resources": {"requests": placement.requests, "limits": placement.limits},
+        # The reason of a failed start is in the last lines of the log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"], **added},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": list(_list_volume_mounts(spec, runtime)),
+        "volumeMounts": list(_list_volume_mounts(runtime, placement)),
         **({"lifecycle": lifecycle} if runtime.post_start_script else {}),
     }
 
 
-def _list_volume_mounts(spec: StatefulSetServerSpec, runtime: ServerRuntime) -> Iterator[dict[str, Any]]:
-    """Return the mounts of data, scripts, init script and writable folders (core/v1 VolumeMount)."""
+def _list_volume_mounts(runtime: ServerRuntime, placement: PodPlacement) -> Iterator[dict[str, Any]]:
+    """Return the mounts of data, scripts and writable folders (core/v1 VolumeMount)."""
     if runtime.data_path:
         sub_path = {"subPath": runtime.data_sub_path} if runtime.data_sub_path else {}
         yield {"name": "data", "mountPath": runtime.data_path, **sub_path}
     yield {"name": "scripts", "mountPath": SCRIPTS_MOUNT_PATH, "readOnly": True}
-    if spec.init_script and runtime.init_file_path:
-        yield {"name": "scripts", "mountPath": runtime.init_file_path, "subPath": "init", "readOnly": True}
-    yield from ({"name": name, "mountPath": path} for name, path in _list_empty_dirs(runtime).items())
+    yield from ({"name": name, "mountPath": path} for name, path, _ in _list_empty_dirs(runtime, placement))
 
 
 def _build_container_env(
@@ -343,9 +385,15 @@ def _build_container_env(
     ]
 
 
-def _list_empty_dirs(runtime: ServerRuntime) -> dict[str, str]:
-    """Return the paths of writable folders that may be lost, by volume name."""
-    return {f"scratch-{number}": path for number, path in enumerate(runtime.empty_dirs)}
+def _list_empty_dirs(runtime: ServerRuntime, placement: PodPlacement) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield volume name, path and source (core/v1 EmptyDirVolumeSource) of each writable folder that may be lost."""
+    for number, path in enumerate(runtime.memory_dirs):
+        yield f"memory-{number}", path, {"medium": "Memory", "sizeLimit": MEMORY_DIR_SIZE}
+    for number, path in enumerate(runtime.scratch_dirs):
+        yield f"scratch-{number}", path, {"sizeLimit": SCRATCH_DIR_SIZE}
+    if runtime.shares_memory:
+        size = str(parse_quantity(placement.limits["memory"]) // SHARED_MEMORY_DIVISOR)
+        yield "shared-memory", "/dev/shm", {"medium": "Memory", "sizeLimit": size}
 
 
 def _hash_files(files: Mapping[str, str]) -> str:

@@ -46,6 +46,7 @@ PRIVILEGES = (
 )
 """Privileges of an administrator. Only an account with all of them can grant all privileges on a database."""
 MIN_VERSION = (8, 0)
+FIRST_VERSION_WITH_PARTIAL_REVOKES = (8, 0, 16)
 TERMS = EngineTerms(user="user", drop_user="DROP USER '{username}'@'%';")
 EXISTING_DATABASE_FIX = (
     "create database and user yourself and set `host`, `database`, `username` and `password` instead of `provisionOn`"
@@ -257,6 +258,7 @@ def _check_administrator(context: ProbeContext, cursor: Any, greeting: str) -> N
     privileges, has_grant_option = _read_privileges(cursor)
     _check_read_only(context, cursor, privileges)
     _check_privileges(context, str(account), privileges, has_grant_option=has_grant_option)
+    _check_partial_revokes(context, cursor, str(version))
     context.set_step("checking for existing databases and users")
     query = "SELECT schema_name FROM information_schema.schemata"
     databases = {str(name): None for (name,) in _fetch_all(cursor, query)}
@@ -281,8 +283,8 @@ def _require_supported_version(description: str, version: str) -> None:
             "collations differ from MySQL's too. Use MySQL or Percona Server 8.0 or later. Otherwise "
             f"{EXISTING_DATABASE_FIX}; applications can use MariaDB.",
         )
-    match = re.match(r"(\d+)\.(\d+)", version)
-    if match and (int(match[1]), int(match[2])) < MIN_VERSION:
+    numbers = _parse_version(version)
+    if numbers and numbers < MIN_VERSION:
         raise ProbeError(
             f"the server is MySQL {version}; the program needs {MIN_VERSION[0]}.{MIN_VERSION[1]} or later",
             "Older releases do not have the collation of the created databases (utf8mb4_0900_ai_ci). Use a newer "
@@ -358,6 +360,39 @@ def _check_read_only_databases(context: ProbeContext, cursor: Any) -> None:
                 f"Change it as an administrator of the server:\n  ALTER SCHEMA `{provisioned.database}` READ ONLY = 0;",
                 path=provisioned.path,
             )
+
+
+def _check_partial_revokes(context: ProbeContext, cursor: Any, version: str) -> None:
+    """Add a finding for each database whose grant would have another name.
+
+    A grant escapes each `_`, which otherwise matches any character. With partial revokes it matches itself only.
+    """
+    has_variable = _parse_version(version) >= FIRST_VERSION_WITH_PARTIAL_REVOKES
+    if not has_variable or not int(_fetch_all(cursor, "SELECT @@global.partial_revokes")[0][0]):
+        return
+    endpoint = context.endpoint
+    granted = [(planned.path, planned.database) for planned in endpoint.planned_databases]
+    granted += [
+        (provisioned.path, provisioned.database)
+        for provisioned in endpoint.provisioned_databases
+        if provisioned.adopt or provisioned.is_created_again
+    ]
+    for path, database in granted:
+        if "_" in database:
+            context.add_finding(
+                Finding(
+                    f"partial_revokes is on: the grant would not cover the database {database}",
+                    "Set `database` to a name without '_', or disable the variable on the server:\n"
+                    "  SET PERSIST partial_revokes = OFF;",
+                    path=path,
+                )
+            )
+
+
+def _parse_version(version: str) -> tuple[int, ...]:
+    """Return the numbers at the start of a version."""
+    match = re.match(r"[0-9]+(\.[0-9]+)*", version)
+    return tuple(map(int, match[0].split("."))) if match else ()
 
 
 def _list_accounts(cursor: Any) -> list[tuple[str, str]]:

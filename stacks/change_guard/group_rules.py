@@ -16,7 +16,7 @@ __all__ = [
     "validate_password_version",
     "validate_placement",
     "validate_protection_of_group",
-    "validate_release_series",
+    "validate_release",
     "validate_removed_group",
     "validate_storage_class",
     "validate_storage_size",
@@ -62,10 +62,12 @@ def validate_protection_of_group(change: GroupChange) -> Iterator[ConfigIssue]:
         )
 
 
-def validate_release_series(change: GroupChange) -> Iterator[ConfigIssue]:
-    """Reject another variant or release series for existing data."""
-    old, new = change.old, change.new.output_summary if change.new else None
-    if new is None or not (old.get("series") and new["series"]):
+def validate_release(change: GroupChange) -> Iterator[ConfigIssue]:
+    """Reject another variant, another release series or an older release for existing data."""
+    if change.new is None:
+        return
+    old, new = change.old, change.new.output_summary
+    if not (old.get("series") and new["series"]):
         return
     if old["variant"] != new["variant"]:
         yield ConfigIssue(
@@ -79,6 +81,20 @@ def validate_release_series(change: GroupChange) -> Iterator[ConfigIssue]:
             f"the release series cannot change in place from {old['series']} to {new['series']}."
             f" Use a release of {old['series']}, or {MIGRATION_HINT}",
         )
+    elif _is_older(new["version"], old["version"]):
+        key = "image" if getattr(change.new.spec.server, "image", None) else "version"
+        yield ConfigIssue(
+            (*change.location, "server", key),
+            f"the release {new['version']} is older than {old['version']}, which wrote the data."
+            f" Use {old['version']} or later, or {MIGRATION_HINT}",
+        )
+
+
+def _is_older(version: str | None, other: str | None) -> bool:
+    """Return whether a release is older than another one. A series is not older than its releases."""
+    numbers = [tuple(map(int, text.split("."))) for text in (version, other) if text]
+    length = min(map(len, numbers), default=0)
+    return len(numbers) > 1 and numbers[0][:length] < numbers[1][:length]
 
 
 def validate_placement(change: GroupChange) -> Iterator[ConfigIssue]:

@@ -274,6 +274,13 @@ def test_check_finds_a_password_as_an_argument(line: str) -> None:
 
 
 @releases
+def test_server_does_not_inherit_the_credential(case: Release) -> None:
+    """PostgreSQL logs its environment with debug messages, and other servers can do so in a report of a crash."""
+    for credential in case.credential:
+        assert re.search(rf"^unset {credential}\b", case.runtime.start_script, re.MULTILINE)
+
+
+@releases
 def test_server_becomes_the_first_process_of_its_container(case: Release) -> None:
     runtime = case.runtime
     last = runtime.start_script.replace("\\\n", " ").strip().splitlines()[-1]
@@ -286,7 +293,7 @@ def test_server_becomes_the_first_process_of_its_container(case: Release) -> Non
 def test_container_mounts_what_the_server_writes(case: Release) -> None:
     runtime = case.runtime
     assert bool(runtime.capabilities) == case.contract.runs_as_root
-    mounts = [*runtime.empty_dirs, *([runtime.data_path] if runtime.data_path else [])]
+    mounts = [*runtime.memory_dirs, *runtime.scratch_dirs, *([runtime.data_path] if runtime.data_path else [])]
     assert "/tmp" in mounts
     assert len(set(mounts)) == len(mounts)
     assert not any(other.startswith(f"{mount}/") for mount in mounts for other in mounts), "a mount hides another"
@@ -300,7 +307,7 @@ def test_volume_and_init_file_have_the_paths_of_the_contract(engine: Engine, con
     for variant in engine.variants:
         runtime = engine.build_runtime(variant, variant.default_version) if engine.build_runtime else None
         assert (runtime.data_path if runtime else None) == contract.data_path
-        assert (runtime.init_file_path if runtime else None) == contract.init_file_path
+        assert bool(runtime and runtime.runs_init_script) == contract.supports_init_script
 
 
 @pytest.mark.parametrize(

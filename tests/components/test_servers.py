@@ -10,6 +10,7 @@ from components.engines import ENGINES
 from components.engines.definition import ServerRuntime, Variant
 from components.platform import TolerationSpec
 from components.servers.local import LocalKindSpec
+from components.spec import parse_quantity
 from offline.recorder import Recorder
 from tests.support import (
     CONFIG_MAP,
@@ -88,9 +89,24 @@ def test_server_runs_the_default_version_of_the_first_variant(engine: str, kind:
 @each_engine
 @each_kind
 def test_image_replaces_the_official_image(engine: str, kind: str) -> None:
-    image = "mirror.example.org/server:1"
-    (container,) = record_pod(engine, managed_server(engine, kind, image=image))["containers"]
+    image, version = "mirror.example.org/server@sha256:" + "0" * 64, ENGINES[engine].variants[0].default_version
+    (container,) = record_pod(engine, managed_server(engine, kind, image=image, version=version))["containers"]
     assert container["image"] == image
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "expected"),
+    [
+        ("registry.example.org/mysql:8.4.3", None, "8.4.3"),
+        ("registry.example.org:5000/mysql:v8.4.3-oraclelinux9", "8.4", "8.4.3"),
+        ("registry.example.org/ours:1", "8.4.3", "8.4.3"),
+        ("registry.example.org/mysql@sha256:" + "0" * 64, "8.4", "8.4"),
+    ],
+)
+def test_version_label_has_the_release_of_the_image(image: str, version: str | None, expected: str) -> None:
+    server = managed_server("mysql", "dedicated", image=image, **({"version": version} if version else {}))
+    template = get_pod_template(record_stack(stack_with_group("mysql", server)), "mysql")
+    assert template["metadata"]["labels"]["app.kubernetes.io/version"] == expected
 
 
 @each_engine
@@ -106,6 +122,14 @@ def test_pod_security_restricted_accepts_every_server_without_capabilities(engin
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"], **({"add": capabilities} if capabilities else {})},
     }
+
+
+@each_engine
+@each_kind
+def test_nothing_interrupts_a_recovery_or_a_stop(engine: str, kind: str) -> None:
+    pod = record_pod(engine, managed_server(engine, kind))
+    assert pod["terminationGracePeriodSeconds"] == 300
+    assert {key for key in pod["containers"][0] if key.endswith("Probe")} == {"readinessProbe"}
 
 
 @each_engine
@@ -128,14 +152,19 @@ def test_server_is_one_pod_with_a_separate_volume_claim(engine: str, kind: str) 
     assert spec["replicas"] == 1
     assert "volumeClaimTemplates" not in spec
     volumes = {volume.pop("name"): volume for volume in spec["template"]["spec"]["volumes"]}
-    scratch = {f"scratch-{number}": path for number, path in enumerate(runtime.empty_dirs)}
+    memory = {f"memory-{number}": path for number, path in enumerate(runtime.memory_dirs)}
+    scratch = {f"scratch-{number}": path for number, path in enumerate(runtime.scratch_dirs)}
+    shared = {"shared-memory": "/dev/shm"} if runtime.shares_memory else {}
+    limit = parse_quantity(spec["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
     assert volumes == {
         "data": {"persistentVolumeClaim": {"claimName": f"{engine}-main"}},
         "scripts": {"configMap": {"name": f"{engine}-main"}},
-        **{name: {"emptyDir": {}} for name in scratch},
+        **{name: {"emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}} for name in memory},
+        **{name: {"emptyDir": {"sizeLimit": "1Gi"}} for name in scratch},
+        **{name: {"emptyDir": {"medium": "Memory", "sizeLimit": str(limit // 2)}} for name in shared},
     }
     mounts = {mount["name"]: mount for mount in spec["template"]["spec"]["containers"][0]["volumeMounts"]}
-    paths = {"data": runtime.data_path, "scripts": "/etc/database-groups", **scratch}
+    paths = {"data": runtime.data_path, "scripts": "/etc/database-groups", **memory, **scratch, **shared}
     assert {name: mount["mountPath"] for name, mount in mounts.items()} == paths
     assert mounts["data"].get("subPath") == runtime.data_sub_path
 
@@ -154,6 +183,7 @@ def test_immutable_fields_do_not_depend_on_kind_version_or_variant(engine: str) 
     ]
     for spec in specs:
         assert spec["serviceName"] == f"{engine}-main"
+        assert spec["podManagementPolicy"] == "Parallel", "the default policy never replaces a Pod that is not ready"
         assert spec["selector"] == specs[0]["selector"]
         assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
 
@@ -168,6 +198,7 @@ def test_container_runs_the_scripts_of_the_engine(engine: str, kind: str) -> Non
     scripts = {"start": runtime.start_script, "ready": runtime.readiness_script, "started": runtime.post_start_script}
     assert {name: files.get(name) for name in scripts} == scripts
     assert container["command"] == ["/bin/sh", "/etc/database-groups/start"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert container["readinessProbe"]["exec"]["command"] == ["/bin/sh", "/etc/database-groups/ready"]
     post_start = {"postStart": {"exec": {"command": ["/bin/sh", "/etc/database-groups/started"]}}}
     assert container.get("lifecycle") == (post_start if runtime.post_start_script else None)
@@ -374,3 +405,17 @@ def test_engine_without_a_server_supports_only_the_kind_local_in_development() -
 def test_codes_of_invalid_values(key: str, value: Any, code: str) -> None:
     ((location, found),) = spec_errors(LocalKindSpec, {"kind": "local", key: value})
     assert (location.split(".")[0], found) == (key, code)
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "size"),
+    [
+        ({"initScript": "é" * 500_000}, "initScript", 1_000_009),
+        ({"settings": {f"a{number}": "x" * 4000 for number in range(250)}}, "settings", 1_002_399),
+    ],
+    ids=["initScript", "settings"],
+)
+def test_files_of_a_server_fit_into_a_config_map(keys: dict[str, Any], key: str, size: int) -> None:
+    message = f"`settings` and `initScript` have {size} bytes together (limit 1000000); shorten it"
+    issues = config_issues(stack_with_group("mysql", {"kind": "local", **keys}))
+    assert issues == [f"applications.shop.databases.mysql.main.server.{key}: {message}"]

@@ -36,7 +36,7 @@ FILES: Mapping[str, tuple[SettingsFile, SettingsContract]] = {
     if engine.settings_file and contract.settings
 }
 WITH_SETTINGS = [name for name in ENGINES_WITH_SERVER if ENGINES[name].settings_file]
-WITH_INIT_FILE = [name for name in ENGINES_WITH_SERVER if CONTRACTS[name].init_file_path]
+WITH_INIT_SCRIPT = [name for name in ENGINES_WITH_SERVER if CONTRACTS[name].supports_init_script]
 HOSTILE = [
     "'",
     '"',
@@ -154,11 +154,70 @@ def test_address_storage_and_access_of_the_server_are_reserved(file: SettingsFil
     assert [name for name in contract.reserved if not file.is_reserved(name)] == []
 
 
+DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "postgresql": {
+        "256Mi": {
+            "shared_buffers": "64MB",
+            "effective_cache_size": "128MB",
+            "maintenance_work_mem": "16MB",
+            "work_mem": "1MB",
+            "max_connections": "51",
+        },
+        "8Gi": {
+            "shared_buffers": "2048MB",
+            "effective_cache_size": "4096MB",
+            "maintenance_work_mem": "512MB",
+            "work_mem": "16MB",
+            "max_connections": "100",
+        },
+    },
+    "mysql": {
+        "768Mi": {"innodb_buffer_pool_size": "128M", "temptable_max_ram": "48M", "tmpdir": "/var/lib/mysql/tmp"},
+        "2Gi": {"innodb_buffer_pool_size": "1024M", "temptable_max_ram": "128M", "tmpdir": "/var/lib/mysql/tmp"},
+        "8Gi": {"innodb_buffer_pool_size": "6144M", "temptable_max_ram": "512M", "tmpdir": "/var/lib/mysql/tmp"},
+    },
+    "redis": {"128Mi": {"maxmemory": "53687091", "maxmemory-clients": "13421772"}},
+    "rabbitmq": {"2Gi": {"total_memory_available_override_value": "2147483648"}},
+    "influxdb": {
+        "512Mi": {"storage-cache-max-memory-size": 134217728},
+        "8Gi": {"storage-cache-max-memory-size": 1073741824},
+    },
+    "mongodb": {
+        "512Mi": {"storage.wiredTiger.engineConfig.cacheSizeGB": 0.25},
+        "4Gi": {"storage.wiredTiger.engineConfig.cacheSizeGB": 1.5},
+    },
+    "elasticsearch": {"2Gi": {}},
+    "glusterfs": {"256Mi": {}},
+}
+"""The program's own settings of a server, by engine and memory. Elasticsearch derives its heap from the limit."""
+
+
+def read_settings(engine: str, server: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a group's server, as the server reads them."""
+    recorder, contract = record_stack(stack_with_group(engine, server)), CONTRACTS[engine].settings
+    text = get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]["settings"]
+    assert contract
+    return contract.read(text) if text else {}
+
+
 @engines
-def test_no_settings_give_a_file_that_sets_nothing(engine: str) -> None:
-    recorder = record_stack(stack_with_group(engine, managed_server(engine)))
-    data = get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
-    assert data["settings"] in ("", "[mysqld]\n", "{}\n")
+@pytest.mark.parametrize("kind", ["local", "dedicated"])
+def test_settings_follow_the_memory_of_the_server(engine: str, kind: str) -> None:
+    for memory, expected in DEFAULTS[engine].items():
+        assert read_settings(engine, managed_server(engine, kind, resources={"memory": memory})) == expected
+
+
+@engines
+def test_setting_of_the_user_replaces_the_programs_own(engine: str) -> None:
+    (memory, expected), *_ = DEFAULTS[engine].items()
+    contract = CONTRACTS[engine].settings
+    assert contract
+    for name in expected:
+        for spelling in contract.list_spellings(name):
+            server = managed_server(engine, resources={"memory": memory}, settings={spelling: 7})
+            values = read_settings(engine, server)
+            assert float(values.pop(spelling)) == 7
+            assert values == {other: value for other, value in expected.items() if other != name}
 
 
 @engines
@@ -275,30 +334,20 @@ def test_a_script_reads_the_settings(engine: str) -> None:
     assert any("/etc/database-groups/settings" in scripts.get(name, "") for name in ("start", "started"))
 
 
-@pytest.mark.parametrize("engine", WITH_INIT_FILE)
+@pytest.mark.parametrize("engine", WITH_INIT_SCRIPT)
 @pytest.mark.parametrize("kind", ["local", "dedicated"])
-def test_init_script_is_mounted_where_the_image_runs_it(engine: str, kind: str) -> None:
-    text = "SELECT 'it''s';\n-- # \\\n"
-    recorder = record_stack(stack_with_group(engine, managed_server(engine, kind, initScript=text)))
-    assert get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]["init"] == text
-    mounts = container_of(recorder, engine)["volumeMounts"]
-    path = CONTRACTS[engine].init_file_path
-    assert [mount for mount in mounts if mount.get("subPath") == "init"] == [
-        {"name": "scripts", "mountPath": path, "subPath": "init", "readOnly": True}
-    ]
-    assert len({mount["mountPath"] for mount in mounts}) == len(mounts)
+@pytest.mark.parametrize("text", ["SELECT 'it''s';\n-- # \\\n", None], ids=["script", "none"])
+def test_start_script_runs_the_init_script(engine: str, kind: str, text: str | None) -> None:
+    recorder = record_stack(
+        stack_with_group(engine, managed_server(engine, kind, **({"initScript": text} if text else {})))
+    )
+    files = get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
+    assert files.get("init") == text
+    assert "/etc/database-groups/init" in files["start"]
 
 
-@pytest.mark.parametrize("engine", WITH_INIT_FILE)
-def test_without_init_script_nothing_is_mounted(engine: str) -> None:
-    recorder = record_stack(stack_with_group(engine, managed_server(engine)))
-    assert "init" not in get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
-    mounts = container_of(recorder, engine)["volumeMounts"]
-    assert CONTRACTS[engine].init_file_path not in [mount["mountPath"] for mount in mounts]
-
-
-@pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if name not in WITH_INIT_FILE])
-def test_init_script_is_rejected_where_the_image_has_no_init_file(engine: str) -> None:
+@pytest.mark.parametrize("engine", [name for name in ENGINES_WITH_SERVER if name not in WITH_INIT_SCRIPT])
+def test_init_script_is_rejected_where_no_script_runs_it(engine: str) -> None:
     path = f"applications.shop.databases.{engine}.main.server.initScript"
     assert config_issues(stack_with_group(engine, managed_server(engine, initScript="x"))) == [
         f"{path}: not supported for {ENGINES[engine].variants[0].name}; remove it"

@@ -64,7 +64,6 @@ def test_server_in_the_cluster_keeps_the_contract(kind: str) -> None:
         TENTH_CONTRACT.data_path,
         "/tmp",
         "/etc/database-groups",
-        "/init.d/init.tenth",
     }
     assert list(pod_security_violations(pod)) == []
     files = get_resource(recorder, CONFIG_MAP, "shop-tenth-main-scripts").inputs["data"]

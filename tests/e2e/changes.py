@@ -358,16 +358,35 @@ ROWS: dict[str, Row] = {
     "DatabaseGroupSpec.protect": Row(set_group("redis", "new", "protect", False)),
     "DatabaseGroupSpec.recreate": Row(set_group("postgresql", "main", "recreate", True)),
     "DatabaseGroupSpec.networkPolicy": Row(set_group("redis", "main", "networkPolicy", False)),
-    "StatefulSetServerSpec.version: of the same series": Row(set_server("mysql", "own", "version", "8.4.3")),
-    "StatefulSetServerSpec.image": Row(set_server("mysql", "own", "image", "registry.example.org/mysql:8.4.3")),
+    "StatefulSetServerSpec.version: later, of the same series": Row(set_server("mysql", "own", "version", "8.4.3")),
+    "StatefulSetServerSpec.version: earlier, of the same series": Row(
+        set_server("mysql", "own", "version", "8.4.2"), f"{GROUP}.mysql.own.server.version: "
+    ),
+    "StatefulSetServerSpec.image: of the same or a later release": Row(
+        set_server("mysql", "own", "image", "registry.example.org/mysql:8.4.3")
+    ),
+    "StatefulSetServerSpec.image: of an earlier release": Row(
+        combine(
+            remove_key("applications", SHOP, "databases", "mysql", "own", "server", "version"),
+            set_server("mysql", "own", "image", "registry.example.org/mysql:8.4.2"),
+        ),
+        f"{GROUP}.mysql.own.server.image: ",
+    ),
+    "StatefulSetServerSpec.image: of another series": Row(
+        set_server("mysql", "own", "image", "registry.example.org/mysql:9.7"), f"{GROUP}.mysql.own.server.image: "
+    ),
     "StatefulSetServerSpec.storage: larger": Row(set_server("redis", "main", "storage", "2Gi")),
     "StatefulSetServerSpec.settings": Row(set_server("redis", "main", "settings", {"maxmemory": "10mb"})),
-    "StatefulSetServerSpec.resources": Row(set_server("redis", "main", "resources", {"cpu": "10m", "memory": "64Mi"})),
+    "StatefulSetServerSpec.resources": Row(set_server("redis", "main", "resources", {"cpu": "10m", "memory": "128Mi"})),
     "ResourcesSpec.cpu": Row(
         lambda config: databases(config)["redis"]["main"]["server"]["resources"].update(cpu="20m")
     ),
     "ResourcesSpec.memory": Row(
-        lambda config: databases(config)["redis"]["main"]["server"]["resources"].update(memory="65Mi")
+        lambda config: databases(config)["redis"]["main"]["server"]["resources"].update(memory="129Mi")
+    ),
+    "ResourcesSpec.memory: less than the engine needs": Row(
+        lambda config: databases(config)["redis"]["main"]["server"]["resources"].update(memory="64Mi"),
+        f"{GROUP}.redis.main.server.resources.memory: ",
     ),
     "StatefulSetServerSpec.initScript: removed": Row(
         remove_key("applications", SHOP, "databases", "mysql", "own", "server", "initScript")

@@ -124,6 +124,15 @@ class Project:
         """Run `pulumi up`."""
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, stack=stack)
 
+    def interrupt_up(self, stack: str, is_time: Callable[[], bool]) -> None:
+        """Run `pulumi up`, and interrupt it as Ctrl-C does as soon as `is_time` returns True."""
+        process = self._start("up", stack)
+        while not is_time():
+            assert process.poll() is None, "the update ended before it could be interrupted"
+            time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        process.wait(self.timeout_seconds)
+
     def kill_up(self, stack: str, is_time: Callable[[], bool]) -> None:
         """Run `pulumi up`, and kill it and all its child processes as soon as `is_time` returns True."""
         process = self._start("up", stack)

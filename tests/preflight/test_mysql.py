@@ -258,15 +258,33 @@ def check_fake_administrator(
     fake: MakeFake,
     *answers: list[list[str]],
     version: str = "8.4.0",
+    planned: tuple[PlannedDatabase, ...] = (),
     provisioned: tuple[ProvisionedDatabase, ...] = (),
 ) -> list[Finding]:
     """Check the administrator of a fake server that answers the queries one after the other."""
     server = fake(answer_queries(list(answers), version))
     account = {"username": "admin", "password": "right-one"}
-    administrator = server.endpoint(
-        "mysql", tls="disable", account=account, is_administrator=True, provisioned_databases=provisioned
-    )
+    keys = {"tls": "disable", "account": account, "is_administrator": True}
+    administrator = server.endpoint("mysql", **keys, planned_databases=planned, provisioned_databases=provisioned)
     return run_checks([administrator])
+
+
+@pytest.mark.parametrize(("version", "flag"), [("8.4.0", "1"), ("8.4.0", "0"), ("8.0.15", None)])
+def test_partial_revokes_reject_a_database_name_with_an_underscore(
+    version: str, flag: str | None, fake: MakeFake
+) -> None:
+    planned = tuple(PlannedDatabase(path=name, username="shop", database=name) for name in ("shop", "shop_main"))
+    answers = [
+        [[version, "MySQL", "admin@%"]],
+        [ALL_PRIVILEGES],
+        [["0"] * 4],
+        *([[[flag]]] if flag else []),
+        [["mysql"]],
+        [["root", "localhost"]],
+    ]
+    findings = check_fake_administrator(fake, *answers, version=version, planned=planned)
+    expected = ["partial_revokes is on: the grant would not cover the database shop_main"] if flag == "1" else []
+    assert results(findings) == expected
 
 
 def answer_queries(answers: list[list[list[str]]], version: str) -> Handler:
@@ -357,7 +375,8 @@ def test_a_read_only_server_is_reported(
     """It is an error if the program creates a database, and a warning for databases of earlier updates."""
     names = ("super_read_only", "read_only", "transaction_read_only", "offline_mode")
     flags = ["1" if name in enabled else "0" for name in names]
-    answers = [[["8.4.0", "MySQL", "admin@%"]], grants, [flags], [["mysql"], ["shop"]], [["root", "%"]], [["mysql"]]]
+    answers = [[["8.4.0", "MySQL", "admin@%"]], grants, [flags], [["0"]]]
+    answers += [[["mysql"], ["shop"]], [["root", "%"]], [["mysql"]]]
     findings = check_fake_administrator(fake, *answers, provisioned=provisioned)
     assert results(findings) == ([result] if result else [])
     assert [finding.is_warning for finding in findings] == ([not is_failure or bool(provisioned)] if result else [])

@@ -152,6 +152,13 @@ def version_message(series: str) -> str:
 UPGRADES: dict[str, tuple[Edit, list[str]]] = {
     "newer series": (set_version("9.7"), [version_message("9.7")]),
     "older series": (set_version("8.0"), [version_message("8.0")]),
+    "older release": (
+        set_version("8.4.2"),
+        [
+            f"{MAIN}.server.version: the release 8.4.2 is older than 8.4.3, which wrote the data."
+            f" Use 8.4.3 or later, {MIGRATE}"
+        ],
+    ),
     "variant": (
         lambda raw: mysql(raw)["main"].update(variant="percona"),
         [

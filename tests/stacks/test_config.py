@@ -143,7 +143,7 @@ def test_host_of_an_administrator_can_be_a_loopback_address(host: str) -> None:
     "keys",
     [
         *({"resources": {"cpu": cpu}} for cpu in (2, 0.5, "2", "0.5", "500m")),
-        *({"storage": size, "resources": {"memory": size}} for size in ("512Mi", "1Gi", "1.5Gi", "10G", "1Ti")),
+        *({"storage": size, "resources": {"memory": size}} for size in ("768Mi", "1Gi", "1.5Gi", "10G", "1Ti")),
     ],
     ids=str,
 )

@@ -74,7 +74,7 @@ VALID: dict[str, dict[str, Any]] = {
         {
             "kind": "local",
             "version": "8.4",
-            "image": "i",
+            "image": "i:1",
             "storage": "1Gi",
             "storageClass": "c",
             "resources": {"cpu": "1", "memory": "1Gi"},
@@ -88,7 +88,9 @@ VALID: dict[str, dict[str, Any]] = {
         networkPolicy=False,
     ),
     "keys without a value": stack_with_group("mysql", {"kind": "local", "version": None, "resources": {"cpu": None}}),
-    "an image with another version": stack_with_group("elasticsearch", {"kind": "local", "image": "i", "version": "9"}),
+    "an image with another version": stack_with_group(
+        "elasticsearch", {"kind": "local", "image": "i:1", "version": "9"}
+    ),
     "list of hosts": stack_with_group("redis", {"kind": "external", "host": ["10.0.0.1", "FD00::2"][:1]}),
     "hosts": stack_with_group("mysql", {**EXISTING_SERVER, "host": "FD00::1"}),
     "chosen names": stack_with_provisioned_group("mysql", database="a_b", username="c", tls="require"),

@@ -5,9 +5,10 @@ export ES_PATH_CONF=/run/server
 rm -rf "${ES_PATH_CONF:?}"/*
 cp -R /usr/share/elasticsearch/config/. "$ES_PATH_CONF"
 cd "$ES_PATH_CONF"
-cat > elasticsearch.yml <<'SETTINGS'
+case $POD_IP in *:*) listen_address='"::"' ;; *) listen_address=0.0.0.0 ;; esac
+echo "http.host: $listen_address" > elasticsearch.yml
+cat >> elasticsearch.yml <<'SETTINGS'
 discovery.type: single-node
-http.host: 0.0.0.0
 transport.host: 127.0.0.1
 node.store.allow_mmap: false
 xpack.security.enabled: true
@@ -33,4 +34,5 @@ ROLES
 cd /usr/share/elasticsearch
 output=$(printf '%s\n%s\n' "$APPLICATION_PASSWORD" "$APPLICATION_PASSWORD" |
     elasticsearch-users useradd "$APPLICATION_USERNAME" -r application 2>&1) || { echo "$output"; exit 1; }
+unset APPLICATION_PASSWORD
 exec /bin/tini -- docker-entrypoint.sh eswrapper

@@ -18,7 +18,7 @@ create_token() {
 }
 start_server() { # start_server NAME: start the private server on the metadata NAME.bolt and NAME.sqlite
     # It opens no data and runs no tasks, and tokens stay readable in their records.
-    INFLUXD_BOLT_PATH=$1.bolt INFLUXD_SQLITE_PATH=$1.sqlite INFLUXD_ENGINE_PATH=$scratch/engine INFLUXD_CONFIG_PATH=$scratch \
+    INFLUXD_BOLT_PATH=$1.bolt INFLUXD_SQLITE_PATH=$1.sqlite INFLUXD_ENGINE_PATH=/tmp/engine INFLUXD_CONFIG_PATH=$scratch \
         INFLUXD_HTTP_BIND_ADDRESS=127.0.0.1:9999 INFLUXD_USE_HASHED_TOKENS=false INFLUXD_NO_TASKS=true \
         INFLUXD_REPORTING_DISABLED=true INFLUXD_LOG_LEVEL=warn influxd &
     pid=$!
@@ -36,7 +36,7 @@ is_token_valid() { # succeed if the application's token opens its bucket
         curl -sf -K - "$INFLUX_HOST/api/v2/buckets?name=$APPLICATION_BUCKET" | grep -q "\"name\": *\"$APPLICATION_BUCKET\""
 }
 
-rm -rf "$scratch/engine" "$scratch/config.yml"
+rm -rf /tmp/engine "$scratch/config.yml"
 if [ ! -e "$INFLUXD_BOLT_PATH" ]; then
     # Set up under another name until the setup is complete, so that an interrupted one starts again.
     rm -f "$data"/new.*
@@ -86,7 +86,7 @@ if ! is_token_valid; then
     is_token_valid
 fi
 stop_server
-rm -rf "$scratch/engine" "$scratch/answer"
+rm -rf /tmp/engine "$scratch/answer"
 # With this file, `influx` in the Pod is the administrator.
 cat > "${INFLUX_CONFIGS_PATH:?}" <<CONFIGURATION
 [default]
@@ -99,6 +99,6 @@ if [ -e /etc/database-groups/settings ]; then
     cp /etc/database-groups/settings "$scratch/config.yml"
     export INFLUXD_CONFIG_PATH=$scratch/config.yml
 fi
-unset INFLUX_TOKEN INFLUX_HOST INFLUX_ORG
+unset APPLICATION_TOKEN INFLUX_TOKEN INFLUX_HOST INFLUX_ORG
 export INFLUXD_HTTP_BIND_ADDRESS=:8086 INFLUXD_REPORTING_DISABLED=true
 exec influxd

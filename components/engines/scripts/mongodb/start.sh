@@ -16,5 +16,6 @@ mongosh --quiet --norc 'mongodb://%2Ftmp%2Fsetup.sock/' --eval '
 ' >/dev/null
 trap - EXIT
 mongod --dbpath /data/db --shutdown >/dev/null
+unset APPLICATION_PASSWORD
 exec docker-entrypoint.sh mongod "$@" --dbpath /data/db --auth --setParameter enableLocalhostAuthBypass=false \
     --nounixsocket --bind_ip_all --ipv6

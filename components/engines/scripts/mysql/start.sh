@@ -1,20 +1,62 @@
 #!/bin/sh
+# On an empty volume, private servers initialize a scratch folder and run the init script there. The folder becomes the data
+# folder when it is whole. At every start the final server runs an init file, before it accepts connections.
 set -eu
 umask 077
-MYSQL_ROOT_PASSWORD=$(head -c 32 /dev/urandom | base64)
-export MYSQL_ROOT_PASSWORD MYSQL_ROOT_HOST=localhost MYSQL_DATABASE="$APPLICATION_DATABASE"
-# In a grant an unescaped `_` matches any character.
-pattern=$(printf %s "$APPLICATION_DATABASE" | sed 's/_/\\_/g')
-cat > /var/run/mysqld/init.sql <<STATEMENTS
+trap 'exit 143' INT TERM
+data=/var/lib/mysql/data new=/var/lib/mysql/new
+settings=/etc/database-groups/settings
+mkdir -p /var/lib/mysql/tmp
+# In a grant an unescaped `_` matches any character, except with partial revokes.
+cat > /var/run/mysqld/account.sql <<STATEMENTS
 CREATE DATABASE IF NOT EXISTS \`$APPLICATION_DATABASE\` CHARACTER SET utf8mb4;
 CREATE USER IF NOT EXISTS '$APPLICATION_USERNAME'@'%';
 ALTER USER '$APPLICATION_USERNAME'@'%' IDENTIFIED BY '$APPLICATION_PASSWORD';
-GRANT ALL PRIVILEGES ON \`$pattern\`.* TO '$APPLICATION_USERNAME'@'%';
+SET @escape = IF(@@partial_revokes, '', CHAR(92));
+SET @database = REPLACE('$APPLICATION_DATABASE', '_', CONCAT(@escape, '_'));
+SET @statement = CONCAT('GRANT ALL PRIVILEGES ON \`', @database, '\`.* TO ''$APPLICATION_USERNAME''@''%''');
+PREPARE statement FROM @statement;
+EXECUTE statement;
 STATEMENTS
-# On an empty volume the image's entrypoint sets root's password and requires that root has none before.
-if [ -d /var/lib/mysql/mysql ]; then
-    echo "ALTER USER 'root'@'localhost' IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';" >> /var/run/mysqld/init.sql
-fi
-printf '[client]\nuser="root"\npassword="%s"\n' "$MYSQL_ROOT_PASSWORD" > /var/run/mysqld/root.cnf
 printf '[client]\nuser="%s"\npassword="%s"\n' "$APPLICATION_USERNAME" "$APPLICATION_PASSWORD" > /var/run/mysqld/application.cnf
-exec docker-entrypoint.sh mysqld --defaults-extra-file=/etc/database-groups/settings --init-file=/var/run/mysqld/init.sql
+unset APPLICATION_PASSWORD
+
+run_mysql() { # run_mysql [ARGUMENT...]: run statements as root on the private server, up to the first error
+    mysql --no-defaults --protocol=socket --socket=/tmp/private.sock --user=root --comments "$@"
+}
+start_private() { # start_private ARGUMENT...: start the private server on the scratch folder
+    mysqld "$@" --datadir="$new" --skip-networking --mysqlx=OFF --socket=/tmp/private.sock --pid-file=/tmp/private.pid &
+    pid=$!
+    until run_mysql --execute='SELECT 1' >/tmp/answer 2>&1; do
+        kill -0 "$pid" 2>/dev/null
+        sleep 0.2
+    done
+}
+stop_private() {
+    kill "$pid"
+    wait "$pid"
+}
+
+if [ ! -e "$data" ]; then
+    rm -rf "$new"
+    # The program's settings alone initialize the folder, and the user's settings that cannot change later.
+    fixed='innodb[-_]data[-_]file[-_]path|innodb[-_]page[-_]size|lower[-_]case[-_]table[-_]names'
+    { echo '[mysqld]'; grep -iE "^(loose[-_])?($fixed) " "$settings" || :; } > /tmp/fixed.cnf
+    mysqld --defaults-extra-file=/tmp/fixed.cnf --datadir="$new" --initialize-insecure --default-time-zone=SYSTEM
+    start_private --defaults-extra-file=/tmp/fixed.cnf --default-time-zone=SYSTEM
+    mysql_tzinfo_to_sql /usr/share/zoneinfo 2>/tmp/answer |
+        sed 's/Local time zone must be set--see zic manual page/FCTY/' | run_mysql --database=mysql
+    stop_private
+    if [ -e /etc/database-groups/init ]; then
+        echo 'database-groups: running initScript'
+        start_private --defaults-extra-file="$settings" --init-file=/var/run/mysqld/account.sql
+        run_mysql --init-command='SET autocommit = 1' --database="$APPLICATION_DATABASE" < /etc/database-groups/init
+        stop_private
+    fi
+    mv "$new" "$data"
+fi
+root_password=$(head -c 32 /dev/urandom | base64)
+printf '[client]\nuser="root"\npassword="%s"\n' "$root_password" > /var/run/mysqld/root.cnf
+cp /var/run/mysqld/account.sql /var/run/mysqld/init.sql
+echo "ALTER USER 'root'@'localhost' IDENTIFIED BY '$root_password';" >> /var/run/mysqld/init.sql
+exec docker-entrypoint.sh mysqld --defaults-extra-file="$settings" --datadir="$data" --init-file=/var/run/mysqld/init.sql

@@ -1,7 +1,60 @@
 #!/bin/sh
+# At every start a private server, which only a socket in /tmp reaches, sets the application's account. On an empty volume it
+# works in a scratch folder and also runs the init script. The folder becomes the data folder when it is whole.
 set -eu
-# The image requires a password for the superuser. It gets a random one, which started.sh removes.
-POSTGRES_PASSWORD=$(head -c 32 /dev/urandom | base64)
-export POSTGRES_PASSWORD POSTGRES_DB="$APPLICATION_DATABASE"
-printf "include '%s/postgresql.conf'\ninclude '/etc/database-groups/settings'\n" "$PGDATA" > /tmp/postgresql.conf
+umask 077
+trap 'exit 143' INT TERM
+# The server never logs the account's statements, and no setting of the user stops them.
+export PGOPTIONS='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_duration_sample=-1 -c log_duration=off
+    -c log_transaction_sample_rate=0 -c log_min_error_statement=panic -c debug_print_parse=off -c debug_print_rewritten=off
+    -c debug_print_plan=off -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0'
+# With debug messages the server logs its environment.
+password=$APPLICATION_PASSWORD
+unset APPLICATION_PASSWORD
+new=${PGDATA%/*}/new
+
+run_psql() { # run_psql [ARGUMENT...]: run statements of the superuser, up to the first error
+    psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --host=/tmp --username=postgres "$@"
+}
+write_configuration() { # write_configuration FOLDER
+    printf "include '%s/postgresql.conf'\ninclude '/etc/database-groups/settings'\n" "$1" > /tmp/postgresql.conf
+}
+
+data=$PGDATA
+if [ ! -e "$PGDATA" ]; then
+    data=$new
+    rm -rf "$new"
+    initdb --pgdata="$new" --username=postgres --auth-local=trust --auth-host=scram-sha-256
+    printf '\nhost all all all scram-sha-256\n' >> "$new/pg_hba.conf"
+fi
+write_configuration "$data"
+postgres -D "$data" -c config_file=/tmp/postgresql.conf -c listen_addresses= -c unix_socket_directories=/tmp &
+pid=$!
+until pg_isready --quiet --host=/tmp; do
+    kill -0 "$pid" 2>/dev/null
+    sleep 0.1
+done
+run_psql --dbname=postgres <<'STATEMENTS'
+\getenv username APPLICATION_USERNAME
+\getenv database APPLICATION_DATABASE
+SELECT format('CREATE ROLE %I', :'username') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'username') \gexec
+ALTER ROLE :"username" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE;
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'username')
+    WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
+ALTER DATABASE :"database" OWNER TO :"username";
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+ALTER ROLE postgres PASSWORD NULL;
+STATEMENTS
+# `\password` sends a verifier and not the password itself. Without a terminal it reads the standard input.
+printf '%s\n%s\n' "$password" "$password" |
+    run_psql --dbname=postgres --command="\\password $APPLICATION_USERNAME" 2>/tmp/password || { cat /tmp/password; exit 1; }
+if [ "$data" = "$new" ] && [ -e /etc/database-groups/init ]; then
+    echo 'database-groups: running initScript'
+    run_psql --dbname="$APPLICATION_DATABASE" --file=/etc/database-groups/init
+fi
+kill -INT "$pid"
+wait "$pid"
+[ "$data" = "$PGDATA" ] || mv "$new" "$PGDATA"
+write_configuration "$PGDATA"
+unset PGOPTIONS
 exec docker-entrypoint.sh postgres -c config_file=/tmp/postgresql.conf

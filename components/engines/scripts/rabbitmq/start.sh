@@ -17,19 +17,13 @@ rm -rf /run/server/conf.d
 mkdir /run/server/conf.d
 cp /etc/rabbitmq/conf.d/*.conf /run/server/conf.d/
 echo 'log.connection.level = warning' > /run/server/conf.d/50-defaults.conf
-# The server reads the node's memory and ignores the container's limit.
-for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
-    limit=$(cat "$file" 2>/dev/null) || continue
-    case $limit in *[!0-9]*) continue ;; esac
-    [ $((limit / 1024)) -ge "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo)" ] ||
-        echo "total_memory_available_override_value = $limit" >> /run/server/conf.d/50-defaults.conf
-done
 [ ! -e /etc/database-groups/settings ] || cp /etc/database-groups/settings /run/server/conf.d/60-settings.conf
 cat > /run/server/conf.d/90-program.conf <<'CONFIGURATION'
 load_definitions = /run/server/definitions.json
 listeners.tcp.default = 5672
 anonymous_login_user = none
 CONFIGURATION
+unset APPLICATION_PASSWORD
 # Only this Pod can reach Erlang's own ports.
 export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
 exec docker-entrypoint.sh rabbitmq-server

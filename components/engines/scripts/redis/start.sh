@@ -8,4 +8,5 @@ include /etc/database-groups/settings
 requirepass "$APPLICATION_PASSWORD"
 dir /data
 CONFIGURATION
+unset APPLICATION_PASSWORD
 exec docker-entrypoint.sh "$SERVER_COMMAND" /run/server/server.conf
