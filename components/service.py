@@ -86,8 +86,8 @@ def create_service(
         service_resource_name(application, name),
         metadata=service_metadata,
         spec=spec,
-        # The field is immutable.
-        opts=pulumi.ResourceOptions(parent=parent, replace_on_changes=["spec.ipFamilies"]),
+        # The field is immutable. Without the other option, Pulumi would create a second Service of the same name first.
+        opts=pulumi.ResourceOptions(parent=parent, replace_on_changes=["spec.ipFamilies"], delete_before_replace=True),
     )
     if backend.has_endpoint_slice:
         labels = endpoint_slice_labels(metadata["labels"], name)

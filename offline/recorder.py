@@ -49,6 +49,8 @@ class Registration:
     retain_on_delete: bool
     depends_on: frozenset[str]
     ignore_changes: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
+    delete_before_replace: bool
     deleted_with: str
     provider: str
     hooks: Mapping[str, tuple[str, ...]]
@@ -85,6 +87,8 @@ class Recorder(mocks.MockMonitor):
                 retain_on_delete=request.retainOnDelete,
                 depends_on=frozenset(request.dependencies),
                 ignore_changes=tuple(request.ignoreChanges),
+                replace_on_changes=tuple(request.replaceOnChanges),
+                delete_before_replace=request.deleteBeforeReplace,
                 deleted_with=request.deletedWith,
                 provider=request.provider,
                 hooks={moment.name: tuple(names) for moment, names in request.hooks.ListFields()},

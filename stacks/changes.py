@@ -58,8 +58,8 @@ HOST = (
     Change(
         "",
         IN_PLACE,
-        "The Services point to the new host. Services of IPv4 and IPv6 addresses replace each other. The data must be"
-        " on the new host.",
+        "The Services point to the new host. A change to or from IPv6 addresses creates them again. The data must be on"
+        " the new host.",
     ),
 )
 STORAGE_CLASS = (Change("", REJECTED, f"The volume would be deleted with its data. {MIGRATE}"),)

@@ -651,6 +651,7 @@ def test_service_of_addresses_selects_no_pod_and_has_an_endpoint_slice(
         "app.kubernetes.io/component": "remote-server",
     }
     families = {"ipFamilies": ["IPv6"]} if family == "IPv6" else {}
+    assert (service.replace_on_changes, service.delete_before_replace) == (("spec.ipFamilies",), True)
     assert service.inputs["spec"] == {"type": "ClusterIP", "ports": ports, "selector": selector, **families}
     assert service.inputs["metadata"]["annotations"] == {
         "database-groups/stack": STACK,

@@ -408,6 +408,13 @@ def test_codes_of_invalid_values(key: str, value: Any, code: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "size"), [("1k", 1000), ("1Ki", 1024), ("0.5M", 500_000), ("1.5Gi", 1_610_612_736), ("1P", 10**15)]
+)
+def test_quantities_are_bytes(text: str, size: int) -> None:
+    assert parse_quantity(text) == size
+
+
+@pytest.mark.parametrize(
     ("keys", "key", "size"),
     [
         ({"initScript": "é" * 500_000}, "initScript", 1_000_009),

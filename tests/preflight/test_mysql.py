@@ -287,6 +287,17 @@ def test_partial_revokes_reject_a_database_name_with_an_underscore(
     assert results(findings) == expected
 
 
+@pytest.mark.parametrize("adopt", [True, False], ids=["adopted", "deployed"])
+def test_partial_revokes_do_not_change_grants_of_earlier_updates(*, adopt: bool, fake: MakeFake) -> None:
+    """An adopted database gets its grant in this update."""
+    provisioned = (ProvisionedDatabase(path="a", username="shop_main", database="shop_main", adopt=adopt),)
+    answers = [[["8.4.0", "MySQL", "admin@%"]], [ALL_PRIVILEGES], [["0"] * 4], [["1"]]]
+    answers += [[["shop_main"]], [["shop_main", "%"]], [["mysql"]]]
+    findings = check_fake_administrator(fake, *answers, provisioned=provisioned)
+    result = "partial_revokes is on: the grant would not cover the database shop_main"
+    assert [(finding.path, finding.result) for finding in findings] == ([("a", result)] if adopt else [])
+
+
 def answer_queries(answers: list[list[list[str]]], version: str) -> Handler:
     ok = b"\x07\0\0\x02\0\0\0\x02\0\0\0"
     end = b"\xfe\0\0\x02\0"

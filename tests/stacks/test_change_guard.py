@@ -159,6 +159,13 @@ UPGRADES: dict[str, tuple[Edit, list[str]]] = {
             f" Use 8.4.3 or later, {MIGRATE}"
         ],
     ),
+    "image of an older release": (
+        set_server("main", managed_server("mysql", "dedicated", image="registry.example.org/mysql:8.4.2")),
+        [
+            f"{MAIN}.server.image: the release 8.4.2 is older than 8.4.3, which wrote the data."
+            f" Use 8.4.3 or later, {MIGRATE}"
+        ],
+    ),
     "variant": (
         lambda raw: mysql(raw)["main"].update(variant="percona"),
         [
