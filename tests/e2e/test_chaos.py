@@ -107,7 +107,7 @@ class Chaos:
         }
 
     def update(self) -> None:
-        """Finish what was interrupted. All accounts must work, that no known password changed, and that nothing is left to do."""
+        """Finish what was interrupted: all accounts work, no known password changed, and nothing is left to do."""
         self.project.up(STACK).succeeded()
         passwords = self.read_passwords()
         assert {key: passwords[key] for key in self.passwords if key in passwords}.items() <= passwords.items()
