@@ -42,8 +42,8 @@ up: .stack .venv/.installed ## deploy STACK (pulumi up)
 preview: .stack .venv/.installed ## show what `make up` would change (pulumi preview)
 	@$(PULUMI) preview --stack $(STACK) $(ARGS)
 
-destroy: .stack .venv/.installed ## delete everything that STACK created, with its data (pulumi destroy)
-	@$(PULUMI) destroy --stack $(STACK) $(if $(YES),--yes) $(ARGS)
+destroy: .stack .venv/.installed ## delete everything that STACK created, with its data (pulumi destroy --refresh)
+	@$(PULUMI) destroy --stack $(STACK) --refresh $(if $(YES),--yes) $(ARGS)
 
 refresh: .stack .venv/.installed ## compare the state of STACK with the cluster, and update the state (pulumi refresh)
 	@$(PULUMI) refresh --stack $(STACK) $(if $(YES),--yes) $(ARGS)

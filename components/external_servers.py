@@ -99,15 +99,15 @@ class ExternalServerSpec(SpecModel):
 class DatabaseRecord(pulumi.ComponentResource):
     """Component `database-groups:index:DatabaseRecord`: the record of a database on an external server.
 
-    The state gets it when the database exists. A refresh does not remove it, so the next update can detect a loss.
+    The record depends on the database: the state gets it after the database, and a destroy deletes it before the
+    database. A refresh does not remove it, so the next update can detect a loss.
     """
 
     def __init__(
         self, name: str, outputs: DatabaseRecordOutputs, database: pulumi.Resource, parent: pulumi.Resource | None
     ) -> None:
-        super().__init__(DATABASE_RECORD_TYPE, name, None, pulumi.ResourceOptions(parent=parent))
-        created = {key: pulumi.Output.all(value, database.urn) for key, value in outputs.items()}
-        self.register_outputs({key: value.apply(lambda values: values[0]) for key, value in created.items()})
+        super().__init__(DATABASE_RECORD_TYPE, name, None, pulumi.ResourceOptions(parent=parent, depends_on=[database]))
+        self.register_outputs({**outputs})
 
 
 class ExternalServer:

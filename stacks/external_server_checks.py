@@ -107,6 +107,7 @@ def _find_provisioned_database(
         database=record["database"],
         extensions=access.extensions,
         recreate=group.spec.recreate,
+        is_recorded=record["isRecorded"],
         is_database_in_state=record["isDatabaseInState"],
         is_user_in_state=record["isUserInState"],
     )
@@ -115,7 +116,8 @@ def _find_provisioned_database(
 def _is_to_be_adopted(group: DatabaseGroupArgs, previous: PreviousState) -> bool:
     """Return whether no earlier update has taken over the group's database."""
     old = _get_previous_group(group, previous)
-    return group.server_access.adopts_database and not (old and "recorded" in old)
+    record = old.get("recorded") if old else None
+    return group.server_access.adopts_database and not (record and record["isRecorded"])
 
 
 def _get_previous_group(group: DatabaseGroupArgs, previous: PreviousState) -> GroupState | None:

@@ -5,7 +5,7 @@ names; docs/decisions/0007 gives the reasons. The state also holds every Kuberne
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
 import pulumi
@@ -82,7 +82,12 @@ def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousSta
     resources = list(resources)
     for resource in resources:
         outputs_by_type.get(resource["type"], []).append(resource.get("outputs") or {})
-    records = _collect_records(resources)
+    records = {
+        _read_name(resource): resource["outputs"]
+        for resource in resources
+        if resource["type"] == DATABASE_RECORD_TYPE and resource.get("outputs")
+    }
+    provisioned = {_read_name(resource) for resource in resources if resource["type"].endswith(PROVISIONED_TYPES)}
     applications: dict[str, ApplicationState] = {}
     databases: dict[str, dict[str, dict[str, GroupOutputs]]] = {}
     for outputs in outputs_by_type[APPLICATION_TYPE]:
@@ -94,8 +99,8 @@ def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousSta
         if outputs.get("application") in databases:
             original_name = outputs["secret"].removeprefix(f"{outputs['engine']}-")
             name = resource_name(outputs["application"], outputs["engine"], original_name)
-            recorded = {"recorded": records[name]} if name in records else {}
-            group = cast("GroupOutputs", {**outputs, **recorded})
+            recorded = _find_database(name, outputs, records.get(name), provisioned)
+            group = cast("GroupOutputs", {**outputs, **({"recorded": recorded} if recorded else {})})
             databases[group["application"]].setdefault(group["engine"], {})[group["group"]] = group
     versions = {
         (metadata["namespace"], metadata["name"]): read_password_version(metadata)
@@ -126,28 +131,31 @@ def collect_recorded_objects(resources: Iterable[StateResource]) -> RecordedObje
 
 def collect_registered_groups(resources: Iterable[StateResource]) -> frozenset[str]:
     """Return the Pulumi names of the groups in a state. The engine records a group before it creates its objects."""
-    return frozenset(
-        resource["urn"].rpartition("::")[2] for resource in resources if resource["type"] == DATABASE_GROUP_TYPE
-    )
+    return frozenset(_read_name(resource) for resource in resources if resource["type"] == DATABASE_GROUP_TYPE)
 
 
-def _collect_records(resources: Iterable[StateResource]) -> dict[str, RecordedDatabase]:
-    """Return the records of databases on external servers by the Pulumi names of their groups."""
-    outputs_by_name: dict[str, Mapping[str, Any]] = {}
-    names_in_state: set[str] = set()
-    for resource in resources:
-        name = resource.get("urn", "").rpartition("::")[2]
-        if resource["type"] == DATABASE_RECORD_TYPE and resource.get("outputs"):
-            outputs_by_name[name] = resource["outputs"]
-        elif resource["type"].endswith(PROVISIONED_TYPES):
-            names_in_state.add(name)
+def _find_database(
+    name: str, group: Mapping[str, Any], record: Mapping[str, Any] | None, provisioned: Collection[str]
+) -> RecordedDatabase | None:
+    """Return the database that the program created for a group; None if the state has none.
+
+    `name` is the Pulumi name of the group, and `provisioned` the Pulumi names of databases and users in the state.
+    """
+    outputs = record or group
+    is_database_in_state = f"{name}-database" in provisioned
+    is_user_in_state = bool({f"{name}-role", f"{name}-user"} & set(provisioned))
+    if outputs["externalServer"] is None or not (record or is_database_in_state or is_user_in_state):
+        return None
     return {
-        name: {
-            "externalServer": outputs["externalServer"],
-            "database": outputs["database"],
-            "username": outputs["username"],
-            "isDatabaseInState": f"{name}-database" in names_in_state,
-            "isUserInState": bool({f"{name}-role", f"{name}-user"} & names_in_state),
-        }
-        for name, outputs in outputs_by_name.items()
+        "externalServer": outputs["externalServer"],
+        "database": outputs["database"],
+        "username": outputs["username"],
+        "isRecorded": record is not None,
+        "isDatabaseInState": is_database_in_state,
+        "isUserInState": is_user_in_state,
     }
+
+
+def _read_name(resource: StateResource) -> str:
+    """Return the Pulumi name of a resource."""
+    return str(resource["urn"]).rpartition("::")[2]

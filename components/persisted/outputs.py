@@ -29,8 +29,10 @@ class DatabaseRecordOutputs(TypedDict):
 
 
 class RecordedDatabase(DatabaseRecordOutputs):
-    """A record, and whether Pulumi's state has the database and the user. A refresh removes what is missing."""
+    """A database of a group, and whether Pulumi's state has it and its user. A refresh removes what is missing."""
 
+    isRecorded: bool
+    """Whether the state has a `DatabaseRecord`. An interrupted `destroy` has deleted it first."""
     isDatabaseInState: bool
     isUserInState: bool
 

@@ -20,6 +20,9 @@ MISSING_FIX = (
 STILL_IN_STATE_FIX = (
     "An update creates only what Pulumi's state does not have. The state still has {names}. Run:\n" + REFRESH_COMMANDS
 )
+INTERRUPTED_FIX = (
+    "An interrupted `pulumi destroy` dropped what is missing. To create it again, run:\n" + REFRESH_COMMANDS
+)
 OTHER_OWNER_FIX = (
     "Correct `host` and `port` if this is another server. If the database was restored from a backup, change its owner:"
 )
@@ -112,6 +115,9 @@ def check_provisioned_objects(
                 is_in_state=provisioned.is_user_in_state,
             ),
         )
+        if not provisioned.is_recorded:
+            _add_interrupted_finding(context, provisioned, [part for part in parts if part.is_in_state])
+            continue
         missing = [part for part in parts if not part.exists and not (provisioned.adopt and part.name == "user")]
         _add_missing_finding(context, provisioned, missing)
         _add_unmanaged_finding(
@@ -128,6 +134,15 @@ def _add_owner_finding(context: ProbeContext, provisioned: ProvisionedDatabase, 
     statement = terms.change_owner.format(database=provisioned.database, username=provisioned.username)
     fix = f"{ADOPTED_OWNER_FIX if provisioned.adopt else OTHER_OWNER_FIX}\n  {statement}"
     context.add_finding(Finding(result + provisioned.username, fix, path=provisioned.path))
+
+
+def _add_interrupted_finding(context: ProbeContext, provisioned: ProvisionedDatabase, in_state: list[_Part]) -> None:
+    """Add a finding for what an interrupted `destroy` dropped, but did not remove from Pulumi's state."""
+    missing = [part.description for part in in_state if not part.exists]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        result = f"{' and '.join(missing)} {verb} in Pulumi's state, but missing on the server"
+        context.add_finding(Finding(result, INTERRUPTED_FIX, path=provisioned.path))
 
 
 def _add_missing_finding(context: ProbeContext, provisioned: ProvisionedDatabase, missing: list[_Part]) -> None:

@@ -196,8 +196,8 @@ class Project:
         self.preview(stack, "--refresh", "--expect-no-changes", "--diff").succeeded()
 
     def destroy(self, stack: str) -> Result:
-        """Run `pulumi destroy`."""
-        return self.pulumi("destroy", "--yes", "--skip-preview", stack=stack)
+        """Run `pulumi destroy --refresh`, as `make destroy` does."""
+        return self.pulumi("destroy", "--refresh", "--yes", "--skip-preview", stack=stack)
 
     def clean_up(self) -> None:
         """Destroy all stacks, including protected resources."""

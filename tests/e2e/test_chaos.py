@@ -1,6 +1,7 @@
 """Random kills of Pulumi: `pulumi cancel` and one more command finish what was interrupted, with the same passwords.
 
-After a killed `pulumi destroy`, `pulumi destroy --refresh` finds what was deleted and is still in the state.
+The command is `pulumi up` or `pulumi destroy --refresh`. After a killed `pulumi destroy`, an update needs a refresh
+first: what was deleted is still in the state.
 
 `make chaos ROUNDS=50` runs the test and prints the figures. Without CHAOS_ROUNDS, the number of kills, the test is
 skipped. CHAOS_SEED repeats the moments of a run.
@@ -25,6 +26,8 @@ APPLICATIONS = ("chaos-a", "chaos-b")
 SERVERS = {"postgresql": "postgresql17-limited", "mysql": "mysql"}
 LOCAL_ENGINES = ("mongodb", "rabbitmq", "redis")
 ACCOUNTS = {f"chaos_{name}_main{suffix}" for name in ("a", "b") for suffix in ("", "__b")}
+DESTROY_SHARE = 0.3
+"""Share of the kills after which the other command than the interrupted one finishes."""
 VICTIMS = ("engine", "provider", "all")
 """Processes that a kill ends: the engine, one of its providers, or the engine with all its child processes."""
 
@@ -103,8 +106,9 @@ class Chaos:
             if item["type"] == "random:index/randomPassword:RandomPassword" and not item.get("delete")
         }
 
-    def assert_recovered(self) -> None:
-        """Assert that all accounts work, that no known password changed, and that nothing is left to do."""
+    def update(self) -> None:
+        """Finish what was interrupted: all accounts work, no known password changed, and nothing is left to do."""
+        self.project.up(STACK).succeeded()
         passwords = self.read_passwords()
         assert {key: passwords[key] for key in self.passwords if key in passwords}.items() <= passwords.items()
         assert all(self.passwords.get(key, value) == value for key, value in passwords.items())
@@ -114,7 +118,9 @@ class Chaos:
                     assert session.run("SELECT 1") == [(1,)]
         self.project.up(STACK, "--expect-no-changes").succeeded()
 
-    def assert_destroyed(self) -> None:
+    def destroy(self) -> None:
+        """Delete what an interrupted command left."""
+        self.project.destroy(STACK).succeeded()
         assert self.project.resources(STACK) == []
         assert not [name for name in APPLICATIONS if self.cluster.has_namespace(name)]
         assert not ACCOUNTS & {name for server in self.servers.values() for name in server.names()}
@@ -134,15 +140,21 @@ def test_one_command_finishes_a_killed_one(
     chaos.run("password change", lambda: project.up(STACK))
     chaos.run("destroy", lambda: project.destroy(STACK))
     while chaos.kills.total() < rounds:
-        project.write(STACK, build_stack(servers, 0))
-        chaos.interrupt("up", "up")
-        project.up(STACK).succeeded()
-        chaos.assert_recovered()
-        project.write(STACK, build_stack(servers, 1))
-        chaos.interrupt("password change", "up")
-        project.up(STACK).succeeded()
-        chaos.assert_recovered()
-        chaos.interrupt("destroy", "destroy")
-        project.pulumi("destroy", "--yes", "--skip-preview", "--refresh", stack=STACK).succeeded()
-        chaos.assert_destroyed()
+        run_round(chaos)
         print(f"{chaos.kills.total()} kills: {dict(chaos.kills)}")
+
+
+def run_round(chaos: Chaos) -> None:
+    """Kill an update, a password change and a destroy; finish each with an update, or all with a destroy."""
+    for version, kind in enumerate(("up", "password change")):
+        chaos.project.write(STACK, build_stack(chaos.servers, version))
+        chaos.interrupt(kind, "up")
+        if chaos.random.random() < DESTROY_SHARE:
+            chaos.destroy()
+            return
+        chaos.update()
+    chaos.interrupt("destroy", "destroy")
+    if chaos.random.random() < DESTROY_SHARE:
+        chaos.project.pulumi("refresh", "--yes", "--skip-preview", stack=STACK).succeeded()
+        chaos.update()
+    chaos.destroy()

@@ -108,6 +108,34 @@ def test_recreate_needs_a_refresh(
     assert run_check(database, owners, users) == expected
 
 
+MISSING_IN_STATE = "{} in Pulumi's state, but missing on the server"
+
+
+@pytest.mark.parametrize(
+    ("database_in_state", "user_in_state", "owners", "users", "expected"),
+    [
+        (True, True, {}, (), [MISSING_IN_STATE.format("database shop_main and role shop_main are")]),
+        (False, True, {}, (), [MISSING_IN_STATE.format("role shop_main is")]),
+        (True, True, {}, ("shop_main",), [MISSING_IN_STATE.format("database shop_main is")]),
+        (False, True, {}, ("shop_main",), []),
+        (False, True, OWNED, ("shop_main",), []),
+        (True, True, OWNED, ("shop_main",), []),
+    ],
+)
+def test_only_what_the_state_has_must_exist_without_a_record(
+    *,
+    database_in_state: bool,
+    user_in_state: bool,
+    owners: Mapping[str, str | None],
+    users: tuple[str, ...],
+    expected: list[str],
+) -> None:
+    database = provisioned(is_recorded=False, is_database_in_state=database_in_state, is_user_in_state=user_in_state)
+    found = run_check(database, owners, users)
+    assert [result for result, _, _ in found] == expected
+    assert all(COMMANDS in fix and not is_warning for _, fix, is_warning in found)
+
+
 def test_recreate_that_is_no_longer_needed_is_a_warning() -> None:
     ((result, fix, is_warning),) = run_check(provisioned(recreate=True), OWNED, ("shop_main",))
     assert (result, is_warning) == (UNUSED, True)

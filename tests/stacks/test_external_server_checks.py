@@ -111,10 +111,14 @@ def test_database_of_the_previous_state_is_not_planned() -> None:
     assert [len(endpoint.planned_databases) for endpoint in endpoints(elsewhere, previous)] == [0, 1]
 
 
-def record_state(raw: dict[str, Any], *parts: str) -> PreviousState:
+def record_state(raw: dict[str, Any], *parts: str, is_recorded: bool = True) -> PreviousState:
     """Return the state after an update of a stack, with some of the provider's resources."""
     components = record_stack(raw).resource_states()
-    resources = [{"urn": urn, **component} for urn, component in components.items()]
+    resources = [
+        {"urn": urn, **component}
+        for urn, component in components.items()
+        if is_recorded or component["type"] != DATABASE_RECORD_TYPE
+    ]
     types = {"user": "mysql:index/user:User", "database": "mysql:index/database:Database"}
     for part in parts:
         urn = f"urn:pulumi:stack::project::{types[part]}::shop-mysql-main-{part}"
@@ -144,12 +148,16 @@ def test_database_of_an_earlier_update_must_exist(parts: tuple[str, ...], *, rec
     )
 
 
-def test_database_that_was_not_created_need_not_exist() -> None:
-    """An update that was interrupted before has recorded the group, but not its database."""
-    components = record_stack(provision("main")).resource_states()
-    resources = ({"urn": urn, **state} for urn, state in components.items() if state["type"] != DATABASE_RECORD_TYPE)
-    (endpoint,) = endpoints(provision("main"), collect_component_outputs(resources))
-    assert (endpoint.planned_databases, endpoint.provisioned_databases) == ((), ())
+@pytest.mark.parametrize("parts", [(), ("user",), ("user", "database")])
+def test_only_what_the_state_has_must_exist_after_an_interruption(parts: tuple[str, ...]) -> None:
+    """An interrupted update has recorded the group, but not its database; an interrupted destroy deletes the record."""
+    previous = record_state(provision("main"), *parts, is_recorded=False)
+    (endpoint,) = endpoints(provision("main"), previous)
+    assert endpoint.planned_databases == ()
+    found = [
+        (each.is_recorded, each.is_user_in_state, each.is_database_in_state) for each in endpoint.provisioned_databases
+    ]
+    assert found == ([(False, "user" in parts, "database" in parts)] if parts else [])
 
 
 @pytest.mark.parametrize("server", [existing_account("mysql"), {"kind": "external", "provisionOn": "other"}])
