@@ -144,7 +144,7 @@ def _find_database(
     outputs = record or group
     is_database_in_state = f"{name}-database" in provisioned
     is_user_in_state = bool({f"{name}-role", f"{name}-user"} & set(provisioned))
-    if outputs["externalServer"] is None or not (record or is_database_in_state or is_user_in_state):
+    if "externalServer" not in outputs or not (record or is_database_in_state or is_user_in_state):
         return None
     return {
         "externalServer": outputs["externalServer"],
