@@ -158,4 +158,4 @@ def _find_database(
 
 def _read_name(resource: StateResource) -> str:
     """Return the Pulumi name of a resource."""
-    return str(resource["urn"]).rpartition("::")[2]
+    return str(resource.get("urn", "")).rpartition("::")[2]
