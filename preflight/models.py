@@ -49,7 +49,7 @@ class ProvisionedDatabase:
     adopt: bool = False
     """Whether someone else created them, and the update takes them over."""
     is_recorded: bool = True
-    """Whether both were complete once. Otherwise only those in the state must exist: an update was interrupted."""
+    """Whether the state has the record. Otherwise a command was interrupted: only what the state has must exist."""
     is_database_in_state: bool = True
     """Whether Pulumi's state has the database. An update creates only what the state does not have."""
     is_user_in_state: bool = True

@@ -309,7 +309,11 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             "resources": (Change("", IN_PLACE, "The server starts with the new resources.", SERVER),),
             "settings": (Change("", IN_PLACE, "The server starts with the new settings.", SERVER),),
             "initScript": (
-                Change("added or changed", REJECTED, "The script would never run. Run the statements yourself."),
+                Change(
+                    "added or changed",
+                    REJECTED,
+                    "On a started server, the script would never run. Run the statements yourself.",
+                ),
                 Change("removed", IN_PLACE, "The data does not change.", SERVER),
             ),
             "exclusiveNode": (Change("", IN_PLACE, "The Pod moves to another node, if necessary.", SERVER),),

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from components.database_group import DatabaseGroupArgs
 from components.external_servers import ExternalServerSpec
-from components.persisted.outputs import GroupState
+from components.persisted.outputs import GroupState, RecordedDatabase
 from preflight.models import Endpoint, PlannedDatabase, ProvisionedDatabase
 from stacks.config import Stack
 from stacks.errors import format_path
@@ -87,7 +87,7 @@ def _find_provisioned_database(
 
     None if there is none.
     """
-    access, old = group.server_access, _get_previous_group(group, previous)
+    access, record = group.server_access, _get_record(group, previous)
     if access.external_server_name == server and _is_to_be_adopted(group, previous):
         return ProvisionedDatabase(
             path=format_path(group.config_location),
@@ -96,9 +96,8 @@ def _find_provisioned_database(
             extensions=access.extensions,
             adopt=True,
             is_database_in_state=False,
-            is_user_in_state=False,
+            is_user_in_state=bool(record and record["isUserInState"]),
         )
-    record = old.get("recorded") if old else None
     if record is None or not access.external_server_name == record["externalServer"] == server:
         return None
     return ProvisionedDatabase(
@@ -115,9 +114,16 @@ def _find_provisioned_database(
 
 def _is_to_be_adopted(group: DatabaseGroupArgs, previous: PreviousState) -> bool:
     """Return whether no earlier update has taken over the group's database."""
+    record = _get_record(group, previous)
+    return group.server_access.adopts_database and not (
+        record and (record["isRecorded"] or record["isDatabaseInState"])
+    )
+
+
+def _get_record(group: DatabaseGroupArgs, previous: PreviousState) -> RecordedDatabase | None:
+    """Return the database that the program created for the group; None if there is none."""
     old = _get_previous_group(group, previous)
-    record = old.get("recorded") if old else None
-    return group.server_access.adopts_database and not (record and record["isRecorded"])
+    return old.get("recorded") if old else None
 
 
 def _get_previous_group(group: DatabaseGroupArgs, previous: PreviousState) -> GroupState | None:

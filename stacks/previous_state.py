@@ -5,7 +5,7 @@ names; docs/decisions/0007 gives the reasons. The state also holds every Kuberne
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, TypeAlias, cast
 
 import pulumi
@@ -144,7 +144,7 @@ def collect_registered_groups(resources: Iterable[StateResource]) -> frozenset[s
 
 
 def _find_database(
-    name: str, group: Mapping[str, Any], record: Mapping[str, Any] | None, provisioned: Collection[str]
+    name: str, group: Mapping[str, Any], record: Mapping[str, Any] | None, provisioned: Set[str]
 ) -> RecordedDatabase | None:
     """Return the database that the program created for a group; None if the state has none.
 
@@ -152,7 +152,7 @@ def _find_database(
     """
     outputs = record or group
     is_database_in_state = f"{name}-database" in provisioned
-    is_user_in_state = bool({f"{name}-role", f"{name}-user"} & set(provisioned))
+    is_user_in_state = bool({f"{name}-role", f"{name}-user"} & provisioned)
     if "externalServer" not in outputs or not (record or is_database_in_state or is_user_in_state):
         return None
     return {

@@ -95,7 +95,7 @@ class StatefulSetServerSpec(SpecModel):
     settings: dict[SettingName, SettingValue] = Field(default_factory=dict)
     """Settings (parameters) that are added to the server's configuration file. Default: none."""
     init_script: ScriptText | None = None
-    """Script that runs once, as the superuser, when the volume is empty. Later edits have no effect. Default: none."""
+    """Script that runs once, as the superuser, before the server is ready for the first time. Default: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

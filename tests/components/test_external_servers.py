@@ -8,6 +8,7 @@ import pytest
 from components.engines.definition import Account
 from components.external_servers import ExternalServer, ExternalServerSpec
 from components.passwords import Password
+from components.persisted.names import DATABASE_RECORD_TYPE
 from components.servers.external import ExternalKindSpec
 from offline.recorder import PLACEHOLDER, Recorder, Registration, run_program
 from tests.support import (
@@ -226,6 +227,15 @@ def test_mysql_grant_covers_one_database_and_is_deleted_with_its_user() -> None:
     assert grant.deleted_with == user.urn
     assert {user.urn, database.urn} <= grant.depends_on
     assert user.inputs["host"] == "%"
+
+
+@each_engine
+def test_pulumi_deletes_the_record_before_the_database(engine: str) -> None:
+    """A killed `destroy` then leaves no record of a database that it dropped."""
+    recorder = record_provisioned(engine)
+    record = get_resource(recorder, DATABASE_RECORD_TYPE, f"shop-{engine}-main")
+    assert get_database(recorder, engine).urn in record.depends_on
+    assert recorder.outputs[record.urn] == {"externalServer": "hq", "database": "shop_main", "username": "shop_main"}
 
 
 def test_pulumi_deletes_a_mysql_database_before_its_user() -> None:

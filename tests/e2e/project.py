@@ -126,7 +126,7 @@ class Project:
 
     def interrupt_up(self, stack: str, is_time: Callable[[], bool]) -> None:
         """Run `pulumi up`, and interrupt it as Ctrl-C does as soon as `is_time` returns True."""
-        process = self._start("up", stack)
+        process = self._start(stack, "up")
         while not is_time():
             assert process.poll() is None, "the update ended before it could be interrupted"
             time.sleep(1)
@@ -135,18 +135,18 @@ class Project:
 
     def kill_up(self, stack: str, is_time: Callable[[], bool]) -> None:
         """Run `pulumi up`, and kill it and all its child processes as soon as `is_time` returns True."""
-        process = self._start("up", stack)
+        process = self._start(stack, "up")
         while not is_time():
             assert process.poll() is None, "the update ended before it could be killed"
         _kill(pid for _, pid in _list_processes(process.pid))
         process.wait()
 
-    def kill(self, stack: str, victim: str, seconds: float, command: str) -> bool:
+    def kill(self, stack: str, victim: str, seconds: float, *command: str) -> bool:
         """Run a command and kill the `engine`, one `provider`, or `all` processes after some seconds.
 
         Child processes that survive the engine can finish their last request. Returns False if nothing was killed.
         """
-        process = self._start(command, stack)
+        process = self._start(stack, *command)
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -162,9 +162,9 @@ class Project:
             return bool(killed)
         return False
 
-    def _start(self, command: str, stack: str) -> "subprocess.Popen[bytes]":
+    def _start(self, stack: str, *command: str) -> "subprocess.Popen[bytes]":
         """Start a command of Pulumi in a process group of its own."""
-        arguments = [self.command_line, command, "--yes", "--skip-preview", "--stack", stack, "--non-interactive"]
+        arguments = [self.command_line, *command, "--yes", "--skip-preview", "--stack", stack, "--non-interactive"]
         return subprocess.Popen(
             arguments,
             cwd=self.folder,

@@ -21,6 +21,9 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project, Result
 from tests.e2e.servers import DatabaseServer
 
+if not os.environ.get("CHAOS_ROUNDS"):
+    pytest.skip("CHAOS_ROUNDS is not set; set it to the number of kills, or run `make chaos`", allow_module_level=True)
+
 STACK = "chaos"
 APPLICATIONS = ("chaos-a", "chaos-b")
 SERVERS = {"postgresql": "postgresql17-limited", "mysql": "mysql"}
@@ -30,15 +33,6 @@ DESTROY_SHARE = 0.3
 """Share of the kills after which the other command than the interrupted one finishes."""
 VICTIMS = ("engine", "provider", "all")
 """Processes that a kill ends: the engine, one of its providers, or the engine with all its child processes."""
-
-
-@pytest.fixture
-def rounds() -> int:
-    """Return the number of kills."""
-    number = os.environ.get("CHAOS_ROUNDS")
-    if not number:
-        pytest.skip("CHAOS_ROUNDS is not set; set it to the number of kills, or run `make chaos`")
-    return int(number)
 
 
 @pytest.fixture
@@ -129,7 +123,7 @@ class Chaos:
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.usefixtures("simulated_node")
 def test_one_command_finishes_a_killed_one(
-    rounds: int, project: Project, cluster: Cluster, servers: dict[str, DatabaseServer]
+    project: Project, cluster: Cluster, servers: dict[str, DatabaseServer]
 ) -> None:
     seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
     print(f"\nCHAOS_SEED={seed}")
@@ -139,7 +133,7 @@ def test_one_command_finishes_a_killed_one(
     project.write(STACK, build_stack(servers, 1))
     chaos.run("password change", lambda: project.up(STACK))
     chaos.run("destroy", lambda: project.destroy(STACK))
-    while chaos.kills.total() < rounds:
+    while chaos.kills.total() < int(os.environ["CHAOS_ROUNDS"]):
         run_round(chaos)
         print(f"{chaos.kills.total()} kills: {dict(chaos.kills)}")
 
@@ -153,7 +147,7 @@ def run_round(chaos: Chaos) -> None:
             chaos.destroy()
             return
         chaos.update()
-    chaos.interrupt("destroy", "destroy")
+    chaos.interrupt("destroy", "destroy", "--refresh")
     if chaos.random.random() < DESTROY_SHARE:
         chaos.project.pulumi("refresh", "--yes", "--skip-preview", stack=STACK).succeeded()
         chaos.update()

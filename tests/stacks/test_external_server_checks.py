@@ -204,6 +204,23 @@ def test_adopted_database_must_exist_until_it_is_deployed() -> None:
     assert deployed.adopt is False
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("user",), (True, True, False, True)),
+        (("user", "database"), (False, False, True, True)),
+    ],
+)
+def test_interrupted_adoption_is_continued(parts: tuple[str, ...], expected: tuple[bool, ...]) -> None:
+    """What the state has is not taken over a second time."""
+    servers = {"hq": external_server("mysql")}
+    raw = {"externalServers": servers, **groups(mysql={"main": provisioned_on("hq", adopt=True)})}
+    previous = record_state(raw, *parts, is_recorded=False)
+    (administrator,) = (found for found in endpoints(raw, previous) if found.is_administrator)
+    (found,) = administrator.provisioned_databases
+    assert (found.adopt, found.is_recorded, found.is_database_in_state, found.is_user_in_state) == expected
+
+
 def test_adoption_needs_the_checks() -> None:
     stack = parse_stack(build_adopting_stack(preflight=False))
     with pytest.raises(pulumi.RunError, match=r"server\.adopt: not supported with `preflight: false`"):
