@@ -201,6 +201,33 @@ def test_databases_and_users_that_are_not_recorded_are_taken_up(
     assert not [name for name, found in servers.items() if ACCOUNT in found.names()]
 
 
+def test_database_that_a_killed_destroy_dropped_is_created_again_or_forgotten(
+    project: Project, server: Callable[[str], DatabaseServer]
+) -> None:
+    """The destroy deleted the record and the Secrets. Pulumi did not record the end of the database and its user."""
+    found = server("postgresql17-limited")
+    found.drop(ACCOUNT)
+    project.new(STACK, build_provisioned_stack(found))
+    project.up(STACK).succeeded()
+
+    def kill_destroy() -> None:
+        forget(project, DATABASE_RECORD_TYPE, "kubernetes:core/v1:Secret")
+        found.drop(ACCOUNT)
+
+    kill_destroy()
+    output = " ".join(project.up(STACK).failed().output.split())
+    assert f"database {ACCOUNT} and role {ACCOUNT} are in Pulumi's state, but missing on the server" in output
+    assert "make refresh" in output
+    assert ACCOUNT not in found.names()
+    project.pulumi("refresh", "--yes", "--skip-preview", stack=STACK).succeeded()
+    project.up(STACK).succeeded()
+    assert ACCOUNT in found.databases()
+    project.assert_settled(STACK)
+    kill_destroy()
+    project.destroy(STACK).succeeded()
+    assert project.resources(STACK) == []
+
+
 def drop_database(server: DatabaseServer) -> None:
     with server.administrator() as session:
         if server.engine == "postgresql":
