@@ -60,7 +60,8 @@ def read_previous_resources() -> list[StateResource]:
     for delay in (*RETRY_DELAYS_SECONDS, None):
         try:
             outputs = invoke(READ_STACK_OUTPUTS_TOKEN, {"stackName": name}).value["outputs"]
-            return [{**resource, "urn": urn} for urn, resource in outputs.items()]
+            # The engine's answer has no order. Messages name the resources in the same order each time.
+            return [{**resource, "urn": urn} for urn, resource in sorted(outputs.items())]
         except Exception as error:  # the SDK raises no class of its own
             if delay is None:
                 message = f"cannot read the previous state of the stack; nothing was changed: {error}"

@@ -823,9 +823,9 @@ def test_resources_without_outputs_are_no_state() -> None:
 
 
 @pytest.mark.parametrize("failures", [0, 2])
-def test_state_is_read_again_while_it_is_written(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_is_read_in_one_order_and_again_while_it_is_written(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
     errors = [Exception("EOF")] * failures
-    state = {"urn": {"type": APPLICATION, "outputs": {"name": "shop"}}}
+    state = {urn: {"type": APPLICATION, "outputs": {"name": f"application-{urn}"}} for urn in ("b", "c", "a")}
     monkeypatch.setattr("stacks.previous_state.RETRY_DELAYS_SECONDS", (0, 0))
 
     def answer(*_arguments: object) -> Any:
@@ -834,7 +834,8 @@ def test_state_is_read_again_while_it_is_written(failures: int, monkeypatch: pyt
         return type("Answer", (), {"value": {"outputs": state}})
 
     monkeypatch.setattr("stacks.previous_state.invoke", answer)
-    assert list(collect_component_outputs(read_previous_resources())) == ["shop"]
+    names = list(collect_component_outputs(read_previous_resources()))
+    assert names == ["application-a", "application-b", "application-c"]
 
 
 def test_unreadable_state_stops_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
