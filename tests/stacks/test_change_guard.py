@@ -823,7 +823,9 @@ def test_resources_without_outputs_are_no_state() -> None:
 
 
 @pytest.mark.parametrize("failures", [0, 2])
-def test_state_is_read_in_one_order_and_again_while_it_is_written(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_is_read_in_one_order_and_again_while_it_is_written(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     errors = [Exception("EOF")] * failures
     state = {urn: {"type": APPLICATION, "outputs": {"name": f"application-{urn}"}} for urn in ("b", "c", "a")}
     monkeypatch.setattr("stacks.previous_state.RETRY_DELAYS_SECONDS", (0, 0))
