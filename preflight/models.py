@@ -48,6 +48,8 @@ class ProvisionedDatabase:
     """Whether the update may create again what is missing."""
     adopt: bool = False
     """Whether someone else created them, and the update takes them over."""
+    second_username: str = ""
+    """User that takes turns with the first one from the first password change on, on some engines."""
     is_recorded: bool = True
     """Whether both were complete once. Otherwise only those in the state must exist: an update was interrupted."""
     is_database_in_state: bool = True
