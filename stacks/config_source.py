@@ -50,7 +50,7 @@ class ConfigSource:
         return replace(self, secrets=frozenset(self._list_secrets(raw, ())))
 
     def hide_secrets(self, text: str) -> str:
-        """Return a text of a server or a check without secrets, which it can repeat as whole words."""
+        """Return a text of a server or a check without secrets. Part of another name is no secret."""
         for secret in sorted(self.secrets, key=len, reverse=True):
             if len(secret) >= MIN_SECRET_LENGTH:
                 text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN_VALUE, text)

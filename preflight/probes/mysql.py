@@ -48,6 +48,7 @@ PRIVILEGES = (
 )
 """Privileges of an administrator. Only an account with all of them can grant all privileges on a database."""
 MIN_VERSION = (8, 0)
+REQUIRES_TLS_RE = re.compile(r" REQUIRE (SSL|X509|SUBJECT|ISSUER|CIPHER)\b")
 FIRST_VERSION_WITH_PARTIAL_REVOKES = (8, 0, 16)
 TERMS = EngineTerms(user="user", drop_user="DROP USER '{username}'@'%';")
 EXISTING_DATABASE_FIX = (
@@ -179,7 +180,7 @@ def _check_plain_text(context: ProbeContext, cursor: Any) -> None:
         account = str(_fetch_all(cursor, "SHOW CREATE USER CURRENT_USER()")[0][0])
     except pymysql.MySQLError:
         return  # MariaDB requires a privilege for it
-    if match := re.search(r" REQUIRE (?!NONE)([A-Z0-9]+)", account):
+    if match := REQUIRES_TLS_RE.search(account):
         add_tls_only_warning(context, f"the account has REQUIRE {match[1]}")
 
 

@@ -261,7 +261,7 @@ def test_message_of_a_check_repeats_no_encrypted_value(
         "externalServers": {"hq": external_server("mysql", host="10.9.9.9", administrator=administrator)},
         **groups(mysql={"main": {"server": existing_account("mysql")}}),
     }
-    value = raw
+    value: Any = raw
     for step in location:
         value = value[step]
     text = str(value)
