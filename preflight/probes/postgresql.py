@@ -65,6 +65,31 @@ MAINTENANCE_DATABASE_FIX = (
     "  CREATE DATABASE {database};\n"
     "  GRANT CONNECT ON DATABASE {database} TO {role};"
 )
+RESULT_AND_FIX_OF_BROKEN_SESSION = (
+    (
+        "SSL error|SSL SYSCALL error|could not accept SSL",
+        (
+            "the TLS handshake failed",
+            "Enable TLS 1.2 or later on the server (`ssl_min_protocol_version` and `ssl_ciphers` in postgresql.conf), "
+            "with a cipher and a key size that this machine accepts.",
+        ),
+    ),
+    (
+        "unsupported frontend protocol|protocol version|expected authentication request",
+        (
+            "the server speaks another version of PostgreSQL's protocol",
+            "Use PostgreSQL 10 or later, and a pooler or proxy that supports protocol 3.0.",
+        ),
+    ),
+    (
+        "closed the connection unexpectedly|[Cc]onnection reset|terminating connection",
+        (
+            "the server closed the connection during the login",
+            "Check the server's log, and the log of a pooler or proxy before it.",
+        ),
+    ),
+)
+"""Result and fix by a pattern of the message, if the session ended before the server answered the login."""
 RESULT_AND_FIX_BY_MESSAGE = (
     ("password authentication failed|no password supplied", LOGIN_REJECTED),
     (
@@ -73,14 +98,6 @@ RESULT_AND_FIX_BY_MESSAGE = (
             "the server requires a certificate of the client, which the program does not send",
             "Allow the account without `cert` and `clientcert` in pg_hba.conf, with scram-sha-256:\n"
             "  SELECT * FROM pg_hba_file_rules;",
-        ),
-    ),
-    (
-        "SSL error|SSL SYSCALL error|could not accept SSL",
-        (
-            "the TLS handshake failed",
-            "Enable TLS 1.2 or later on the server (`ssl_min_protocol_version` and `ssl_ciphers` in postgresql.conf), "
-            "with a cipher and a key size that this machine accepts.",
         ),
     ),
     (
@@ -104,20 +121,6 @@ RESULT_AND_FIX_BY_MESSAGE = (
             "the server requires an authentication method that the program does not support",
             "Set the method scram-sha-256 for this account in pg_hba.conf, and set its password again:\n"
             "  \\password {role}\n  SELECT pg_reload_conf();",
-        ),
-    ),
-    (
-        "unsupported frontend protocol|protocol version|expected authentication request",
-        (
-            "the server speaks another version of PostgreSQL's protocol",
-            "Use PostgreSQL 10 or later, and a pooler or proxy that supports protocol 3.0.",
-        ),
-    ),
-    (
-        "closed the connection unexpectedly|[Cc]onnection reset|terminating connection",
-        (
-            "the server closed the connection during the login",
-            "Check the server's log, and the log of a pooler or proxy before it.",
         ),
     ),
     ("too many|remaining connection slots", TOO_MANY_CONNECTIONS),
@@ -262,11 +265,9 @@ def _convert_error(context: ProbeContext, text: str) -> Exception:
         return _explain_missing_pg_hba_entry(context, message, match[1], is_encrypted=is_encrypted)
     if "does not support SSL" in text:
         return _create_no_tls_error()
-    known = next((entry for pattern, entry in RESULT_AND_FIX_BY_MESSAGE if re.search(pattern, text)), None)
-    if not known and request_postgresql_tls(context) not in ("S", "N"):
-        return UnexpectedProtocolError(message)
-    if not known and "timeout expired" in text:
-        return ProbeError("the server does not answer the login in time", context.timeout_fix)
+    known = _find_entry(RESULT_AND_FIX_BY_MESSAGE, text)
+    if not known and (error := _explain_broken_session(context, text, message)):
+        return error
     if not context.username:
         return AuthenticationRequiredError(message)
     result, fix = known or LOGIN_REJECTED
@@ -278,6 +279,22 @@ def _convert_error(context: ProbeContext, text: str) -> Exception:
         database=_quote_identifier(_get_login_database(context)),
     )
     return ProbeError(f"{result}: {message}", fix)
+
+
+def _explain_broken_session(context: ProbeContext, text: str, message: str) -> Exception | None:
+    """Explain why the server did not answer the login. None if it probably rejected it."""
+    if request_postgresql_tls(context) not in ("S", "N"):
+        return UnexpectedProtocolError(message)
+    if broken := _find_entry(RESULT_AND_FIX_OF_BROKEN_SESSION, text):
+        return ProbeError(f"{broken[0]}: {message}", broken[1])
+    if "timeout expired" in text:
+        return ProbeError("the server does not answer the login in time", context.timeout_fix)
+    return None
+
+
+def _find_entry(table: Sequence[tuple[str, tuple[str, str]]], text: str) -> tuple[str, str] | None:
+    """Return the result and the fix of the first pattern that a message matches."""
+    return next((entry for pattern, entry in table if re.search(pattern, text)), None)
 
 
 def _find_last_error(text: str) -> str:
