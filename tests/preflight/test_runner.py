@@ -269,9 +269,9 @@ def test_another_database_is_identified(handler: Handler, service: str, fake: Ma
 @pytest.mark.parametrize("handler", [close, close_after_request, send_garbage])
 def test_an_unknown_service_is_reported_as_unknown(handler: Handler, *, has_account: bool, fake: MakeFake) -> None:
     endpoints = list_endpoints(fake(handler), WITH_PROTOCOL)
-    findings, seconds = measure(
-        [replace(endpoint, **({} if has_account else {"account": {}})) for endpoint in endpoints]
-    )
+    if not has_account:
+        endpoints = [replace(endpoint, account={}) for endpoint in endpoints]
+    findings, seconds = measure(endpoints)
     assert [finding.path for finding in findings] == WITH_PROTOCOL
     for finding in findings:
         assert finding.result.startswith(f"an unknown service answers, not {PROBES[finding.path].title}: ")
