@@ -53,7 +53,8 @@ def test_an_endless_answer_is_read_with_a_limit(engine: str, start: str, fake: M
     account = {"username": "shop", "password": "p", "token": "p", "bucket": "shop"}
     begin = time.monotonic()
     findings = check([fake(send_without_end(starts[start], sent)).endpoint(engine, account=account)], 8)
-    assert len(findings) == 1 or engine == "elasticsearch"
+    # The start of an endless page is enough to recognize Elasticsearch.
+    assert len(findings) == (0 if (engine, start) == ("elasticsearch", "engine") else 1)
     assert time.monotonic() - begin < 8.5
     assert all(total < 2 * MAX_ANSWER_BYTES for total in sent)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 12 * MAX_ANSWER_BYTES // 1024

@@ -119,7 +119,7 @@ def test_mysql_sends_no_password_in_plain_text(fake: MakeFake) -> None:
             "the program does not support the account's authentication plugin: ",
             "IDEN",
         ),
-        (b"caching_sha2_password", "the account's authentication plugin needs TLS: caching sha2", "RSA key"),
+        (b"caching_sha2_password", "the account's authentication plugin needs TLS: (caching sha2: ", "RSA key"),
     ],
 )
 def test_a_plugin_of_mysql_has_its_result_and_fix(plugin: bytes, result: str, fix: str, fake: MakeFake) -> None:
@@ -134,7 +134,7 @@ def test_a_plugin_of_mysql_has_its_result_and_fix(plugin: bytes, result: str, fi
             connection.sendall(reply)
 
     (finding,) = check([fake(handler).endpoint("mysql", tls="disable", account=get_account("mysql"))])
-    assert finding.result.startswith(result) or plugin == b"caching_sha2_password"
+    assert finding.result.startswith(result)
     assert fix in finding.fix
 
 
