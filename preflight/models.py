@@ -48,6 +48,8 @@ class ProvisionedDatabase:
     """Whether the update may create again what is missing."""
     adopt: bool = False
     """Whether someone else created them, and the update takes them over."""
+    second_username: str = ""
+    """User that takes turns with the first one from the first password change on, on some engines."""
     is_recorded: bool = True
     """Whether the state has the record. Otherwise a command was interrupted: only what the state has must exist."""
     is_database_in_state: bool = True

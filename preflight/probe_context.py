@@ -14,7 +14,9 @@ from urllib.parse import quote, quote_plus
 
 from preflight.models import SECRET_KEYS, Endpoint, Finding
 
-__all__ = ["ProbeContext"]
+__all__ = ["LOOPBACK", "ProbeContext"]
+
+LOOPBACK = "127.0.0.1"
 
 ANONYMOUS_USER = "database-groups"
 """User name for protocols that require one, if the account has none."""
@@ -40,6 +42,10 @@ class ProbeContext:
     timeout_fix: str = "This machine is overloaded. Run the check again."
     """The fix to report if the current step does not end in time."""
     findings: list[Finding] = field(default_factory=list)
+    answers: dict[str, bool] = field(default_factory=dict)
+    """What the server answered to a question that needs no account. All accounts of a server share it."""
+    relay_port: int | None = None
+    """Port of the relay to the server, while one is open."""
 
     def set_step(self, step: str, timeout_fix: str = "") -> None:
         """Set the current step, and the fix for its timeout. Default: the fix of the previous step."""
@@ -79,10 +85,15 @@ class ProbeContext:
         """Database of the account, if it has one."""
         return self.endpoint.account.get("database")
 
+    @property
+    def target(self) -> tuple[str, int]:
+        """IP address and port to connect to: those of the relay if one is open."""
+        return (self.address, self.endpoint.port) if self.relay_port is None else (LOOPBACK, self.relay_port)
+
     def connect(self, timeout_seconds: float | None = None) -> socket.socket:
-        """Open a connection to the IP address. Default timeout: that of a login. Raises OSError."""
+        """Open a connection to the target. Default timeout: that of a login. Raises OSError."""
         timeout = self.login_timeout if timeout_seconds is None else min(timeout_seconds, self.remaining_seconds)
-        return socket.create_connection((self.address, self.endpoint.port), timeout)
+        return socket.create_connection(self.target, timeout)
 
     def redact(self, message: object) -> str:
         """Return the message of a server or driver on one line, shortened and without the account's secrets.

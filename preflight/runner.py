@@ -180,7 +180,7 @@ def _probe_host(contexts: list[ProbeContext], results: ResultQueue) -> None:
     waiting = deque(contexts)
     unexpected_services: UnexpectedServices = {}
     for context in contexts:
-        context.address = address
+        context.address, context.answers = address, contexts[0].answers
     _set_step(
         contexts,
         f"waiting for {len(contexts) - 1} other logins to this server, {MAX_PARALLEL_LOGINS} at a time",
@@ -254,7 +254,7 @@ def _explain_unexpected_service(context: ProbeContext, error: UnexpectedProtocol
         return Finding(str(error), NO_TLS_FIX.format(error.enable_hint))
     context.set_step("identifying the service that answers", LISTENER_FIX)
     name = detect_service(context) or ""
-    is_engine = name == title or name.startswith(f"{title} (")
+    is_engine = name == title or name.startswith((f"{title} (", f"{title} or "))
     name, message = context.redact(name), context.redact(error)
     address_fix = f"Correct `host` and `port` in the stack file: this service is not {title}."
     if is_engine and isinstance(error, TlsNotSupportedError):

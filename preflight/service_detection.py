@@ -2,10 +2,14 @@
 
 import http.client
 import re
+import ssl
 import struct
+from contextlib import suppress
 
+from preflight.errors import ProbeError, UnexpectedProtocolError
 from preflight.probe_context import ProbeContext
-from preflight.tls import create_unverified_context
+from preflight.relay import open_relay
+from preflight.tls import create_unverified_context, explain_tls_failure, is_failed_handshake
 
 __all__ = [
     "POSTGRESQL_SSL_REQUEST",
@@ -71,7 +75,13 @@ def request_postgresql_tls(context: ProbeContext) -> str:
 
 
 def accepts_tls(context: ProbeContext) -> bool:
-    """Return whether the service accepts TLS from the first byte."""
+    """Return whether the service accepts TLS from the first byte. Raises ProbeError if only the handshake failed."""
+    if "accepts_tls" not in context.answers:
+        context.answers["accepts_tls"] = _can_start_tls(context)
+    return context.answers["accepts_tls"]
+
+
+def _can_start_tls(context: ProbeContext) -> bool:
     tls_context = create_unverified_context()
     try:
         with (
@@ -79,7 +89,9 @@ def accepts_tls(context: ProbeContext) -> bool:
             tls_context.wrap_socket(connection, server_hostname=context.endpoint.host),
         ):
             return True
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, ssl.SSLError) and is_failed_handshake(error):
+            raise explain_tls_failure(error) from None
         return False
 
 
@@ -101,31 +113,38 @@ def _match_signature(text: str) -> str | None:
 
 
 def _detect_by_http(context: ProbeContext) -> str | None:
-    timeout = min(QUESTION_TIMEOUT_SECONDS, context.remaining_seconds)
-    connection = http.client.HTTPConnection(context.address, context.endpoint.port, timeout=timeout)
-    return _identify_http_server(context, connection, "a web server")
+    return _identify_http_server(context, None, "a web server")
 
 
 def _detect_by_https(context: ProbeContext) -> str | None:
-    if not accepts_tls(context):
-        return None
-    timeout, tls_context = min(QUESTION_TIMEOUT_SECONDS, context.remaining_seconds), create_unverified_context()
-    connection = http.client.HTTPSConnection(
-        context.address, context.endpoint.port, timeout=timeout, context=tls_context
-    )
-    return _identify_http_server(context, connection, "a web server with TLS") or "an unknown service with TLS"
+    try:
+        if not accepts_tls(context):
+            return None
+    except ProbeError:
+        return "an unknown service with TLS"
+    tls_context = create_unverified_context()
+    return _identify_http_server(context, tls_context, "a web server with TLS") or "an unknown service with TLS"
 
 
-def _identify_http_server(context: ProbeContext, connection: http.client.HTTPConnection, name: str) -> str | None:
+def _identify_http_server(context: ProbeContext, tls_context: ssl.SSLContext | None, name: str) -> str | None:
     """Return the database that answers, or the web server with its own name."""
+    try:
+        with suppress(UnexpectedProtocolError, ProbeError), open_relay(context, tls_context):
+            return _request_name(context, name)
+    except http.client.BadStatusLine as error:
+        return _match_signature(str(error.args[0]))
+    except (OSError, http.client.HTTPException, ValueError):
+        pass
+    return None
+
+
+def _request_name(context: ProbeContext, name: str) -> str:
+    timeout = min(QUESTION_TIMEOUT_SECONDS, context.remaining_seconds)
+    connection = http.client.HTTPConnection(*context.target, timeout=timeout)
     try:
         connection.request("GET", "/", headers={"Host": context.endpoint.address})
         response = connection.getresponse()
         body = response.read(MAX_GREETING_BYTES)
-    except http.client.BadStatusLine as error:
-        return _match_signature(str(error.args[0]))
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
     finally:
         connection.close()
     if response.getheader("X-Elastic-Product"):

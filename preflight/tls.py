@@ -5,13 +5,21 @@ and in the directories SSL_CERT_DIR. They compare the host name with the certifi
 """
 
 import os
+import re
 import ssl
 from functools import lru_cache
 from pathlib import Path
 
 from preflight.errors import ProbeError
 
-__all__ = ["SYSTEM_CA_FILES", "create_unverified_context", "create_verified_context", "find_system_ca_file"]
+__all__ = [
+    "SYSTEM_CA_FILES",
+    "create_unverified_context",
+    "create_verified_context",
+    "explain_tls_failure",
+    "find_system_ca_file",
+    "is_failed_handshake",
+]
 
 SYSTEM_CA_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -21,6 +29,15 @@ SYSTEM_CA_FILES = (
     "/etc/ssl/cert.pem",
 )
 """Default CA files of the usual systems."""
+FAILURE_OF_TLS_RE = re.compile("ALERT|UNSUPPORTED_PROTOCOL|TOO_SMALL|TOO_WEAK|TOO_LOW|LEGACY|SIGNATURE")
+"""Reasons of OpenSSL that only a server with TLS causes. For another service, the reason is another one."""
+CLIENT_CERTIFICATE_RE = re.compile("CERTIFICATE_REQUIRED|ALERT_(BAD|UNKNOWN|NO)_CERTIFICATE")
+CLIENT_CERTIFICATE_FIX = (
+    "The server probably requires a certificate of the client, which the program does not send. Configure the server "
+    "to accept logins without one: `tls-auth-clients no` (Redis), `ssl_options.fail_if_no_peer_cert = false` "
+    "(RabbitMQ), `net.tls.allowConnectionsWithoutCertificates: true` (MongoDB)."
+)
+HANDSHAKE_FIX = "Enable TLS 1.2 or later on the server, with a cipher and a key size that this machine accepts."
 
 
 def find_system_ca_file() -> str | None:
@@ -66,3 +83,15 @@ def create_unverified_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def is_failed_handshake(error: Exception) -> bool:
+    """Return whether a server that supports TLS rejected the handshake, or this machine rejected its answer."""
+    return isinstance(error, ssl.SSLError) and bool(FAILURE_OF_TLS_RE.search(error.reason or ""))
+
+
+def explain_tls_failure(error: ssl.SSLError) -> ProbeError:
+    """Explain why a handshake failed for another reason than the server's certificate."""
+    reason = error.reason or ""
+    fix = CLIENT_CERTIFICATE_FIX if CLIENT_CERTIFICATE_RE.search(reason) else HANDSHAKE_FIX
+    return ProbeError(f"the TLS handshake failed: {reason.replace('_', ' ').lower() or type(error).__name__}", fix)

@@ -138,20 +138,22 @@ def parse_stack(raw: Mapping[str, Any], source: ConfigSource | None = None, *, f
     too_deep = [ConfigIssue((key,), message) for key, value in raw.items() if _is_too_deep(value)]
     if too_deep:
         raise InvalidStackConfigError(too_deep, source.name)
+    source = source.add_secrets(raw)
     spec, issues = _validate_values(raw, source)
     if spec is not None:
-        applications = _build_application_args(spec, full_name)
+        applications = _build_application_args(spec, source, full_name)
         issues += validate_applications(applications, is_server_invalid=_find_invalid_servers(issues))
     if spec is None or issues:
-        raise InvalidStackConfigError(map(source.add_line, source.hide_secrets(issues, raw)), source.name)
+        hidden = map(source.hide_quoted_secrets, issues)
+        raise InvalidStackConfigError(map(source.add_line, hidden), source.name)
     warnings = [*list_production_warnings(applications), *_find_unencrypted_secrets(spec, source)]
-    texts = tuple(map(source.format_warning, source.hide_secrets(warnings, raw)))
+    hidden = map(source.hide_quoted_secrets, warnings)
     return Stack(
         spec=spec,
         applications=applications,
         source=source,
         full_name=full_name,
-        warnings=texts,
+        warnings=tuple(map(source.format_warning, hidden)),
     )
 
 
@@ -180,11 +182,13 @@ def _list_items(node: Any) -> list[Any]:
     return node if isinstance(node, list) else []
 
 
-def _build_application_args(spec: StackSpec, full_name: str) -> tuple[ApplicationArgs, ...]:
+def _build_application_args(spec: StackSpec, source: ConfigSource, full_name: str) -> tuple[ApplicationArgs, ...]:
     """Build the arguments. Only the stack of a Pulumi run has a full name and connects to external servers."""
 
     def create_external_server(name: str, server: ExternalServerSpec) -> ExternalServer:
-        client = create_client(name, server, proves_logins=spec.preflight) if full_name else None
+        if not full_name:
+            return ExternalServer(name, server, None)
+        client = create_client(name, server, proves_logins=spec.preflight, hide_secrets=source.hide_secrets)
         return ExternalServer(name, server, client)
 
     platform = Platform(

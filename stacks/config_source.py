@@ -1,7 +1,8 @@
 """The stack file behind a configuration: its name, the lines of its keys, and its encrypted values."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from stacks.stack_file import HIDDEN, StackFile, StackFileError, load_stack_file
 __all__ = ["ConfigSource", "decode_value", "read_config_source"]
 
 HIDDEN_VALUE = "(hidden value)"
+MIN_SECRET_LENGTH = 3
+"""A shorter value also occurs inside ordinary text."""
 PREFIX = f"{PROJECT}:"
 
 
@@ -30,6 +33,8 @@ class ConfigSource:
     """Locations of encrypted values. All values below such a location count as encrypted."""
     warnings: tuple[str, ...] = ()
     """Warnings about the file."""
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    """Values that no message may repeat."""
 
     def is_encrypted(self, location: Location) -> bool:
         """Return whether a value is encrypted in the file."""
@@ -40,10 +45,23 @@ class ConfigSource:
         above = (self.lines.get(location[:length]) for length in range(len(location), 0, -1))
         return next((line for line in above if line is not None), None)
 
-    def hide_secrets(self, issues: Iterable[ConfigIssue], raw: Mapping[str, Any]) -> list[ConfigIssue]:
-        """Return issues whose messages repeat no secret of the configuration `raw`, whatever key a secret has."""
-        secrets = {repr(value) for value in self._list_secrets(raw, ())}
-        return [replace(issue, message=_hide(issue.message, secrets)) for issue in issues]
+    def add_secrets(self, raw: Mapping[str, Any]) -> "ConfigSource":
+        """Return the source with the secrets of the configuration `raw`, whatever key a secret has."""
+        return replace(self, secrets=frozenset(self._list_secrets(raw, ())))
+
+    def hide_secrets(self, text: str) -> str:
+        """Return a text of a server or a check without secrets. Part of another name is no secret."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            if len(secret) >= MIN_SECRET_LENGTH:
+                text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN_VALUE, text)
+        return text
+
+    def hide_quoted_secrets(self, issue: ConfigIssue) -> ConfigIssue:
+        """Return an issue without secrets. The program's own messages repeat values only in quotes."""
+        message = issue.message
+        for secret in self.secrets:
+            message = message.replace(repr(secret), HIDDEN_VALUE)
+        return replace(issue, message=message)
 
     def add_line(self, issue: ConfigIssue) -> ConfigIssue:
         """Return an issue with its line."""
@@ -99,12 +117,6 @@ def decode_value(value: Any) -> Any:
         return json.loads(value)
     except (TypeError, ValueError, RecursionError):
         return value
-
-
-def _hide(message: str, secrets: Collection[str]) -> str:
-    for secret in secrets:
-        message = message.replace(secret, HIDDEN_VALUE)
-    return message
 
 
 def _get_location(key: str) -> Location:

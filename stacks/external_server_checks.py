@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from components.database_group import DatabaseGroupArgs
 from components.external_servers import ExternalServerSpec
+from components.persisted.names import second_account_name
 from components.persisted.outputs import GroupState, RecordedDatabase
 from preflight.models import Endpoint, PlannedDatabase, ProvisionedDatabase
 from stacks.config import Stack
@@ -103,6 +104,7 @@ def _find_provisioned_database(
     return ProvisionedDatabase(
         path=format_path(group.config_location),
         username=record["username"],
+        second_username=second_account_name(record["username"]),
         database=record["database"],
         extensions=access.extensions,
         recreate=group.spec.recreate,

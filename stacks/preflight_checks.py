@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, sleep
 
 import pulumi
@@ -115,7 +115,7 @@ def run_preflight(
     seconds = CLUSTER_TIMEOUT_SECONDS if is_complete else OBJECTS_TIMEOUT_SECONDS
     with ThreadPoolExecutor(1) as pool:
         report = pool.submit(check_cluster, requirements, cluster, seconds, is_complete=is_complete)
-        findings = run_checks(endpoints, SERVERS_TIMEOUT_SECONDS)
+        findings = [_hide_secrets(found, stack.source) for found in run_checks(endpoints, SERVERS_TIMEOUT_SECONDS)]
         return PreflightResult(
             source=stack.source,
             endpoints=endpoints,
@@ -123,6 +123,17 @@ def run_preflight(
             warnings=[finding for finding in findings if finding.is_warning],
             cluster=report.result(),
         )
+
+
+def _hide_secrets(finding: Finding, source: ConfigSource) -> Finding:
+    """Return a finding that repeats no encrypted value, such as a user name."""
+    return replace(
+        finding,
+        result=source.hide_secrets(finding.result),
+        fix=source.hide_secrets(finding.fix),
+        check=source.hide_secrets(finding.check),
+        endpoint=source.hide_secrets(finding.endpoint),
+    )
 
 
 def _set_takeovers(stack: Stack, warnings: Sequence[Finding]) -> None:

@@ -1,7 +1,7 @@
 """What an update does on an external server without Pulumi's provider: statements and logins in resource hooks."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,8 @@ class ExternalServerClient:
     administrator: Endpoint
     proves_logins: bool
     """Whether a login must succeed before a Secret changes. False for a runner that cannot reach the databases."""
+    hide_secrets: Callable[[str], str]
+    """Returns a message without the encrypted values of the stack file."""
 
     def run(self, *statements: str, database: str | None = None, secrets: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run statements as the administrator, and return the rows of the last one. Raises pulumi.RunError."""
@@ -42,7 +44,7 @@ class ExternalServerClient:
                     message = f"{self.administrator.path} ({self.administrator.address}): {error}"
                     for secret in secrets:
                         message = message.replace(secret, REDACTED)
-                    raise pulumi.RunError(message) from None
+                    raise pulumi.RunError(self.hide_secrets(message)) from None
                 time.sleep(delay)
         raise AssertionError
 
@@ -59,7 +61,8 @@ class ExternalServerClient:
             if delay is None:
                 result, fix = findings[0].result, findings[0].fix
                 message = f"{self.administrator.path} ({self.administrator.address}): {login.username} cannot log in"
-                raise pulumi.RunError(f"{message}: {result}\nfix: {fix}\nthe Secret was not changed")
+                text = f"{message}: {result}\nfix: {fix}\nthe Secret was not changed"
+                raise pulumi.RunError(self.hide_secrets(text))
             time.sleep(delay)
 
     def _build_endpoint(self, login: Login) -> Endpoint:
@@ -67,7 +70,9 @@ class ExternalServerClient:
         return replace(self.administrator, account=account, is_administrator=False)
 
 
-def create_client(name: str, server: ExternalServerSpec, *, proves_logins: bool) -> ExternalServerClient:
+def create_client(
+    name: str, server: ExternalServerSpec, *, proves_logins: bool, hide_secrets: Callable[[str], str]
+) -> ExternalServerClient:
     """Return the client of an entry of `externalServers`."""
     host, port = server.administrator_endpoint
     administrator = server.administrator
@@ -83,4 +88,5 @@ def create_client(name: str, server: ExternalServerSpec, *, proves_logins: bool)
             is_administrator=True,
         ),
         proves_logins=proves_logins,
+        hide_secrets=hide_secrets,
     )

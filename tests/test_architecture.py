@@ -107,6 +107,7 @@ NAMING_EXCEPTIONS = {
     ("offline.recorder", "resource_states"): "pure getter: the components and Secrets of the run",
     ("offline.recorder", "resources_of_type"): "pure getter: the resources of a type",
     ("offline.recorder", "stack_outputs"): "pure getter: the outputs of the stack",
+    ("preflight.probes.mysql", "authenticate"): "a method of the driver's plugins",
     ("preflight.runner", "on_attempt"): "the callback of an attempt",
     ("preflight.service_detection", "accepts_tls"): "a predicate",
     ("stacks.__main__", "main"): "the entry point of the command",

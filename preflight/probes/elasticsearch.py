@@ -1,7 +1,6 @@
 """The probe of Elasticsearch."""
 
 import base64
-import ssl
 from http import HTTPStatus
 
 from preflight.errors import ProbeError, UnexpectedProtocolError
@@ -16,13 +15,13 @@ TAGLINE = "You Know, for Search"
 
 def probe(context: ProbeContext) -> None:
     """Request name and version, with the account if there is one."""
-    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
+    probe_with_tls_modes(context, _probe_session)
 
 
-def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
+def _probe_session(context: ProbeContext) -> None:
     credentials = base64.b64encode(f"{context.username}:{context.password or ''}".encode())
     headers = {"Authorization": b"Basic " + credentials} if context.username else None
-    response = request(context, ssl_context, "/", headers=headers)
+    response = request(context, "/", headers=headers)
     if not _is_elasticsearch(response):
         raise UnexpectedProtocolError(f"HTTP {response.status} without the name of Elasticsearch")
     if response.status == HTTPStatus.UNAUTHORIZED and context.username:

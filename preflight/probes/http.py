@@ -1,7 +1,6 @@
 """HTTP requests to databases, with the standard library's client."""
 
 import http.client
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,7 +24,6 @@ class HttpResponse:
 
 def request(
     context: ProbeContext,
-    ssl_context: ssl.SSLContext | None,
     path: str,
     *,
     headers: Mapping[str, bytes] | None = None,
@@ -33,14 +31,9 @@ def request(
     body: bytes | None = None,
 ) -> HttpResponse:
     """Send a request and return the response. Raises UnexpectedProtocolError if the response is not HTTP."""
-    host, port, timeout = context.endpoint.host, context.endpoint.port, context.login_timeout
-    connection = (
-        http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl_context)
-        if ssl_context
-        else http.client.HTTPConnection(host, port, timeout=timeout)
-    )
+    connection = http.client.HTTPConnection(*context.target, timeout=context.login_timeout)
     try:
-        connection.request(method, path, body=body, headers=headers or {})
+        connection.request(method, path, body=body, headers={"Host": context.endpoint.address, **(headers or {})})
         response = connection.getresponse()
         text = response.read(MAX_BODY_BYTES).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as error:

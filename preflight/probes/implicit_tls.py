@@ -1,34 +1,86 @@
 """The TLS modes of protocols with implicit TLS: a connection uses TLS from the first byte, or not at all."""
 
 import ssl
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from preflight.certificates import verify_certificate
-from preflight.errors import TlsNotSupportedError, UnexpectedProtocolError
+from preflight.errors import AuthenticationRequiredError, ProbeError, TlsNotSupportedError, UnexpectedProtocolError
+from preflight.models import Finding
 from preflight.probe_context import ProbeContext
+from preflight.relay import open_relay
 from preflight.service_detection import accepts_tls
 from preflight.tls import create_unverified_context, create_verified_context
 
-__all__ = ["probe_with_tls_modes"]
+__all__ = ["Session", "probe_with_tls_modes"]
+
+Session = Callable[[ProbeContext], None]
+"""Connects to the target of a context in plain text. The relay encrypts the connection to the server."""
+TLS_ONLY = "the server accepts only TLS on this port"
+TLS_ONLY_FIX = "Set `tls: verify-full` or `tls: require` in the stack file."
+ANONYMOUS_TIMEOUT_SECONDS = 1.0
 
 
-def probe_with_tls_modes(context: ProbeContext, probe_session: Callable[[ssl.SSLContext | None], None]) -> None:
-    """Run a session with the endpoint's TLS mode. Without a mode, try plain text first, then TLS.
+def probe_with_tls_modes(context: ProbeContext, probe_session: Session) -> None:
+    """Run a session with the endpoint's TLS mode. Without a mode, use TLS if the server accepts it.
+
+    No credentials are sent in plain text to a server that accepts TLS, unless the mode is `disable`.
 
     Raises TlsNotSupportedError, ProbeError for an invalid certificate, and the errors of the session.
     """
     tls = context.endpoint.tls
-    if tls in ("require", "verify-full"):
-        if not accepts_tls(context):
-            raise TlsNotSupportedError
-        probe_session(_verify_and_create_context(context) if tls == "verify-full" else create_unverified_context())
-        return
+    if tls == "disable":
+        _probe_without_tls(context, probe_session)
+    elif accepts_tls(context):
+        _probe_with_tls(context, probe_session)
+    elif tls:
+        raise TlsNotSupportedError
+    else:
+        with open_relay(context):
+            probe_session(context)
+
+
+def _probe_without_tls(context: ProbeContext, probe_session: Session) -> None:
     try:
-        probe_session(None)
+        with open_relay(context):
+            probe_session(context)
     except UnexpectedProtocolError:
-        if tls == "disable" or not accepts_tls(context):
-            raise
-        probe_session(create_unverified_context())
+        if accepts_tls(context) and _can_connect_without_account(context, probe_session, create_unverified_context()):
+            raise ProbeError(f"{TLS_ONLY}, but `tls: disable` is set", TLS_ONLY_FIX) from None
+        raise
+
+
+def _probe_with_tls(context: ProbeContext, probe_session: Session) -> None:
+    """Run the session with TLS. Without a mode, add a finding if applications cannot connect in plain text."""
+    is_verified = context.endpoint.tls == "verify-full"
+    ssl_context = _verify_and_create_context(context) if is_verified else create_unverified_context()
+    failure: Exception | None = None
+    try:
+        with open_relay(context, ssl_context):
+            probe_session(context)
+    except (ProbeError, AuthenticationRequiredError) as error:
+        failure = error
+    if context.endpoint.tls is None and not _can_connect_without_account(context, probe_session, None):
+        context.add_finding(Finding(f"{TLS_ONLY}, and `tls` is not set", TLS_ONLY_FIX, check="connecting without TLS"))
+    if failure:
+        raise failure
+
+
+def _can_connect_without_account(
+    context: ProbeContext, probe_session: Session, ssl_context: ssl.SSLContext | None
+) -> bool:
+    """Return whether the engine answers a session without an account, with or without TLS."""
+    deadline = min(context.deadline, time.monotonic() + ANONYMOUS_TIMEOUT_SECONDS)
+    anonymous = replace(context, endpoint=replace(context.endpoint, account={}), deadline=deadline, findings=[])
+    try:
+        with open_relay(anonymous, ssl_context):
+            probe_session(anonymous)
+    except UnexpectedProtocolError:
+        return False
+    except (ProbeError, AuthenticationRequiredError):
+        return True
+    return True
 
 
 def _verify_and_create_context(context: ProbeContext) -> ssl.SSLContext:

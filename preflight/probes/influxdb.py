@@ -1,7 +1,6 @@
 """The probe of InfluxDB."""
 
 import json
-import ssl
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -17,11 +16,11 @@ __all__ = ["probe"]
 def probe(context: ProbeContext) -> None:
     """Send a ping. If a bucket is configured, find it with the token."""
     context.set_step("sending a ping (/ping)")
-    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
+    probe_with_tls_modes(context, _probe_session)
 
 
-def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
-    response = request(context, ssl_context, "/ping")
+def _probe_session(context: ProbeContext) -> None:
+    response = request(context, "/ping")
     if "x-influxdb-version" not in response.headers:
         raise UnexpectedProtocolError(f"HTTP {response.status} without the version of InfluxDB")
     account = context.endpoint.account
@@ -30,22 +29,20 @@ def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) ->
     context.set_step(f"finding the bucket {account['bucket']} with the token")
     headers = {"Authorization": b"Token " + account["token"].encode()} if "token" in account else {}
     query = urlencode({"org": account.get("org", ""), "name": account["bucket"]})
-    response = request(context, ssl_context, f"/api/v2/buckets?{query}", headers=headers)
+    response = request(context, f"/api/v2/buckets?{query}", headers=headers)
     if response.status == HTTPStatus.UNAUTHORIZED:
         raise _explain_unauthorized(has_token=bool(headers))
     if response.status == HTTPStatus.NOT_FOUND and _parse_json(response).get("code") == "not found":
         raise _explain_missing_bucket(context, response)
     if response.status == HTTPStatus.OK and not _parse_json(response).get("buckets"):
-        _check_bucket_by_write(context, ssl_context, headers)
+        _check_bucket_by_write(context, headers)
 
 
-def _check_bucket_by_write(
-    context: ProbeContext, ssl_context: ssl.SSLContext | None, headers: dict[str, bytes]
-) -> None:
+def _check_bucket_by_write(context: ProbeContext, headers: dict[str, bytes]) -> None:
     """Find the bucket with an empty write, which changes nothing. A token that may only write cannot list buckets."""
     account = context.endpoint.account
     query = urlencode({"org": account.get("org", ""), "bucket": account["bucket"]})
-    response = request(context, ssl_context, f"/api/v2/write?{query}", headers=headers, method="POST", body=b"")
+    response = request(context, f"/api/v2/write?{query}", headers=headers, method="POST", body=b"")
     if response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
         raise _explain_missing_bucket(context, response)
 

@@ -1,6 +1,5 @@
 """The probe of MongoDB."""
 
-import ssl
 from typing import Any
 
 import pymongo
@@ -9,23 +8,23 @@ from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from preflight.errors import ProbeError, UnexpectedProtocolError
 from preflight.probe_context import ProbeContext
 from preflight.probes.implicit_tls import probe_with_tls_modes
-from preflight.tls import find_system_ca_file
 
 __all__ = ["probe"]
 
 AUTHENTICATION_FAILED_CODE = 18
 UNAUTHORIZED_CODE = 13
+MECHANISM_UNAVAILABLE_CODE = 334
 
 
 def probe(context: ProbeContext) -> None:
     """Log in to the database. Without an account, check whether the server requires one."""
-    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
+    probe_with_tls_modes(context, _probe_session)
 
 
-def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
+def _probe_session(context: ProbeContext) -> None:
     database = context.database or "admin"
     try:
-        with _create_client(context, ssl_context) as client:
+        with _create_client(context) as client:
             client[database].command("ping" if context.username else "listCollections")
     except OperationFailure as error:
         raise _explain_error(context, error, database) from None
@@ -38,20 +37,14 @@ def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) ->
         raise UnexpectedProtocolError(type(error).__name__) from None
 
 
-def _create_client(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> "pymongo.MongoClient[dict[str, Any]]":
-    endpoint, timeout_milliseconds = context.endpoint, int(context.login_timeout * 1000)
-    is_verified = ssl_context is not None and ssl_context.verify_mode == ssl.CERT_REQUIRED
-    options: dict[str, Any] = {"tls": True} if ssl_context else {}
-    if is_verified:
-        options |= {"tlsCAFile": endpoint.ca_file or find_system_ca_file()}
-    elif ssl_context:
-        options |= {"tlsInsecure": True}
+def _create_client(context: ProbeContext) -> "pymongo.MongoClient[dict[str, Any]]":
+    timeout_milliseconds = int(context.login_timeout * 1000)
+    options: dict[str, Any] = {}
     if context.username:
         options |= {"username": context.username, "password": context.password}
         options |= {"authSource": context.database or "admin"}
     return pymongo.MongoClient(
-        endpoint.host if is_verified else context.address,
-        endpoint.port,
+        *context.target,
         directConnection=True,
         serverSelectionTimeoutMS=timeout_milliseconds,
         connectTimeoutMS=timeout_milliseconds,
@@ -75,5 +68,11 @@ def _explain_error(context: ProbeContext, error: OperationFailure, database: str
         return ProbeError(
             f"the server requires authentication; no credentials are configured: {message}",
             "Set `username` and an encrypted `password` in the stack file.",
+        )
+    if error.code == MECHANISM_UNAVAILABLE_CODE:
+        return ProbeError(
+            f"the server does not offer the user's authentication mechanism: {message}",
+            "Enable SCRAM on the server, and set the user's password again:\n"
+            "  setParameter: {authenticationMechanisms: SCRAM-SHA-256}",
         )
     return ProbeError(f"the server reports an error: {message}", "Check the server's log.")

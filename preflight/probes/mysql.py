@@ -15,10 +15,12 @@ from preflight.probe_context import ProbeContext
 from preflight.probes.provisioning import (
     EngineTerms,
     add_read_only_finding,
+    add_tls_only_warning,
     add_warning,
     check_existing_objects,
     check_provisioned_objects,
 )
+from preflight.relay import open_relay
 from preflight.tls import create_unverified_context, create_verified_context
 
 __all__ = ["PRIVILEGES", "probe", "run_statements"]
@@ -46,6 +48,7 @@ PRIVILEGES = (
 )
 """Privileges of an administrator. Only an account with all of them can grant all privileges on a database."""
 MIN_VERSION = (8, 0)
+REQUIRES_TLS_RE = re.compile(r" REQUIRE (SSL|X509|SUBJECT|ISSUER|CIPHER)\b")
 FIRST_VERSION_WITH_PARTIAL_REVOKES = (8, 0, 16)
 TERMS = EngineTerms(user="user", drop_user="DROP USER '{username}'@'%';")
 EXISTING_DATABASE_FIX = (
@@ -110,10 +113,11 @@ RESULT_AND_FIX_BY_CODE: dict[int, tuple[str, str]] = {
 
 def probe(context: ProbeContext) -> None:
     """Log in. For an administrator, check version, privileges and existing objects."""
-    connection = _log_in(context)
-    with connection, connection.cursor() as cursor:
+    with open_relay(context), _log_in(context) as connection, connection.cursor() as cursor:
         if context.endpoint.is_administrator:
             _check_administrator(context, cursor, str(getattr(connection, "server_version", "")))
+        if context.endpoint.tls is None and isinstance(_get_socket(connection), ssl.SSLSocket):
+            _check_plain_text(context, cursor)
 
 
 def run_statements(context: ProbeContext, statements: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -156,10 +160,44 @@ def _log_in_verified(context: ProbeContext) -> "pymysql.Connection[Any]":
         raise explain_verification_failure(
             context, error, lambda ssl_context: _connect(context, ssl_context).close(), by_provider=by_provider
         ) from None
-    wrapped = getattr(connection, "_sock", None)  # the driver has no public name for it
+    wrapped = _get_socket(connection)
     if isinstance(wrapped, ssl.SSLSocket) and (certificate := wrapped.getpeercert(binary_form=True)):
         check_expiry(context, certificate)
     return connection
+
+
+def _get_socket(connection: "pymysql.Connection[Any]") -> object:
+    return getattr(connection, "_sock", None)  # the driver has no public name for it
+
+
+def _check_plain_text(context: ProbeContext, cursor: Any) -> None:
+    """Add a warning if the server rejects connections of the account without TLS."""
+    variables = dict(_fetch_all(cursor, "SHOW GLOBAL VARIABLES LIKE 'require_secure_transport'"))
+    if variables.get("require_secure_transport") == "ON":
+        add_tls_only_warning(context, "require_secure_transport is on")
+        return
+    try:
+        account = str(_fetch_all(cursor, "SHOW CREATE USER CURRENT_USER()")[0][0])
+    except pymysql.MySQLError:
+        return  # MariaDB requires a privilege for it
+    if match := REQUIRES_TLS_RE.search(account):
+        add_tls_only_warning(context, f"the account has REQUIRE {match[1]}")
+
+
+class _RejectPlainPassword:
+    """An authentication plugin that sends no password without TLS. The driver's own one does."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def authenticate(self, _packet: Any) -> Any:
+        """Send the password if the connection uses TLS."""
+        if not isinstance(_get_socket(self.connection), ssl.SSLSocket):
+            raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_ERR, "the server requests the password in plain text")
+        self.connection.write_packet(self.connection.password + b"\0")
+        packet = self.connection._read_packet()
+        packet.check_error()
+        return packet
 
 
 def _connect(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> "pymysql.Connection[Any]":
@@ -195,6 +233,7 @@ def _build_connection(context: ProbeContext, ssl_context: ssl.SSLContext | None)
         write_timeout=timeout,
         autocommit=True,
         defer_connect=True,
+        auth_plugin_map={"mysql_clear_password": _RejectPlainPassword},
         **options,
     )
 
@@ -212,7 +251,10 @@ def _convert_error(context: ProbeContext, error: pymysql.MySQLError, *, is_encry
         return _explain_broken_login(context, message, error) if is_mysql else UnexpectedProtocolError(message)
     result, fix = RESULT_AND_FIX_BY_CODE.get(code, ("the server rejected the login", "Check the server's log."))
     if code == ER.ACCESS_DENIED_ERROR and not is_encrypted:
-        fix += "\nWith `tls: disable`, the server rejects an account with REQUIRE SSL with the same message."
+        fix += (
+            "\nWithout TLS, the server sends the same message for an account with REQUIRE SSL, and for "
+            "caching_sha2_password if it has no RSA key. Then set `tls: verify-full` or `tls: require`."
+        )
     user, host = _quote_literal(context.login_name), f"'{_find_client_host(message)}'"
     account = f"{user}@{host}"
     grant = _build_grant_sql(context, account)
@@ -228,6 +270,20 @@ def _explain_broken_login(context: ProbeContext, message: str, error: pymysql.My
         return ProbeError(
             f"the TLS handshake failed: {context.redact(cause.reason or cause)}",
             "Enable TLS 1.2 or later on the server (`tls_version` in my.cnf) with a cipher of this machine.",
+        )
+    code = error.args[0] if error.args else ""
+    if code == CR.CR_AUTH_PLUGIN_CANNOT_LOAD:
+        return ProbeError(
+            f"the program does not support the account's authentication plugin: {message}",
+            "Use caching_sha2_password, as an administrator of the server:\n"
+            f"  ALTER USER {_quote_literal(context.login_name)}@'...' IDENTIFIED WITH caching_sha2_password BY '...';",
+        )
+    if code == CR.CR_AUTH_PLUGIN_ERR or "sha2" in str(code):
+        return ProbeError(
+            f"the account's authentication plugin needs TLS: {message}",
+            "Set `tls: verify-full` or `tls: require` in the stack file, and enable TLS on the server. "
+            "caching_sha2_password without TLS needs an RSA key of the server:\n"
+            "  SHOW STATUS LIKE 'Caching_sha2_password_rsa_public_key';",
         )
     return ProbeError(f"the server closed the connection during the login: {message}", "Check the server's log.")
 

@@ -16,10 +16,12 @@ from preflight.probe_context import ProbeContext
 from preflight.probes.provisioning import (
     EngineTerms,
     add_read_only_finding,
+    add_tls_only_warning,
     add_warning,
     check_existing_objects,
     check_provisioned_objects,
 )
+from preflight.relay import open_relay
 from preflight.service_detection import POSTGRESQL_SSL_REQUEST, request_postgresql_tls
 from preflight.tls import create_verified_context, find_system_ca_file
 
@@ -38,6 +40,7 @@ MANAGED_SERVICE_ROLES = ("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin")
 """Roles of cloud services that may create the service's extensions without being superusers."""
 DISABLED_FILE = "/nonexistent/pgpass"
 """Disables a default file of libpq, so that only values of the stack file are used."""
+REJECTED_BY_PG_HBA_RE = re.compile(r"no pg_hba\.conf entry|pg_hba\.conf rejects")
 NO_PG_HBA_ENTRY_RE = re.compile(r'no pg_hba\.conf entry for host "([^"]+)"')
 LOGIN_REJECTED = (
     "the server rejected the login",
@@ -62,8 +65,64 @@ MAINTENANCE_DATABASE_FIX = (
     "  CREATE DATABASE {database};\n"
     "  GRANT CONNECT ON DATABASE {database} TO {role};"
 )
+RESULT_AND_FIX_OF_BROKEN_SESSION = (
+    (
+        "SSL error|SSL SYSCALL error|could not accept SSL",
+        (
+            "the TLS handshake failed",
+            "Enable TLS 1.2 or later on the server (`ssl_min_protocol_version` and `ssl_ciphers` in postgresql.conf), "
+            "with a cipher and a key size that this machine accepts.",
+        ),
+    ),
+    (
+        "unsupported frontend protocol|protocol version|expected authentication request",
+        (
+            "the server speaks another version of PostgreSQL's protocol",
+            "Use PostgreSQL 10 or later, and a pooler or proxy that supports protocol 3.0.",
+        ),
+    ),
+    (
+        "closed the connection unexpectedly|[Cc]onnection reset|terminating connection",
+        (
+            "the server closed the connection during the login",
+            "Check the server's log, and the log of a pooler or proxy before it.",
+        ),
+    ),
+)
+"""Result and fix by a pattern of the message, if the session ended before the server answered the login."""
 RESULT_AND_FIX_BY_MESSAGE = (
     ("password authentication failed|no password supplied", LOGIN_REJECTED),
+    (
+        "client certificate|certificate authentication failed",
+        (
+            "the server requires a certificate of the client, which the program does not send",
+            "Allow the account without `cert` and `clientcert` in pg_hba.conf, with scram-sha-256:\n"
+            "  SELECT * FROM pg_hba_file_rules;",
+        ),
+    ),
+    (
+        "pg_hba.conf rejects",
+        (
+            "pg_hba.conf rejects this machine, account or TLS mode",
+            "Remove the line with `reject`, or put a line for this account above it. Then reload it:\n"
+            "  SELECT * FROM pg_hba_file_rules WHERE auth_method = 'reject';\n  SELECT pg_reload_conf();",
+        ),
+    ),
+    (
+        "server signature|nonce|SCRAM",
+        (
+            "the SCRAM login failed: the server does not know the password's verifier, or a proxy changed the messages",
+            "Check that `host` and `port` belong to this server. A pooler needs the account's SCRAM verifier.",
+        ),
+    ),
+    (
+        "SASL authentication mechanisms|authentication method|authentication not supported|GSSAPI|SSPI|channel binding",
+        (
+            "the server requires an authentication method that the program does not support",
+            "Set the method scram-sha-256 for this account in pg_hba.conf, and set its password again:\n"
+            "  \\password {role}\n  SELECT pg_reload_conf();",
+        ),
+    ),
     ("too many|remaining connection slots", TOO_MANY_CONNECTIONS),
     ("database .* does not exist|permission denied for database", NO_DATABASE_ACCESS),
     (
@@ -83,6 +142,8 @@ RESULT_AND_FIX_BY_MESSAGE = (
 )
 """Result and fix by a pattern of the message. The fix may contain {role}, {rights} and {database}."""
 
+MAX_LISTED_DATABASES = 10
+LIST_PUBLIC_DATABASES = "SELECT datname FROM pg_database WHERE has_database_privilege('public', oid, 'CONNECT');"
 TERMS = EngineTerms(user="role", change_owner='ALTER DATABASE "{database}" OWNER TO "{username}";')
 READ_ONLY_FIX = (
     "Managed services set it when the disk is full: add or free space. If someone set it on purpose, the applications "
@@ -97,22 +158,17 @@ def probe(context: ProbeContext) -> None:
     """Log in. For an administrator, check version, privileges, existing objects and extensions."""
     if context.endpoint.tls == "verify-full":
         _verify_certificate(context)
-    try:
-        connection = _connect(context)
-    except psycopg.Error as error:
-        raise _convert_error(context, str(error)) from None
-    with connection:
+    with open_relay(context), _log_in(context) as connection:
         if context.endpoint.is_administrator:
             _check_administrator(context, connection)
+        if context.endpoint.tls is None and connection.pgconn.ssl_in_use:
+            _check_plain_text(context)
 
 
 def run_statements(context: ProbeContext, statements: Sequence[str]) -> list[tuple[Any, ...]]:
     """Log in, run the statements, and return the rows of the last one. Raises ProbeError."""
     rows: list[tuple[Any, ...]] = []
-    try:
-        connection = _connect(context)
-    except psycopg.Error as error:
-        raise _convert_error(context, str(error)) from None
+    connection = _log_in(context)
     try:
         with connection:
             for statement in statements:
@@ -125,24 +181,52 @@ def run_statements(context: ProbeContext, statements: Sequence[str]) -> list[tup
     return rows
 
 
-def _connect(context: ProbeContext) -> Connection:
-    endpoint = context.endpoint
+def _log_in(context: ProbeContext) -> Connection:
+    """Log in with the endpoint's TLS mode. Without a mode, use TLS unless the server does not support it.
+
+    libpq's mode `prefer` would repeat every rejected login in plain text. Raises an error of this package.
+    """
+    tls: str = context.endpoint.tls or ("disable" if request_postgresql_tls(context) == "N" else "require")
+    try:
+        return _connect(context, tls)
+    except psycopg.Error as error:
+        accepts_plain_text_only = context.endpoint.tls is None and NO_PG_HBA_ENTRY_RE.search(str(error))
+        if tls != "require" or not accepts_plain_text_only:
+            raise _convert_error(context, str(error)) from None
+    try:
+        return _connect(context, "disable")
+    except psycopg.Error as error:
+        raise _convert_error(context, str(error)) from None
+
+
+def _connect(context: ProbeContext, tls: str, *, has_password: bool = True) -> Connection:
+    endpoint, (address, port) = context.endpoint, context.target
     ca_file = endpoint.ca_file or find_system_ca_file() or "system"
     return psycopg.connect(
         host=endpoint.host,
-        hostaddr=context.address,
-        port=endpoint.port,
+        hostaddr=address,
+        port=port,
         user=context.login_name,
-        password=context.password,
+        # Without a value, libpq uses the variable PGPASSWORD.
+        password=(context.password if has_password else None) or "",
         dbname=_get_login_database(context),
-        sslmode=endpoint.tls or "prefer",
+        sslmode=tls,
         # Without a value, `require` verifies with a CA file in the home directory if there is one.
-        sslrootcert=ca_file if endpoint.tls == "verify-full" else DISABLED_FILE,
+        sslrootcert=ca_file if tls == "verify-full" else DISABLED_FILE,
         gssencmode="disable",
         passfile=DISABLED_FILE,
         connect_timeout=max(int(context.login_timeout), 2),
         autocommit=True,
     )
+
+
+def _check_plain_text(context: ProbeContext) -> None:
+    """Add a warning if the server rejects connections without TLS. No password is sent."""
+    try:
+        _connect(context, "disable", has_password=False).close()
+    except psycopg.Error as error:
+        if REJECTED_BY_PG_HBA_RE.search(str(error)):
+            add_tls_only_warning(context, "pg_hba.conf allows connections with TLS only")
 
 
 def _get_login_database(context: ProbeContext) -> str:
@@ -181,11 +265,9 @@ def _convert_error(context: ProbeContext, text: str) -> Exception:
         return _explain_missing_pg_hba_entry(context, message, match[1], is_encrypted=is_encrypted)
     if "does not support SSL" in text:
         return _create_no_tls_error()
-    known = next((entry for pattern, entry in RESULT_AND_FIX_BY_MESSAGE if re.search(pattern, text)), None)
-    if not known and request_postgresql_tls(context) not in ("S", "N"):
-        return UnexpectedProtocolError(message)
-    if not known and "timeout expired" in text:
-        return ProbeError("the server does not answer the login in time", context.timeout_fix)
+    known = _find_entry(RESULT_AND_FIX_BY_MESSAGE, text)
+    if not known and (error := _explain_broken_session(context, text, message)):
+        return error
     if not context.username:
         return AuthenticationRequiredError(message)
     result, fix = known or LOGIN_REJECTED
@@ -197,6 +279,22 @@ def _convert_error(context: ProbeContext, text: str) -> Exception:
         database=_quote_identifier(_get_login_database(context)),
     )
     return ProbeError(f"{result}: {message}", fix)
+
+
+def _explain_broken_session(context: ProbeContext, text: str, message: str) -> Exception | None:
+    """Explain why the server did not answer the login. None if it probably rejected it."""
+    if request_postgresql_tls(context) not in ("S", "N"):
+        return UnexpectedProtocolError(message)
+    if broken := _find_entry(RESULT_AND_FIX_OF_BROKEN_SESSION, text):
+        return ProbeError(f"{broken[0]}: {message}", broken[1])
+    if "timeout expired" in text:
+        return ProbeError("the server does not answer the login in time", context.timeout_fix)
+    return None
+
+
+def _find_entry(table: Sequence[tuple[str, tuple[str, str]]], text: str) -> tuple[str, str] | None:
+    """Return the result and the fix of the first pattern that a message matches."""
+    return next((entry for pattern, entry in table if re.search(pattern, text)), None)
 
 
 def _find_last_error(text: str) -> str:
@@ -265,6 +363,8 @@ def _check_administrator(context: ProbeContext, connection: Connection) -> None:
     check_provisioned_objects(context, owners, roles, TERMS)
     if connection.info.server_version >= FIRST_VERSION_WITH_ROLE_ADMINISTRATORS and not is_superuser:
         _check_role_administrator(context, connection, owners)
+    context.set_step("checking the privileges of PUBLIC")
+    _check_public_databases(context, connection)
     context.set_step("checking extensions")
     _check_extensions(context, connection, is_superuser=is_superuser)
 
@@ -273,9 +373,10 @@ def _check_role_administrator(context: ProbeContext, connection: Connection, own
     """Add a finding for each provisioned role that another administrator created."""
     query = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND NOT pg_has_role(oid, 'USAGE WITH ADMIN OPTION')"
     by_username = {
-        provisioned.username: provisioned
+        username: provisioned
         for provisioned in context.endpoint.provisioned_databases
         if owners.get(provisioned.database) == provisioned.username
+        for username in (provisioned.username, provisioned.second_username)
     }
     for (username,) in _fetch_all(connection, query, list(by_username)):
         role, administrator = _quote_identifier(username), _quote_identifier(context.login_name)
@@ -287,6 +388,34 @@ def _check_role_administrator(context: ProbeContext, connection: Connection, own
                 path=by_username[username].path,
             )
         )
+
+
+def _check_public_databases(context: ProbeContext, connection: Connection) -> None:
+    """Add one warning for all databases of others to which every role, also an application's, can connect."""
+    query = (
+        "SELECT datname FROM pg_database WHERE datallowconn AND has_database_privilege('public', oid, 'CONNECT') "
+        "AND datname NOT IN ('template0', 'template1') AND datname <> ALL(%s) ORDER BY 1"
+    )
+    endpoint = context.endpoint
+    own = [planned.database for planned in endpoint.planned_databases]
+    own += [provisioned.database for provisioned in endpoint.provisioned_databases]
+    names = [str(name) for (name,) in _fetch_all(connection, query, own)]
+    if not names:
+        return
+    listed, more = names[:MAX_LISTED_DATABASES], len(names) - MAX_LISTED_DATABASES
+    statements = [f"REVOKE CONNECT ON DATABASE {_quote_identifier(name)} FROM PUBLIC;" for name in listed]
+    if _get_login_database(context) in names:
+        login_database, role = _quote_identifier(_get_login_database(context)), _quote_identifier(context.login_name)
+        statements.insert(0, f"GRANT CONNECT ON DATABASE {login_database} TO {role};")
+    if more > 0:
+        statements.append(f"-- and {more} more: {LIST_PUBLIC_DATABASES}")
+    add_warning(
+        context,
+        f"the users of applications can connect to databases of others, because PUBLIC may: {', '.join(listed)}"
+        + (f" and {more} more" if more > 0 else ""),
+        "Grant CONNECT to the roles that need it, then revoke it from PUBLIC, as an administrator of the server:\n"
+        + "\n".join(f"  {statement}" for statement in statements),
+    )
 
 
 def _check_read_only(context: ProbeContext, connection: Connection) -> None:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from preflight.models import Finding, ProvisionedDatabase, ProvisionedPart
 from preflight.probe_context import ProbeContext
 
-__all__ = ["EngineTerms", "add_read_only_finding", "add_warning", "check_existing_objects", "check_provisioned_objects"]
+__all__ = [
+    "EngineTerms",
+    "add_read_only_finding",
+    "add_tls_only_warning",
+    "add_warning",
+    "check_existing_objects",
+    "check_provisioned_objects",
+]
 
 EXISTING_FIX = (
     "The program never changes existing databases or users. Set another `database` and `username`, use the existing "
@@ -41,6 +48,10 @@ ADOPTION_FIX = (
 NO_ADOPTION_FIX = (
     "The provider cannot take over the user. Set another `username`, or drop the user. The update creates it with "
     "a new password:"
+)
+TLS_ONLY_FIX = (
+    "Set `tls: verify-full` or `tls: require` in the stack file. Without it, the URI does not ask for TLS, and some "
+    "clients cannot connect."
 )
 UNUSED_FIX = "Remove `recreate: true`. With it, a later loss of the database would not stop an update."
 
@@ -186,6 +197,11 @@ def _add_unmanaged_finding(
 def add_warning(context: ProbeContext, result: str, fix: str, *, path: str = "") -> None:
     """Add a warning of the current step."""
     context.add_finding(Finding(result, fix, path=path, is_warning=True))
+
+
+def add_tls_only_warning(context: ProbeContext, reason: str) -> None:
+    """Add a warning for an endpoint without a TLS mode whose server rejects connections without TLS."""
+    add_warning(context, f"the server accepts only TLS, and `tls` is not set: {reason}", TLS_ONLY_FIX)
 
 
 def add_read_only_finding(context: ProbeContext, result: str, fix: str) -> None:

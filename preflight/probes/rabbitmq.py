@@ -1,7 +1,6 @@
 """The probe of RabbitMQ."""
 
 import logging
-import ssl
 
 import pika
 import pika.exceptions
@@ -18,15 +17,15 @@ logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
 
 def probe(context: ProbeContext) -> None:
     """Log in and open the virtual host."""
-    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
+    probe_with_tls_modes(context, _probe_session)
 
 
-def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
-    endpoint, timeout = context.endpoint, context.login_timeout
-    vhost = endpoint.account.get("vhost", "/")
+def _probe_session(context: ProbeContext) -> None:
+    (host, port), timeout = context.target, context.login_timeout
+    vhost = context.endpoint.account.get("vhost", "/")
     parameters = pika.ConnectionParameters(
-        host=endpoint.host if ssl_context else context.address,
-        port=endpoint.port,
+        host=host,
+        port=port,
         virtual_host=vhost,
         credentials=pika.PlainCredentials(context.login_name, context.password or ""),
         socket_timeout=timeout,
@@ -34,7 +33,6 @@ def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) ->
         blocked_connection_timeout=timeout,
         connection_attempts=1,
     )
-    parameters.ssl_options = pika.SSLOptions(ssl_context, endpoint.host) if ssl_context else None
     try:
         pika.BlockingConnection(parameters).close()
     except (pika.exceptions.AMQPError, OSError) as error:

@@ -1,8 +1,5 @@
 """The probe of Redis and Valkey."""
 
-import ssl
-from typing import Any
-
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
@@ -12,7 +9,6 @@ from preflight.errors import ProbeError, UnexpectedProtocolError
 from preflight.probe_context import ProbeContext
 from preflight.probes.implicit_tls import probe_with_tls_modes
 from preflight.service_detection import read_greeting
-from preflight.tls import find_system_ca_file
 
 __all__ = ["probe"]
 
@@ -30,11 +26,11 @@ def probe(context: ProbeContext) -> None:
     """Log in, select the database and send PING."""
     if not context.password:
         context.set_step("sending PING")
-    probe_with_tls_modes(context, lambda ssl_context: _probe_session(context, ssl_context))
+    probe_with_tls_modes(context, _probe_session)
 
 
-def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> None:
-    client = _create_client(context, ssl_context)
+def _probe_session(context: ProbeContext) -> None:
+    client = _create_client(context)
     try:
         with client:
             client.ping()
@@ -56,17 +52,11 @@ def _probe_session(context: ProbeContext, ssl_context: ssl.SSLContext | None) ->
         raise UnexpectedProtocolError(type(error).__name__) from None
 
 
-def _create_client(context: ProbeContext, ssl_context: ssl.SSLContext | None) -> "redis.Redis":
-    endpoint = context.endpoint
-    is_verified = ssl_context is not None and ssl_context.verify_mode == ssl.CERT_REQUIRED
-    options: dict[str, Any] = {}
-    if ssl_context is not None:
-        options = {"ssl": True, "ssl_cert_reqs": "required" if is_verified else "none"}
-        options |= {"ssl_check_hostname": is_verified}
-        options |= {"ssl_ca_certs": endpoint.ca_file or find_system_ca_file()} if is_verified else {}
+def _create_client(context: ProbeContext) -> "redis.Redis":
+    host, port = context.target
     return redis.Redis(
-        host=endpoint.host if is_verified else context.address,
-        port=endpoint.port,
+        host=host,
+        port=port,
         username=context.username,
         password=context.password,
         db=_parse_database_number(context),
@@ -75,7 +65,6 @@ def _create_client(context: ProbeContext, ssl_context: ssl.SSLContext | None) ->
         retry=Retry(NoBackoff(), 0),
         protocol=2,
         driver_info=None,
-        **options,
     )
 
 

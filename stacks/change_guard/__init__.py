@@ -79,9 +79,9 @@ GROUP_WARNINGS: tuple[GroupRule, ...] = (list_deleted_data, list_moved_server)
 def require_safe_update(stack: Stack, previous: PreviousState) -> None:
     """Log the warnings about an update. Raise InvalidStackConfigError if it would lose data or break running Pods."""
     applications = {application.name: application for application in stack.applications}
-    if issues := list(validate_update(previous, applications)):
+    if issues := list(map(stack.source.hide_quoted_secrets, validate_update(previous, applications))):
         raise InvalidStackConfigError(map(stack.source.add_line, issues), stack.source.name, NOUN)
-    for warning in list_update_warnings(previous, applications):
+    for warning in map(stack.source.hide_quoted_secrets, list_update_warnings(previous, applications)):
         pulumi.log.warn(stack.source.format_warning(warning))
 
 

@@ -109,6 +109,11 @@ def close(_connection: socket.socket) -> None:
     """Close the connection immediately."""
 
 
+def close_after_request(connection: socket.socket) -> None:
+    """Close the connection after the first request."""
+    connection.recv(LENGTH)
+
+
 def send_garbage(connection: socket.socket) -> None:
     """Send bytes of no protocol."""
     connection.sendall(bytes(range(1, 200)) * 5)

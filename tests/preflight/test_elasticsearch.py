@@ -64,7 +64,10 @@ def test_a_server_with_tls_is_checked_with_each_mode(fake: MakeFake, authority: 
     ca_file = tmp_path / "ca.pem"
     ca_file.write_bytes(authority.pem)
     settings = {"ca_file": str(ca_file), "account": ACCOUNT}
-    for tls in (None, "require", "verify-full"):
+    (finding,) = check([server.endpoint("elasticsearch", host="localhost", **settings)])
+    assert finding.result == "the server accepts only TLS on this port, and `tls` is not set"
+    assert finding.fix == "Set `tls: verify-full` or `tls: require` in the stack file."
+    for tls in ("require", "verify-full"):
         assert check([server.endpoint("elasticsearch", host="localhost", tls=tls, **settings)]) == []
     assert results(check([server.endpoint("elasticsearch", tls="verify-full", **settings)])) == [
         "the server's certificate is not valid for 127.0.0.1: it is valid for localhost"

@@ -10,7 +10,7 @@ import pytest
 from preflight import check, run_checks, run_statements
 from preflight.errors import ProbeError
 from preflight.models import Finding, PlannedDatabase, ProvisionedDatabase
-from preflight.probes.mysql import PRIVILEGES
+from preflight.probes.mysql import PRIVILEGES, REQUIRES_TLS_RE
 from tests.e2e.servers import DatabaseServer
 from tests.e2e.tls import DAY, Authority, Secured, mysql_with_tls
 from tests.preflight.fakes import (
@@ -33,6 +33,7 @@ endpoint = partial(administrator_endpoint, engine="mysql")
 USER = "preflight_user"
 HOSTILE_PASSWORD = "c4narY '\"\\ %s {x} ü€"
 EXACT_GRANT = f"GRANT {', '.join(PRIVILEGES)} ON *.* TO '{USER}'@'%' WITH GRANT OPTION"
+TLS_ONLY = "the server accepts only TLS, and `tls` is not set: "
 MISSING = "missing privileges of the administrator on *.*: "
 ACCOUNT = {"username": "shop", "password": "wrong-one", "database": "shop"}
 GRANT = "GRANT ALL PRIVILEGES ON `shop`.* TO 'shop'@'10.1.2.3';"
@@ -168,11 +169,37 @@ def test_a_server_that_requires_tls_rejects_plain_text(server: FindServer) -> No
     run(server("mysql"), "SET GLOBAL require_secure_transport = ON")
     try:
         finding = only(check([endpoint(server("mysql"), tls="disable")]))
-        assert check([endpoint(server("mysql")), endpoint(server("mysql"), tls="require")]) == []
+        assert run_checks([endpoint(server("mysql"), tls="require")]) == []
+        warning = only(run_checks([endpoint(server("mysql"))]))
     finally:
         run(server("mysql"), "SET GLOBAL require_secure_transport = OFF")
     assert finding.result.startswith("the server requires TLS (require_secure_transport): ")
     assert "`tls: verify-full`" in finding.fix
+
+    assert (warning.is_warning, warning.result) == (True, f"{TLS_ONLY}require_secure_transport is on")
+
+
+@pytest.mark.parametrize("requirement", ["NONE", "SSL"])
+def test_an_account_that_requires_tls_is_reported(
+    requirement: str, server: FindServer, create_user: CreateUser
+) -> None:
+    account = create_user(EXACT_GRANT, f"ALTER USER '{USER}'@'%' REQUIRE {requirement}")
+    expected = [f"{TLS_ONLY}the account has REQUIRE SSL"] if requirement == "SSL" else []
+    assert results(run_checks([endpoint(server("mysql"), account=account)])) == expected
+    assert run_checks([endpoint(server("mysql"), tls="require", account=account)]) == []
+
+
+@pytest.mark.parametrize(
+    ("clauses", "requirement"),
+    [
+        ("REQUIRE NONE PASSWORD EXPIRE DEFAULT PASSWORD REQUIRE CURRENT DEFAULT", None),
+        ("REQUIRE SSL PASSWORD EXPIRE DEFAULT", "SSL"),
+        ("REQUIRE ISSUER '/CN=it' SUBJECT '/CN=it' PASSWORD EXPIRE DEFAULT", "ISSUER"),
+    ],
+)
+def test_requirement_of_an_account(clauses: str, requirement: str | None) -> None:
+    match = REQUIRES_TLS_RE.search(f"CREATE USER `shop`@`%` IDENTIFIED WITH 'caching_sha2_password' {clauses}")
+    assert (match[1] if match else None) == requirement
 
 
 def test_an_application_verifies_with_its_ca_file(secured_mysql: Secured) -> None:

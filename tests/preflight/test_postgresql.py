@@ -1,7 +1,9 @@
 """PostgreSQL: logins, privileges and existing objects on real servers; versions and messages on fake ones."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from preflight import check, run_checks, run_statements
 from preflight.errors import ProbeError
-from preflight.models import PlannedDatabase, ProvisionedDatabase
+from preflight.models import Endpoint, Finding, PlannedDatabase, ProvisionedDatabase
 from preflight.probes import postgresql as postgresql_probe
 from tests.e2e.servers import DatabaseServer
 from tests.e2e.tls import DAY, Authority, Secured, postgresql_with_tls
@@ -44,6 +46,11 @@ def run_as_superuser(secured: Secured, *statements: str) -> None:
     ) as connection:
         for statement in statements:
             connection.execute(statement.encode())
+
+
+def run_other_checks(endpoints: list[Endpoint]) -> list[Finding]:
+    """Run the checks. Leave out the warning about PUBLIC, which every new server causes."""
+    return [finding for finding in run_checks(endpoints) if finding.check != "checking the privileges of PUBLIC"]
 
 
 def wait_until(is_done: Callable[[], bool]) -> None:
@@ -164,6 +171,11 @@ NO_ACCESS = "login succeeded, but the user cannot access the database"
 FULL = "the server accepts no more connections"
 NOT_READY = "the server does not accept logins yet"
 REJECTED = "the server rejected the login"
+TLS_ONLY = "the server accepts only TLS, and `tls` is not set: pg_hba.conf allows connections with TLS only"
+BY_PG_HBA = "pg_hba.conf rejects this machine, account or TLS mode"
+CLIENT_CERTIFICATE = "the server requires a certificate of the client, which the program does not send"
+OTHER_METHOD = "the server requires an authentication method that the program does not support"
+OTHER_PROTOCOL = "the server speaks another version of PostgreSQL's protocol"
 
 
 @pytest.mark.parametrize(
@@ -178,6 +190,10 @@ REJECTED = "the server rejected the login"
         ('role "shop" is not permitted to log in', "the role cannot log in", 'ALTER ROLE "shop" LOGIN;'),
         ('permission denied for database "shop"', NO_ACCESS, 'GRANT CONNECT ON DATABASE "shop" TO "shop";'),
         ('database "shop" does not exist', NO_ACCESS, "`database`"),
+        ('pg_hba.conf rejects connection for host "10.1.2.3", user "shop"', BY_PG_HBA, "pg_reload_conf"),
+        ("connection requires a valid client certificate", CLIENT_CERTIFICATE, "`clientcert`"),
+        ('certificate authentication failed for user "shop"', CLIENT_CERTIFICATE, "scram-sha-256"),
+        ("unsupported frontend protocol 3.0: server supports 1.0 to 2.0", OTHER_PROTOCOL, "PostgreSQL 10"),
         ("authentification par mot de passe échouée", REJECTED, 'CREATE ROLE "shop" LOGIN PASSWORD'),
     ],
 )
@@ -186,6 +202,30 @@ def test_an_error_of_the_server_has_its_result_and_fix(message: str, result: str
     finding = only(check([fake(reject_postgresql_login(message)).endpoint("postgresql", account=account)]))
     assert finding.result == f"{result}: FATAL: {message}"
     assert fix in finding.fix
+    assert "{" not in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (b"R\0\0\0\x15\0\0\0\x0aSCRAM-OTHER\0\0", OTHER_METHOD),
+        (b"R\0\0\0\x08\0\0\0\x02", OTHER_METHOD),
+        (b"R\0\0\0\x08\0\0\0\x07", OTHER_METHOD),
+        (b"", "the server closed the connection during the login"),
+        (b"S\0\0\0\x08\0\0\0\0", OTHER_PROTOCOL),
+    ],
+    ids=["SASL", "Kerberos", "GSSAPI", "end", "another message"],
+)
+def test_a_failed_login_has_its_result_and_fix(answer: bytes, result: str, fake: MakeFake) -> None:
+    def handler(connection: socket.socket) -> None:
+        if connection.recv(1000)[4:8] == b"\x04\xd2\x16\x2f":
+            connection.sendall(b"N")
+            connection.recv(1000)
+        connection.sendall(answer)
+
+    account = {"username": "shop", "password": "wrong-one"}
+    finding = only(check([fake(handler).endpoint("postgresql", account=account)]))
+    assert finding.result.startswith(f"{result}: ")
     assert "{" not in finding.fix
 
 
@@ -269,7 +309,13 @@ def test_an_invalid_certificate_is_rejected(
 def test_a_server_that_requires_tls_rejects_plain_text(authority: Authority) -> None:
     with postgresql_with_tls(authority, "localhost", access=("hostssl all all all scram-sha-256",)) as server:
         finding = only(check([endpoint(server, tls="disable")]))
-        assert check([endpoint(server), endpoint(server, tls="require")]) == []
+        assert run_other_checks([endpoint(server, tls="require")]) == []
+        warning = only(run_other_checks([endpoint(server)]))
+        wrong = {"username": server.username, "password": "c4narY"}
+        log_line = only(check([endpoint(server, account=wrong)])).result
+    assert (warning.is_warning, warning.result) == (True, TLS_ONLY)
+    assert all(f"`tls: {mode}`" in warning.fix for mode in ("verify-full", "require"))
+    assert log_line == f'{REJECTED}: FATAL: password authentication failed for user "postgres"'
     assert "no encryption" in finding.result
     assert "host  all  postgres  127.0.0.1/32  scram-sha-256" in finding.fix
     assert "If it has a `hostssl` line for this machine, set `tls: verify-full`" in finding.fix
@@ -288,7 +334,7 @@ def test_a_standby_is_rejected_for_administrators_only(authority: Authority) -> 
     with postgresql_with_tls(authority, "localhost", standby=True) as standby:
         assert results(check([endpoint(standby)])) == ["the server rejects changes: it is a standby"]
         assert check([endpoint(standby, is_administrator=False)]) == []
-        finding = only(run_checks([endpoint(standby, provisioned_databases=existing)]))
+        finding = only(run_other_checks([endpoint(standby, provisioned_databases=existing)]))
     assert (finding.is_warning, finding.result) == (True, "the server rejects changes: it is a standby")
 
 
@@ -303,7 +349,7 @@ def test_databases_of_earlier_updates_are_compared_with_the_server(name: str, se
             ("applications.d", server(f"{name}-limited").username, "postgres"),
         )
     )
-    findings = run_checks([endpoint(server(name), tls="disable", provisioned_databases=provisioned)])
+    findings = run_other_checks([endpoint(server(name), tls="disable", provisioned_databases=provisioned)])
     assert [(finding.path, finding.result.partition(";")[0]) for finding in findings] == [
         ("applications.b", "database preflight_missing is missing on the server"),
         ("applications.c", "database preflight_missing and role preflight_missing are missing on the server"),
@@ -322,7 +368,7 @@ def test_extensions_of_a_database_that_is_created_again_are_checked(server: Find
         is_user_in_state=False,
     )
     administrator = partial(endpoint, server("postgresql-limited"))
-    findings = run_checks([administrator(provisioned_databases=(recreated,))])
+    findings = run_other_checks([administrator(provisioned_databases=(recreated,))])
     assert results(findings) == ["the extension no_such is not available on the server"]
 
 
@@ -337,13 +383,13 @@ def test_a_read_only_server_is_reported(secured_postgresql: Secured) -> None:
     run_as_superuser(
         secured_postgresql, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"
     )
-    wait_until(lambda: run_checks([administrator()]) != [])
-    warning = only(run_checks([administrator()]))
+    wait_until(lambda: run_other_checks([administrator()]) != [])
+    warning = only(run_other_checks([administrator()]))
     assert (warning.result, warning.is_warning) == (READ_ONLY, True)
     assert results(check([administrator(planned_databases=planned)])) == [READ_ONLY]
     assert results(check([endpoint(secured_postgresql)])) == [READ_ONLY]
     run_as_superuser(secured_postgresql, *(command.strip() for command in warning.fix.splitlines()[1:]))
-    wait_until(lambda: run_checks([administrator()]) == [])
+    wait_until(lambda: run_other_checks([administrator()]) == [])
 
 
 APP = "preflight_app"
@@ -373,13 +419,13 @@ def test_a_read_only_database_is_a_warning(
         *(f"ALTER {subject} SET default_transaction_read_only = {value}" for subject, value in settings.items()),
     )
     try:
-        findings = run_checks([administrator])
+        findings = run_other_checks([administrator])
         assert [finding.is_warning for finding in findings] == [True] * bool(fix)
         for finding in findings:
             command = finding.fix.splitlines()[-1].strip()
             assert command == f"ALTER {fix} RESET default_transaction_read_only;"
             run_as_superuser(secured_postgresql, command)
-        assert run_checks([administrator]) == []
+        assert run_other_checks([administrator]) == []
     finally:
         run_as_superuser(
             secured_postgresql,
@@ -406,7 +452,7 @@ def test_a_certificate_that_expires_soon_is_a_warning(
     """Soon is 30 days, or a third of the time for which the certificate is valid."""
     certificate = authority.issue("localhost", since=since * DAY, until=until * DAY)
     with postgresql_with_tls(authority, certificate=certificate) as server:
-        findings = run_checks([endpoint(server, tls="verify-full", ca_file=str(server.ca))])
+        findings = run_other_checks([endpoint(server, tls="verify-full", ca_file=str(server.ca))])
     assert [finding.is_warning for finding in findings] == ([] if days is None else [True])
     assert all(finding.result.endswith(f", in {days} days") for finding in findings)
 
@@ -447,8 +493,8 @@ def test_rejected_statement_and_login_are_errors(server: FindServer) -> None:
 def test_an_administrator_must_administer_the_roles_of_earlier_updates(name: str, server: FindServer) -> None:
     """From 16 on, CREATEROLE alone does not suffice. The statement of the fix does."""
     superuser, old = server(name), server(f"{name}-limited")
-    created, new = f"d_created_{name}", f"d_new_{name}"
-    superuser.drop(created, new)
+    created, second, new = f"d_created_{name}", f"d_created_{name}__b", f"d_new_{name}"
+    superuser.drop(created, second, new)
     try:
         with superuser.administrator() as session:
             session.run(f"CREATE ROLE {new} LOGIN CREATEDB CREATEROLE PASSWORD 'of-a-test'")
@@ -470,5 +516,47 @@ def test_an_administrator_must_administer_the_roles_of_earlier_updates(name: str
         with old.administrator() as session:
             session.run(finding.fix.splitlines()[-1])
         assert check([by_new]) == []
+        with old.administrator() as session:
+            session.run(f"CREATE ROLE {second} LOGIN")
+        second_account = (replace(provisioned[0], second_username=second),)
+        finding = only(check([replace(by_new, provisioned_databases=second_account)]))
+        assert finding.result == f"the administrator cannot change role {second}: another administrator created it"
     finally:
-        superuser.drop(created, new)
+        superuser.drop(created, second, new)
+
+
+def test_databases_that_public_may_connect_to_are_one_warning(secured_postgresql: Secured) -> None:
+    """The statements of the fix hold, and the administrator can still log in."""
+    account = {"username": "limited", "password": "of-a-test"}
+    administrator = endpoint(secured_postgresql, account=account)
+    names = [f"other_{number:02}" for number in range(12)]
+    own = (PlannedDatabase(path="a", username="new", database="other_00"),)
+    run_as_superuser(
+        secured_postgresql,
+        "CREATE ROLE limited LOGIN CREATEDB CREATEROLE PASSWORD 'of-a-test'",
+        *(f"CREATE DATABASE {name} TEMPLATE template0" for name in names),
+        "REVOKE CONNECT ON DATABASE other_01 FROM PUBLIC",
+    )
+    try:
+        finding = only(
+            [found for found in run_checks([replace(administrator, planned_databases=own)]) if found.is_warning]
+        )
+        listed = ", ".join(names[2:])
+        assert finding.result.endswith(f"because PUBLIC may: {listed} and 1 more")
+        assert 'REVOKE CONNECT ON DATABASE "other_02" FROM PUBLIC;' in finding.fix
+        assert finding.fix.splitlines()[1].strip() == 'GRANT CONNECT ON DATABASE "postgres" TO "limited";'
+        assert finding.fix.splitlines()[-1].strip().startswith("-- and 1 more: SELECT datname")
+        for _ in range(2):
+            (finding,) = run_checks([administrator])
+            run_as_superuser(
+                secured_postgresql, *(line.strip() for line in finding.fix.splitlines()[1:] if "--" not in line)
+            )
+        assert run_checks([administrator]) == []
+    finally:
+        run_as_superuser(
+            secured_postgresql,
+            "GRANT CONNECT ON DATABASE postgres TO PUBLIC",
+            "REVOKE CONNECT ON DATABASE postgres FROM limited",
+            *(f"DROP DATABASE {name}" for name in names),
+            "DROP ROLE limited",
+        )

@@ -99,10 +99,10 @@ def test_a_reply_of_the_server_has_its_result(
 @pytest.mark.parametrize(
     ("tls", "result"),
     [
-        (None, None),
+        (None, "the server accepts only TLS on this port, and `tls` is not set"),
         ("require", None),
         ("verify-full", None),
-        ("disable", "another service answers: an unknown service with TLS"),
+        ("disable", "the server accepts only TLS on this port, but `tls: disable` is set"),
     ],
 )
 def test_a_server_with_tls_is_checked_with_each_mode(

@@ -29,6 +29,7 @@ from tests.preflight.fakes import (
     build_mysql_error,
     build_mysql_greeting,
     close,
+    close_after_request,
     only,
     open_unanswering_port,
     reject_mysql_login,
@@ -264,9 +265,13 @@ def test_another_database_is_identified(handler: Handler, service: str, fake: Ma
     assert len(findings) == 1 + len(WITHOUT_PROTOCOL)
 
 
-@pytest.mark.parametrize("handler", [close, send_garbage])
-def test_an_unknown_service_is_reported_as_unknown(handler: Handler, fake: MakeFake) -> None:
-    findings, seconds = measure(list_endpoints(fake(handler), WITH_PROTOCOL))
+@pytest.mark.parametrize("has_account", [True, False])
+@pytest.mark.parametrize("handler", [close, close_after_request, send_garbage])
+def test_an_unknown_service_is_reported_as_unknown(handler: Handler, *, has_account: bool, fake: MakeFake) -> None:
+    endpoints = list_endpoints(fake(handler), WITH_PROTOCOL)
+    if not has_account:
+        endpoints = [replace(endpoint, account={}) for endpoint in endpoints]
+    findings, seconds = measure(endpoints)
     assert [finding.path for finding in findings] == WITH_PROTOCOL
     for finding in findings:
         assert finding.result.startswith(f"an unknown service answers, not {PROBES[finding.path].title}: ")

@@ -140,6 +140,7 @@ def test_database_of_an_earlier_update_must_exist(parts: tuple[str, ...], *, rec
         ProvisionedDatabase(
             path="applications.shop.databases.mysql.main",
             username="shop_main",
+            second_username="shop_main__b",
             database="shop_main",
             recreate=recreate,
             is_user_in_state="user" in parts,

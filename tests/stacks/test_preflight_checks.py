@@ -1,6 +1,7 @@
 """Before an update, the program checks the cluster and every external server, and reports all failures at once."""
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,10 +27,12 @@ from stacks.__main__ import main
 from stacks.cluster_checks import build_cluster_requirements
 from stacks.config import parse_stack
 from stacks.config_source import ConfigSource
-from stacks.preflight_checks import OBJECTS_TIMEOUT_SECONDS, require_preflight
+from stacks.errors import Location
+from stacks.preflight_checks import OBJECTS_TIMEOUT_SECONDS, require_preflight, run_preflight
 from stacks.previous_state import collect_recorded_objects, collect_registered_groups
 from tests.support import (
     CANARY,
+    existing_account,
     external_server,
     groups,
     managed_server,
@@ -213,6 +216,66 @@ def test_warnings_do_not_stop_an_update(checks: Checks, warnings: list[str]) -> 
     assert warning.startswith("1 external server warning:\n\n  externalServers.hq (mysql.example.org:3306)\n")
 
 
+ADMINISTRATOR = ("externalServers", "hq", "administrator")
+SERVER = ("applications", "shop", "databases", "mysql", "main", "server")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        ("externalServers", "hq", "host"),
+        (*ADMINISTRATOR, "username"),
+        (*ADMINISTRATOR, "password"),
+        (*ADMINISTRATOR, "host"),
+        (*SERVER, "host"),
+        (*SERVER, "database"),
+        (*SERVER, "username"),
+        (*SERVER, "password"),
+    ],
+    ids=".".join,
+)
+@pytest.mark.parametrize("is_warning", [False, True])
+def test_message_of_a_check_repeats_no_encrypted_value(
+    location: Location, *, is_warning: bool, checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever key it is under."""
+
+    def run_checks(endpoints: Sequence[Endpoint], _seconds: float) -> list[Finding]:
+        return [
+            Finding(
+                f"no {endpoint.host} for {value}@'{endpoint.host}'",
+                f"GRANT {value};",
+                check=f"logging in as {value}",
+                path=endpoint.path,
+                endpoint=endpoint.address,
+                is_warning=is_warning,
+            )
+            for endpoint in endpoints
+            for value in endpoint.account.values()
+        ]
+
+    checks.report = ClusterReport()
+    monkeypatch.setattr("stacks.preflight_checks.run_checks", run_checks)
+    administrator = {"host": "10.1.2.3", "username": "provisioner", "password": "its-password"}
+    raw = {
+        "externalServers": {"hq": external_server("mysql", host="10.9.9.9", administrator=administrator)},
+        **groups(mysql={"main": {"server": existing_account("mysql")}}),
+    }
+    value: Any = raw
+    for step in location:
+        value = value[step]
+    text = str(value)
+    for encrypted in (True, False):
+        source = ConfigSource(encrypted_locations=frozenset({location} if encrypted else ()))
+        stack = parse_stack(raw, source)
+        result = run_preflight(stack, CONFIG, [])
+        message = "".join((str(result), *result.notes))
+        shown = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", message.replace(f"{'.'.join(SERVER)} ", ""))
+        is_secret = location[-1] == "password"
+        is_used = location != ("externalServers", "hq", "host")
+        assert bool(shown) == (is_used and not encrypted and not is_secret)
+
+
 def test_update_takes_over_what_the_state_does_not_have(checks: Checks, monkeypatch: pytest.MonkeyPatch) -> None:
     application = "applications.shop.databases"
     stack = parse_stack(
@@ -369,7 +432,8 @@ def test_command_checks_the_deployed_stack(
     assert ObjectKey("Namespace", "", "shop") in requirements.recorded
     output = capsys.readouterr()
     assert "3 cluster checks failed:\n  applications.shop: exists\n  cluster: too old\n" in output.out
-    assert "mysql.example.org:3306" in output.out
+    # Without a stack file, it is unknown which values are encrypted.
+    assert "externalServers.hq ((hidden value):3306)" in output.out
     assert output.err.endswith("warning: not checked\n")
     assert CANARY not in output.out + output.err
 

@@ -42,6 +42,11 @@ class Servers:
         return [REJECTED.finding] if len(self.calls) <= self.failures else []
 
 
+def hide_port(text: str) -> str:
+    """Hide a value of the stack file, as if it was encrypted."""
+    return text.replace("15432", "(hidden value)")
+
+
 def build_client(
     monkeypatch: pytest.MonkeyPatch, failures: int, *, proves_logins: bool = True
 ) -> tuple[ExternalServerClient, list[tuple[Any, ...]]]:
@@ -55,7 +60,8 @@ def build_client(
         **groups(postgresql={"main": provisioned_on("hq")}),
     }
     spec = parse_stack(raw, ENCRYPTED).spec.external_servers["hq"]
-    return create_client("hq", spec, proves_logins=proves_logins), servers.calls
+    client = create_client("hq", spec, proves_logins=proves_logins, hide_secrets=hide_port)
+    return client, servers.calls
 
 
 def test_administrator_runs_statements_at_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +88,9 @@ def test_message_of_a_rejected_statement_has_no_secret(monkeypatch: pytest.Monke
     client, calls = build_client(monkeypatch, failures=ATTEMPTS)
     with pytest.raises(pulumi.RunError) as error:
         client.run("SELECT 1", secrets=[CANARY])
-    assert str(error.value) == ("externalServers.hq (127.0.0.1:15432): the server rejected a statement: near '***'")
+    assert str(error.value) == (
+        "externalServers.hq (127.0.0.1:(hidden value)): the server rejected a statement: near '***'"
+    )
     assert len(calls) == ATTEMPTS
 
 
@@ -99,7 +107,7 @@ def test_rejected_login_stops_the_update(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(pulumi.RunError) as error:
         client.require_login(LOGIN)
     assert str(error.value) == (
-        "externalServers.hq (127.0.0.1:15432): shop_main cannot log in: the server rejected the login\n"
+        "externalServers.hq (127.0.0.1:(hidden value)): shop_main cannot log in: the server rejected the login\n"
         "fix: Correct it.\nthe Secret was not changed"
     )
     assert len(calls) == ATTEMPTS
