@@ -312,6 +312,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 Change("added or changed", REJECTED, "The script would never run. Run the statements yourself."),
                 Change("removed", IN_PLACE, "The data does not change.", SERVER),
             ),
+            "startTimeoutMinutes": (Change("", IN_PLACE, "The next update waits so long. Nothing restarts."),),
             "exclusiveNode": (Change("", IN_PLACE, "The Pod moves to another node, if necessary.", SERVER),),
         },
         "ResourcesSpec": {

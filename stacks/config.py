@@ -24,6 +24,7 @@ from components.workload_patches import PatchedWorkload
 from preflight.cluster_client import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
+from stacks.failure_reporter import ClusterFailureReporter
 from stacks.pydantic_errors import translate_validation_error
 from stacks.server_client import create_client
 from stacks.spec import PROJECT, StackSpec
@@ -125,10 +126,16 @@ def parse_pulumi_config(values: Mapping[str, Any], source: ConfigSource | None =
     Raises InvalidStackConfigError with all errors.
     """
     raw = {key.removeprefix(PREFIX): decode_value(value) for key, value in values.items() if key.startswith(PREFIX)}
-    return parse_stack(raw, source, full_name=full_name)
+    return parse_stack(raw, source, full_name=full_name, cluster=build_cluster_config(values))
 
 
-def parse_stack(raw: Mapping[str, Any], source: ConfigSource | None = None, *, full_name: str = "") -> Stack:
+def parse_stack(
+    raw: Mapping[str, Any],
+    source: ConfigSource | None = None,
+    *,
+    full_name: str = "",
+    cluster: ClusterConfig | None = None,
+) -> Stack:
     """Return the stack of a plain mapping. `full_name` is `<organization>/<project>/<stack>`.
 
     Raises InvalidStackConfigError with all errors.
@@ -140,7 +147,8 @@ def parse_stack(raw: Mapping[str, Any], source: ConfigSource | None = None, *, f
         raise InvalidStackConfigError(too_deep, source.name)
     spec, issues = _validate_values(raw, source)
     if spec is not None:
-        applications = _build_application_args(spec, full_name)
+        reporter = ClusterFailureReporter(cluster, source) if full_name and cluster else None
+        applications = _build_application_args(spec, full_name, reporter)
         issues += validate_applications(applications, is_server_invalid=_find_invalid_servers(issues))
     if spec is None or issues:
         raise InvalidStackConfigError(map(source.add_line, source.hide_secrets(issues, raw)), source.name)
@@ -180,7 +188,9 @@ def _list_items(node: Any) -> list[Any]:
     return node if isinstance(node, list) else []
 
 
-def _build_application_args(spec: StackSpec, full_name: str) -> tuple[ApplicationArgs, ...]:
+def _build_application_args(
+    spec: StackSpec, full_name: str, reporter: ClusterFailureReporter | None
+) -> tuple[ApplicationArgs, ...]:
     """Build the arguments. Only the stack of a Pulumi run has a full name and connects to external servers."""
 
     def create_external_server(name: str, server: ExternalServerSpec) -> ExternalServer:
@@ -192,6 +202,7 @@ def _build_application_args(spec: StackSpec, full_name: str) -> tuple[Applicatio
         production=spec.environment == "production",
         database_nodes=spec.database_nodes,
         external_servers={name: create_external_server(name, server) for name, server in spec.external_servers.items()},
+        failure_reporter=reporter,
     )
     applications = [
         ApplicationArgs(name=name, spec=application, platform=platform)
