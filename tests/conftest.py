@@ -12,21 +12,23 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 MODULE_GROUPS = {
-    "nodes": {
+    "shop": {
         "test_development.py",
-        "test_change_guard.py",
-        "test_changes.py",
-        "test_chaos.py",
-        "test_first_start.py",
         "test_manifests.py",
-        "test_node.py",
         "test_pages.py",
         "test_persisted_states.py",
         "test_production.py",
         "test_secrets.py",
-        "test_service_targets.py",
         "test_status.py",
         "test_teams.py",
+    },
+    "nodes": {
+        "test_change_guard.py",
+        "test_changes.py",
+        "test_chaos.py",
+        "test_first_start.py",
+        "test_node.py",
+        "test_service_targets.py",
         "test_upgrading.py",
     },
     "databases": {

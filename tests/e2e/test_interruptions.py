@@ -156,34 +156,49 @@ def test_update_after_a_killed_destroy_waits_for_the_namespace(project: Project,
     project.assert_settled(STACK)
 
 
-@pytest.mark.parametrize("name", LIMITED_SERVERS)
 def test_databases_and_users_that_are_not_recorded_are_taken_up(
-    name: str, project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
+    project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
     """Only the last step of a killed update is not recorded. What follows it was not created."""
-    found = server(name)
-    role, account_type = ("Role", "role") if found.engine == "postgresql" else ("User", "user")
-    steps: list[tuple[str, ...]] = [
-        (DATABASE_RECORD_TYPE, f"{found.engine}:index/{account_type}:{role}", f"{found.engine}:"),
-        (DATABASE_RECORD_TYPE, f"{found.engine}:index/database:Database", f"{found.engine}:index/grant:"),
-        (f"{found.engine}:index/grant:Grant",),
-    ]
-    found.drop(ACCOUNT)
-    project.new(STACK, build_provisioned_stack(found))
+    steps: tuple[tuple[str, ...], ...] = (
+        (DATABASE_RECORD_TYPE, "postgresql:", "mysql:"),
+        (
+            DATABASE_RECORD_TYPE,
+            "postgresql:index/database:Database",
+            "postgresql:index/grant:",
+            "mysql:index/database:Database",
+            "mysql:index/grant:",
+        ),
+        ("postgresql:index/grant:Grant", "mysql:index/grant:Grant"),
+    )
+    servers = {name: server(name) for name in LIMITED_SERVERS}
+    for found in servers.values():
+        found.drop(ACCOUNT)
+    databases: dict[str, dict[str, Any]] = {"postgresql": {}, "mysql": {}}
+    for name, found in servers.items():
+        access = {"kind": "external", "provisionOn": name, "database": ACCOUNT, "username": ACCOUNT}
+        databases[found.engine][name] = {"server": access}
+    entries = {name: found.as_server() for name, found in servers.items()}
+    project.new(STACK, {"externalServers": entries, **build_stack(**databases)})
     project.up(STACK).succeeded()
-    uri = cluster.read_secret(SHOP, f"{found.engine}-main")["uri"]
+
+    def read_uris() -> dict[str, str]:
+        return {name: cluster.read_secret(SHOP, f"{found.engine}-{name}")["uri"] for name, found in servers.items()}
+
+    uris = read_uris()
     for number, types in enumerate(steps):
-        if number == 0:
+        for found in servers.values() if number == 0 else ():
             drop_database(found)
         forget(project, *types, "kubernetes:core/v1:Secret")
         project.up(STACK).succeeded()
-        assert cluster.read_secret(SHOP, f"{found.engine}-main")["uri"] == uri
-        with found.login(uri) as session:
-            session.run("CREATE TABLE recovered (id integer)")
-            session.run("DROP TABLE recovered")
+        assert read_uris() == uris
+        for name, found in servers.items():
+            with found.login(uris[name]) as session:
+                session.run("CREATE TABLE recovered (id integer)")
+                session.run("DROP TABLE recovered")
         project.assert_settled(STACK)
     project.destroy(STACK).succeeded()
-    assert ACCOUNT not in found.names()
+    assert not [name for name, found in servers.items() if ACCOUNT in found.names()]
 
 
 def drop_database(server: DatabaseServer) -> None:
@@ -195,7 +210,7 @@ def drop_database(server: DatabaseServer) -> None:
             session.run(f"REVOKE ALL PRIVILEGES ON {GRANTED}.* FROM '{ACCOUNT}'@'%'")
 
 
-@pytest.mark.parametrize("name", LIMITED_SERVERS)
+@pytest.mark.parametrize("name", LIMITED_SERVERS[1:])
 def test_databases_with_data_and_users_of_others_are_rejected(
     name: str, project: Project, cluster: Cluster, server: Callable[[str], DatabaseServer]
 ) -> None:
@@ -206,12 +221,18 @@ def test_databases_with_data_and_users_of_others_are_rejected(
     project.up(STACK).succeeded()
     with found.login(cluster.read_secret(SHOP, f"{found.engine}-main")["uri"]) as session:
         session.run("CREATE TABLE precious (id integer)")
-    forget(project, f"{found.engine}:index/database:", f"{found.engine}:index/grant:", "kubernetes:core/v1:Secret")
+    forget(
+        project,
+        DATABASE_RECORD_TYPE,
+        f"{found.engine}:index/database:",
+        f"{found.engine}:index/grant:",
+        "kubernetes:core/v1:Secret",
+    )
     output = " ".join(project.up(STACK).failed().output.split())
     assert f"the database '{ACCOUNT}' exists on the server, and this stack did not create it, or it is in use" in output
     with found.administrator(ACCOUNT) as session:
         assert session.run("SELECT count(*) FROM precious") == [(0,)]
-    forget(project, f"{found.engine}:", "random:", "kubernetes:core/v1:Secret")
+    forget(project, DATABASE_RECORD_TYPE, f"{found.engine}:", "random:", "kubernetes:core/v1:Secret")
     output = " ".join(project.up(STACK).failed().output.split())
     assert f"'{ACCOUNT}' exists on the server, and this stack did not create it, or it is in use" in output
     assert ACCOUNT in found.databases()
