@@ -14,6 +14,8 @@ from offline.recorder import PLACEHOLDER, Recorder
 from stacks.config import parse_stack
 from tests.support import (
     ENGINES_WITH_SERVER,
+    EXISTING_SERVER,
+    SERVICE,
     STATEFUL_SET,
     get_resource,
     managed_server,
@@ -88,8 +90,14 @@ def run_hook(hook: pulumi.ErrorHook) -> bool:
 @pytest.mark.parametrize(("keys", "expected"), [({}, "10m"), ({"startTimeoutMinutes": 90}, "90m")])
 def test_update_waits_for_a_server(engine: str, kind: str, keys: dict[str, Any], expected: str) -> None:
     recorder = record_stack(stack_with_group(engine, managed_server(engine, kind, **keys)))
-    server = get_resource(recorder, STATEFUL_SET, f"shop-{engine}-main-server")
-    assert server.custom_timeouts == {"create": expected, "update": expected}
+    limited = {found.type: found.custom_timeouts for found in recorder.registrations.values() if found.custom_timeouts}
+    timeouts = {"create": expected, "update": expected}
+    assert limited == {STATEFUL_SET: timeouts, SERVICE: timeouts}
+
+
+def test_external_server_has_no_time_limit() -> None:
+    recorder = record_stack(stack_with_group("mysql", EXISTING_SERVER))
+    assert [found.name for found in recorder.registrations.values() if found.custom_timeouts] == []
 
 
 def test_time_limit_changes_nothing_in_the_cluster() -> None:
