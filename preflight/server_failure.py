@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from preflight.cluster_client import explain_connection_error, list_objects, read_object, request_path
+from preflight.cluster_client import list_objects, read_object, request_path
 from preflight.cluster_models import JsonObject
 from preflight.pods import collect_messages, explain_pod, find_condition, list_container_statuses
 
@@ -18,6 +18,7 @@ LOG_LINES = 15
 MAX_LINE_LENGTH = 300
 OK, FORBIDDEN = 200, 403
 NO_ACCESS = "(the account may not read it: no right to get `pods/log`)"
+NO_ANSWER = "(the node does not answer)"
 REDACTED = "***"
 CREDENTIAL_RE = re.compile(
     r"(?P<before>\b(?:password|passwd|secret|token|identified\s+(?:with\s+\S+\s+)?by)\b['\"]?\s*[=:]?\s*E?)"
@@ -92,17 +93,17 @@ def _list_logs(pod: JsonObject) -> Iterator[tuple[str, bool]]:
 
 
 def _read_log(connection: Any, namespace: str, pod: str, container: str, is_previous: bool) -> ContainerLog:
-    """Read the end of a log. It is empty if the node no longer has it."""
+    """Read the end of a log. It is empty if the node no longer has it. A node that is down does not hide the rest."""
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     query = {"container": container, "tailLines": str(LOG_LINES), "previous": str(is_previous).lower()}
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
     try:
         response = request_path(connection, path, timeout=REQUEST_TIMEOUT_SECONDS, accept="*/*", query=query)
-    except (HTTPError, OSError) as error:
-        raise explain_connection_error(connection, error) from None
-    texts = {OK: response.data.decode(errors="replace"), FORBIDDEN: NO_ACCESS}
-    text = texts.get(response.status, "")
+        texts = {OK: response.data.decode(errors="replace"), FORBIDDEN: NO_ACCESS}
+        text = texts.get(response.status, "")
+    except (HTTPError, OSError):
+        text = NO_ANSWER
     return ContainerLog(container=container, text=text, is_previous=is_previous)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from preflight import server_failure
 from preflight.cluster_client import ClusterConfig, create_api_client
 from preflight.errors import ClusterError
 from preflight.server_failure import LOG_LINES, ContainerLog, ObservedServer, describe_failure, read_server
@@ -322,6 +324,19 @@ def test_limited_account_reads_what_it_may(answers: dict[str, Answer], config: C
 def test_node_without_the_log_has_an_empty_one(answers: dict[str, Answer], config: ClusterConfig) -> None:
     answers[f"{LOG_PATH}true"] = (400, "previous terminated container not found")
     assert [log.text for log in read(config).logs] == ["starting\n"]
+
+
+def test_node_that_does_not_answer_does_not_hide_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(path: str, _: str) -> Answer:
+        if "/log?" in path:
+            time.sleep(1)
+        return SERVER.get(path, (404, {}))
+
+    monkeypatch.setattr(server_failure, "REQUEST_TIMEOUT_SECONDS", (0.5, 0.5))
+    with run_api_server(answer) as url:
+        observed = read(ClusterConfig(kubeconfig=build_kubeconfig(url), context="good"))
+    assert {log.text for log in observed.logs} == {"(the node does not answer)"}
+    assert list(observed.events) == [EVENT]
 
 
 def test_unreachable_cluster_is_an_error() -> None:
