@@ -5,10 +5,13 @@ This module alone reads `pulumi.Config` and the stack's name. It creates no reso
 
 import dataclasses
 import errno
+import os
 import signal
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pulumi
@@ -51,6 +54,8 @@ STACK_FILE_CONFIG_KEY = "offline:stackFile"
 PREFIX = f"{PROJECT}:"
 SET_SECRET_COMMAND = "pulumi config set --secret --path"  # noqa: S105 (a command)
 STACK_FOLDER = Path(__file__).parent
+HOOK_SECONDS = 2
+"""Seconds for the hooks that Pulumi runs after an interrupt."""
 MAX_DEPTH = 50
 ANY = None
 REMOVABLE_PARTS: tuple[tuple[str | None, ...], ...] = (
@@ -98,7 +103,7 @@ def load_stack() -> Stack:
     is_offline = OFFLINE_CONFIG_KEY in values
     if not is_offline:
         # Pulumi interrupts the program after a failed update. Python's own handler would print a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, _exit_after_hooks)
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     return parse_pulumi_config(values, source, full_name=full_name)
 
@@ -168,6 +173,17 @@ def read_project_file(path: str) -> str:
     if "\0" in path:
         raise OSError(errno.EINVAL, "invalid path")
     return (STACK_FOLDER.parent / path).read_text(encoding="utf-8")
+
+
+def _exit_after_hooks(_signal: int, _frame: FrameType | None) -> None:
+    """End the program in a moment, or at once at the next interrupt.
+
+    Pulumi interrupts the program first, and then runs the hooks of the servers that the update waits for.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    timer = threading.Timer(HOOK_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+    timer.daemon = True
+    timer.start()
 
 
 def _read_pulumi_values() -> dict[str, str]:
