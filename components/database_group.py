@@ -169,6 +169,7 @@ class DatabaseGroupArgs:
         return ServerArgs(
             resource_name=self.resource_name,
             object_name=self.object_name,
+            config_location=self.config_location,
             application=self.application,
             group_name=self.original_name,
             namespace=self.namespace,
@@ -274,7 +275,7 @@ class DatabaseGroup(pulumi.ComponentResource):
             data=self.connection.apply(encode_secret_data),
             opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), account_opts),
         )
-        credentials = ServerCredentials(account=access.account, secret=self.secret)
+        credentials = ServerCredentials(account=access.account, secret=self.secret, password=password)
         args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
         if access.backend:
             create_service(

@@ -1,9 +1,9 @@
 """What all groups of a stack share: environment, database nodes and external servers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from components.external_servers import ExternalServer
 from components.spec import LabelKey, Labels, LabelValue, NonNegativeInt, SpecModel
 
-__all__ = ["NodePoolSpec", "Platform", "TolerationSpec"]
+__all__ = ["FailureReporter", "NodePoolSpec", "Platform", "TolerationSpec"]
 
 
 class TolerationSpec(SpecModel):
@@ -50,6 +50,18 @@ class NodePoolSpec(SpecModel):
     """Tolerations of the servers for the nodes' taints. Default: none."""
 
 
+class FailureReporter(Protocol):
+    """Explains a failure in the cluster, in resource hooks. Every method blocks."""
+
+    def describe_failure(
+        self, location: tuple[str, ...], namespace: str, server: str, secrets: Collection[str]
+    ) -> str | None:
+        """Return why the server of a group is not ready, without the secrets; None without an own explanation.
+
+        `location` is that of the group in the stack file.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Platform:
     """What all groups of a stack share."""
@@ -59,3 +71,5 @@ class Platform:
     production: bool = False
     database_nodes: NodePoolSpec = field(default_factory=NodePoolSpec)
     external_servers: Mapping[str, ExternalServer] = field(default_factory=lambda: MappingProxyType({}))
+    failure_reporter: FailureReporter | None = None
+    """None for a run without a cluster: servers then have no hooks."""

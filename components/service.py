@@ -28,6 +28,8 @@ class ServiceBackend:
     port: int
     pod_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     hosts: tuple[str, ...] = ()
+    start_timeout_minutes: int | None = None
+    """Time limit for a ready Pod. None without Pods."""
 
     @property
     def external_name(self) -> str | None:
@@ -82,12 +84,19 @@ def create_service(
         spec["selector"] = remote_selector_labels(metadata["labels"])
         annotations = {**metadata.get("annotations", {}), SKIP_AWAIT_ANNOTATION: "true"}
         service_metadata = {**metadata, "annotations": annotations}
+    limit = f"{backend.start_timeout_minutes}m" if backend.start_timeout_minutes else None
     service = kubernetes.core.v1.Service(
         service_resource_name(application, name),
         metadata=service_metadata,
         spec=spec,
         # The field is immutable. Without the other option, Pulumi would create a second Service of the same name first.
-        opts=pulumi.ResourceOptions(parent=parent, replace_on_changes=["spec.ipFamilies"], delete_before_replace=True),
+        opts=pulumi.ResourceOptions(
+            parent=parent,
+            replace_on_changes=["spec.ipFamilies"],
+            delete_before_replace=True,
+            # Pulumi also waits here until the server is ready.
+            custom_timeouts=pulumi.CustomTimeouts(create=limit, update=limit) if limit else None,
+        ),
     )
     if backend.has_endpoint_slice:
         labels = endpoint_slice_labels(metadata["labels"], name)

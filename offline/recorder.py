@@ -53,6 +53,8 @@ class Registration:
     delete_before_replace: bool
     deleted_with: str
     provider: str
+    custom_timeouts: Mapping[str, str]
+    """Time limits that are set, by operation."""
     hooks: Mapping[str, tuple[str, ...]]
     """Names of the resource hooks, by the moment at which they run, such as `before_update`."""
 
@@ -91,6 +93,7 @@ class Recorder(mocks.MockMonitor):
                 delete_before_replace=request.deleteBeforeReplace,
                 deleted_with=request.deletedWith,
                 provider=request.provider,
+                custom_timeouts={field.name: limit for field, limit in request.customTimeouts.ListFields()},
                 hooks={moment.name: tuple(names) for moment, names in request.hooks.ListFields()},
             )
         return self._build_response(request)

@@ -26,6 +26,7 @@ __all__ = [
     "explain_connection_error",
     "list_objects",
     "read_json",
+    "read_object",
     "request_path",
     "run_parallel",
 ]
@@ -34,7 +35,7 @@ REQUEST_TIMEOUT_SECONDS = (3, 5)
 """Time limits of a request: to connect, and to receive the answer."""
 MAX_PARALLEL_REQUESTS = 24
 """A larger number is not faster, and the client warns of connections that its pool cannot store."""
-OK, CREATED, UNAUTHORIZED, FORBIDDEN = 200, 201, 401, 403
+OK, CREATED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 201, 401, 403, 404
 PATHS = {
     "Namespace": ("/api/v1", "namespaces"),
     "Node": ("/api/v1", "nodes"),
@@ -182,6 +183,22 @@ def list_objects(
     accept = METADATA_ONLY if metadata_only or kind == "Secret" else JSON
     answer = read_json(connection, path, f"list {kind} objects", timeout=timeout, accept=accept, query=query)
     return None if answer is None else answer["items"] or []  # an empty list is null in some formats
+
+
+def read_object(
+    connection: Any,
+    kind: str,
+    namespace: str,
+    name: str,
+    *,
+    timeout: tuple[float, float] = REQUEST_TIMEOUT_SECONDS,
+) -> JsonObject | None:
+    """Return an object: empty if it does not exist, None if the account may not read it. Raises ClusterError."""
+    api, plural = PATHS[kind]
+    results: dict[int, Any] = {FORBIDDEN: None, NOT_FOUND: {}}
+    path = f"{api}/namespaces/{namespace}/{plural}/{name}"
+    found: JsonObject | None = read_json(connection, path, f"read {kind} {name!r}", timeout=timeout, results=results)
+    return found
 
 
 def run_parallel(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:

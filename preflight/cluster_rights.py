@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from preflight.cluster_models import ClusterRequirements
 
-__all__ = ["NODE_RIGHTS", "RIGHTS_BY_KIND", "Right", "format_rights", "is_granted", "list_required_rights"]
+__all__ = ["OPTIONAL_RIGHTS", "RIGHTS_BY_KIND", "Right", "format_rights", "is_granted", "list_required_rights"]
 
 READ = ("get", "list", "watch")
 MANAGE = (*READ, "create", "patch", "delete")
@@ -51,8 +51,8 @@ RIGHTS_BY_KIND: Mapping[str, frozenset[Right]] = MappingProxyType(
     {kind: _build_rights(resources) for kind, resources in RESOURCES_BY_KIND.items()}
 )
 """By the kind of an object that the stack manages, or of a workload that it patches."""
-NODE_RIGHTS = _build_rights({("", "nodes"): ("list",)})
-"""What only the check of `databaseNodes` needs. The account can deploy without it."""
+OPTIONAL_RIGHTS = _build_rights({("", "nodes"): ("list",), ("", "pods/log"): ("get",)})
+"""What only the check of `databaseNodes` and the error of a failed server need. The account can deploy without it."""
 
 
 def list_required_rights(requirements: ClusterRequirements) -> dict[str, frozenset[Right]]:

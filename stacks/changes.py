@@ -316,6 +316,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 ),
                 Change("removed", IN_PLACE, "The data does not change.", SERVER),
             ),
+            "startTimeoutMinutes": (Change("", IN_PLACE, "The next update waits so long. Nothing restarts."),),
             "exclusiveNode": (Change("", IN_PLACE, "The Pod moves to another node, if necessary.", SERVER),),
         },
         "ResourcesSpec": {

@@ -5,10 +5,13 @@ This module alone reads `pulumi.Config` and the stack's name. It creates no reso
 
 import dataclasses
 import errno
+import os
 import signal
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pulumi
@@ -24,6 +27,7 @@ from components.workload_patches import PatchedWorkload
 from preflight.cluster_client import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
+from stacks.failure_reporter import ClusterFailureReporter
 from stacks.pydantic_errors import translate_validation_error
 from stacks.server_client import create_client
 from stacks.spec import PROJECT, StackSpec
@@ -50,6 +54,8 @@ STACK_FILE_CONFIG_KEY = "offline:stackFile"
 PREFIX = f"{PROJECT}:"
 SET_SECRET_COMMAND = "pulumi config set --secret --path"  # noqa: S105 (a command)
 STACK_FOLDER = Path(__file__).parent
+HOOK_SECONDS = 2
+"""Seconds for the hooks that Pulumi runs after an interrupt."""
 MAX_DEPTH = 50
 ANY = None
 REMOVABLE_PARTS: tuple[tuple[str | None, ...], ...] = (
@@ -97,7 +103,7 @@ def load_stack() -> Stack:
     is_offline = OFFLINE_CONFIG_KEY in values
     if not is_offline:
         # Pulumi interrupts the program after a failed update. Python's own handler would print a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, _exit_after_hooks)
     full_name = "" if is_offline else f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     return parse_pulumi_config(values, source, full_name=full_name)
 
@@ -125,10 +131,16 @@ def parse_pulumi_config(values: Mapping[str, Any], source: ConfigSource | None =
     Raises InvalidStackConfigError with all errors.
     """
     raw = {key.removeprefix(PREFIX): decode_value(value) for key, value in values.items() if key.startswith(PREFIX)}
-    return parse_stack(raw, source, full_name=full_name)
+    return parse_stack(raw, source, full_name=full_name, cluster=build_cluster_config(values))
 
 
-def parse_stack(raw: Mapping[str, Any], source: ConfigSource | None = None, *, full_name: str = "") -> Stack:
+def parse_stack(
+    raw: Mapping[str, Any],
+    source: ConfigSource | None = None,
+    *,
+    full_name: str = "",
+    cluster: ClusterConfig | None = None,
+) -> Stack:
     """Return the stack of a plain mapping. `full_name` is `<organization>/<project>/<stack>`.
 
     Raises InvalidStackConfigError with all errors.
@@ -141,7 +153,8 @@ def parse_stack(raw: Mapping[str, Any], source: ConfigSource | None = None, *, f
     source = source.add_secrets(raw)
     spec, issues = _validate_values(raw, source)
     if spec is not None:
-        applications = _build_application_args(spec, source, full_name)
+        reporter = ClusterFailureReporter(cluster, source) if full_name and cluster else None
+        applications = _build_application_args(spec, source, full_name, reporter)
         issues += validate_applications(applications, is_server_invalid=_find_invalid_servers(issues))
     if spec is None or issues:
         hidden = map(source.hide_quoted_secrets, issues)
@@ -164,6 +177,17 @@ def read_project_file(path: str) -> str:
     return (STACK_FOLDER.parent / path).read_text(encoding="utf-8")
 
 
+def _exit_after_hooks(_signal: int, _frame: FrameType | None) -> None:
+    """End the program in a moment, or at once at the next interrupt.
+
+    Pulumi interrupts the program first, and then runs the hooks of the servers that the update waits for.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    timer = threading.Timer(HOOK_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+    timer.daemon = True
+    timer.start()
+
+
 def _read_pulumi_values() -> dict[str, str]:
     return {**config.get_config_env(), **config.CONFIG.get()}
 
@@ -182,7 +206,9 @@ def _list_items(node: Any) -> list[Any]:
     return node if isinstance(node, list) else []
 
 
-def _build_application_args(spec: StackSpec, source: ConfigSource, full_name: str) -> tuple[ApplicationArgs, ...]:
+def _build_application_args(
+    spec: StackSpec, source: ConfigSource, full_name: str, reporter: ClusterFailureReporter | None
+) -> tuple[ApplicationArgs, ...]:
     """Build the arguments. Only the stack of a Pulumi run has a full name and connects to external servers."""
 
     def create_external_server(name: str, server: ExternalServerSpec) -> ExternalServer:
@@ -196,6 +222,7 @@ def _build_application_args(spec: StackSpec, source: ConfigSource, full_name: st
         production=spec.environment == "production",
         database_nodes=spec.database_nodes,
         external_servers={name: create_external_server(name, server) for name, server in spec.external_servers.items()},
+        failure_reporter=reporter,
     )
     applications = [
         ApplicationArgs(name=name, spec=application, platform=platform)

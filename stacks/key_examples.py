@@ -75,6 +75,7 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "resources": "{cpu: 2, memory: 4Gi}",
             "settings": "{max_connections: 500}",
             "initScript": "CREATE TABLE ready (id int)",
+            "startTimeoutMinutes": "60",
             "exclusiveNode": "true",
         },
         "ResourcesSpec": {

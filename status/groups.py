@@ -8,6 +8,7 @@ from typing import Any
 from components.persisted.labels import VERSION_LABEL, group_labels, pod_selector_labels
 from components.persisted.names import object_name
 from components.persisted.outputs import GroupSummary
+from preflight.pods import collect_messages, explain_pod, find_condition
 from stacks.previous_state import PreviousState
 from status.cluster import ClusterObjects, VolumeUsage
 
@@ -27,9 +28,6 @@ EXTERNAL = "external"
 """The server kind without Pods."""
 NODE_ANNOTATION = "volume.kubernetes.io/selected-node"
 """Annotation of a volume claim: the node for which its volume was created."""
-START_REASON = "ContainerCreating"
-STARTING_REASONS = {START_REASON, "PodInitializing"}
-"""Waiting reasons that every container has for a while."""
 MISSING = "is missing"
 """End of the problem of an object that does not exist."""
 
@@ -115,7 +113,7 @@ def build_statuses(
     usage: Mapping[tuple[str, str], VolumeUsage],
 ) -> list[ApplicationStatus]:
     """Return the status of each application of a state, in the order of names: a state has no other order."""
-    messages = _collect_messages(events)
+    messages = collect_messages(events)
     statuses = []
     for name, application in sorted(state.items()):
         namespace = application["namespace"]
@@ -193,7 +191,7 @@ def _build_group(engine: str, group: str, summary: GroupSummary, namespace: _Nam
 
 def _read_readiness(pods: Collection[Json]) -> tuple[bool, str | None]:
     """Return whether all Pods of a server are ready, and since when."""
-    conditions = [_find_condition(pod, "Ready") or {} for pod in pods]
+    conditions = [find_condition(pod, "Ready") or {} for pod in pods]
     ready = bool(conditions) and all(condition.get("status") == "True" for condition in conditions)
     times = [time for condition in conditions if (time := condition.get("lastTransitionTime"))]
     return ready, max(times, default=None)
@@ -206,42 +204,8 @@ def _list_server_problems(name: str, pods: Collection[Json], namespace: _Namespa
         reason = namespace.messages.get(stateful_set["metadata"]["uid"])
         yield f"no Pod{f': {reason}' if reason else ''}"
     for pod in pods:
-        if (_find_condition(pod, "Ready") or {}).get("status") != "True":
-            yield f"Pod {pod['metadata']['name']}: {_explain_pod(pod, namespace)}"
-
-
-def _explain_pod(pod: Json, namespace: _Namespace) -> str:
-    """Return why a Pod is not ready: the most specific reason."""
-    return next(_list_reasons(pod, namespace.messages.get(pod["metadata"]["uid"])))
-
-
-def _list_reasons(pod: Json, event: str | None) -> Iterator[str]:
-    """Yield the reasons why a Pod is not ready, the most specific one first. `event` is its last warning."""
-    status = pod.get("status", {})
-    if pod["metadata"].get("deletionTimestamp"):
-        yield "is being deleted"
-    scheduled = _find_condition(pod, "PodScheduled") or {}
-    if scheduled.get("status") == "False":
-        yield f"{scheduled.get('reason')}: {scheduled.get('message')}"
-    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
-    waiting = [(container, container.get("state", {}).get("waiting") or {}) for container in containers]
-    for container, state in waiting:
-        ended = container.get("lastState", {}).get("terminated")
-        detail = _explain_exit(ended, container) if ended else state.get("message")
-        if state.get("reason", START_REASON) not in STARTING_REASONS:
-            yield f"{state['reason']}: {detail}" if detail else state["reason"]
-    if event:
-        yield event
-    for container in containers:
-        if ended := container.get("state", {}).get("terminated"):
-            yield _explain_exit(ended, container)
-    yield from (state["reason"] for _, state in waiting if "reason" in state)
-    yield status.get("message") or "its containers are not ready"
-
-
-def _explain_exit(terminated: Json, container: Json) -> str:
-    code, restarts = terminated.get("exitCode"), container.get("restartCount", 0)
-    return f"{terminated.get('reason', 'Error')}, exit code {code}, restarts: {restarts}"
+        if (find_condition(pod, "Ready") or {}).get("status") != "True":
+            yield f"Pod {pod['metadata']['name']}: {explain_pod(pod, namespace.messages.get(pod['metadata']['uid']))}"
 
 
 def _list_volume_problems(claim: Json, namespace: _Namespace) -> Iterator[str]:
@@ -285,27 +249,7 @@ def _parse_size(quantity: str) -> Decimal:
     return Decimal(parse(quantity))
 
 
-def _find_condition(pod: Json, kind: str) -> Json | None:
-    conditions = pod.get("status", {}).get("conditions") or ()
-    return next((condition for condition in conditions if condition["type"] == kind), None)
-
-
 def _find_last_change(metadata: Json) -> str:
     """Return the time of an object's last change by a manager of its fields, or of its creation."""
     times = [entry["time"] for entry in metadata.get("managedFields") or () if entry.get("time")]
     return str(max(times, default=metadata["creationTimestamp"]))
-
-
-def _collect_messages(events: Collection[Json]) -> dict[str, str]:
-    """Return the last event of each object, by uid. Of a Pod, only warnings count."""
-    relevant = [
-        event for event in events if event.get("type") == "Warning" or event["involvedObject"].get("kind") != "Pod"
-    ]
-    relevant.sort(key=_read_event_time)
-    return {event["involvedObject"].get("uid", ""): f"{event['reason']}: {event['message']}" for event in relevant}
-
-
-def _read_event_time(event: Json) -> str:
-    series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return str(next((time for time in times if time), event["metadata"]["creationTimestamp"]))

@@ -13,7 +13,8 @@ from tests.support import CANARY
 
 __all__ = ["build_kubeconfig", "run_api_server"]
 
-Answer = tuple[int, dict[str, Any]]
+Answer = tuple[int, dict[str, Any] | str]
+"""Status and body. A text is the log of a container."""
 
 
 @contextmanager
@@ -33,10 +34,10 @@ def run_api_server(
             content = self.rfile.read(int(self.headers["Content-Length"]))
             self.respond(*review(self.path, json.loads(content)))
 
-        def respond(self, status: int, body: dict[str, Any]) -> None:
-            content = json.dumps(body).encode()
+        def respond(self, status: int, body: dict[str, Any] | str) -> None:
+            content = (body if isinstance(body, str) else json.dumps(body)).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/plain" if isinstance(body, str) else "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -29,6 +29,8 @@ class ServerArgs:
     """Pulumi name of the group; the names of the server's resources begin with it."""
     object_name: str
     """Name of the server, its volume claim and the connection Secret: `mysql-main`."""
+    config_location: tuple[str, ...]
+    """Location of the group in the stack file."""
     application: str
     group_name: str
     """Name under which the group was created. The account has this name."""
@@ -117,6 +119,7 @@ class ServerCredentials:
 
     account: Account
     secret: kubernetes.core.v1.Secret
+    password: Password | None
 
 
 Spec = TypeVar("Spec")

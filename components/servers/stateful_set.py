@@ -4,12 +4,14 @@ The volume claim is a separate resource, so that it can grow and outlive the ser
 image with all restrictions of Pod Security `restricted`.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -63,6 +65,8 @@ SCRATCH_DIR_SIZE = "1Gi"
 """Kubernetes evicts a Pod whose folder exceeds it."""
 SHARED_MEMORY_DIVISOR = 2
 """A server's memory includes its shared memory, so the half of it is the limit."""
+MAX_START_TIMEOUT_MINUTES = 1440
+FAILURE_REPORT_SECONDS = 10
 EMBEDDED_ENGINE_KEYS = {"kind", "storage", "storage_class"}
 """Keys that an engine without a server supports."""
 
@@ -96,6 +100,9 @@ class StatefulSetServerSpec(SpecModel):
     """Settings (parameters) that are added to the server's configuration file. Default: none."""
     init_script: ScriptText | None = None
     """Script that runs once, as the superuser, before the server is ready for the first time. Default: none."""
+    start_timeout_minutes: Annotated[int, Field(strict=True, ge=1, le=MAX_START_TIMEOUT_MINUTES)] = 10
+    """Minutes that an update waits until the server is ready. Increase it for the recovery of a large volume.
+    Default: `10`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +121,12 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
     port, runtime = args.engine.port, _build_runtime(args, spec)
     has_volume = runtime is None or runtime.data_path is not None
     volume = VolumeRequest(storage=spec.storage or spec.default_storage, storage_class=spec.storage_class)
+    selector, minutes = pod_selector_labels(args.labels), spec.start_timeout_minutes
     return ServerAccess(
         account=args.engine.build_account(args.application, args.group_name),
         account_is_managed=True,
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
-        backend=ServiceBackend(port=port, pod_selector=pod_selector_labels(args.labels)) if port else None,
+        backend=ServiceBackend(port=port, pod_selector=selector, start_timeout_minutes=minutes) if port else None,
         version=resolve_version(args.variant, spec.version, spec.image) or None,
         volume=volume if has_volume else None,
         init_script=spec.init_script,
@@ -232,12 +240,42 @@ def create_stateful_set_server(
         "selector": {"matchLabels": pod_selector_labels(args.labels)},
         "template": template,
     }
+    start_timeout = f"{spec.start_timeout_minutes}m"
     kubernetes.apps.v1.StatefulSet(
         f"{args.resource_name}-server",
         metadata=args.metadata,
         spec=stateful_set,
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[credentials.secret, config, *claims]),
+        opts=pulumi.ResourceOptions(
+            parent=parent,
+            depends_on=[credentials.secret, config, *claims],
+            custom_timeouts=pulumi.CustomTimeouts(create=start_timeout, update=start_timeout),
+            hooks=_create_failure_hooks(args, credentials, parent),
+        ),
     )
+
+
+def _create_failure_hooks(
+    args: ServerArgs, credentials: ServerCredentials, parent: pulumi.Resource
+) -> pulumi.ResourceHookBinding | None:
+    """Create the hook that prints why the server is not ready. Pulumi itself prints only that the time is over."""
+    reporter = args.platform.failure_reporter
+    if reporter is None:
+        return None
+
+    async def log_failure(_args: pulumi.ErrorHookArgs) -> bool:
+        namespace = str(await pulumi.Output.from_input(args.namespace).future())
+        secrets = [str(await credentials.password.value.future())] if credentials.password else []
+        description = asyncio.to_thread(
+            reporter.describe_failure, args.config_location, namespace, args.object_name, secrets
+        )
+        with contextlib.suppress(TimeoutError):
+            if text := await asyncio.wait_for(description, FAILURE_REPORT_SECONDS):
+                pulumi.log.error(text, parent)
+                await asyncio.sleep(0)  # Pulumi sends a message with a resource in a task of its own
+        return False
+
+    hook = pulumi.ErrorHook(f"{args.resource_name}-server-failure", log_failure)
+    return pulumi.ResourceHookBinding(on_error=[hook])
 
 
 def list_stateful_set_objects(

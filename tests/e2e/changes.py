@@ -391,6 +391,7 @@ ROWS: dict[str, Row] = {
     "StatefulSetServerSpec.initScript: removed": Row(
         remove_key("applications", SHOP, "databases", "mysql", "own", "server", "initScript")
     ),
+    "StatefulSetServerSpec.startTimeoutMinutes": Row(set_server("mysql", "own", "startTimeoutMinutes", 60)),
     "StatefulSetServerSpec.exclusiveNode": Row(set_server("mysql", "own", "exclusiveNode", False)),
     "ExternalKindSpec.adopt: of a deployed group": Row(set_server("mysql", "main", "adopt", True, ONLY)),
     "ExternalKindSpec.host": Row(set_server("mysql", "old", "host", [OTHER_ADDRESS])),

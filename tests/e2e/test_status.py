@@ -1,13 +1,13 @@
 """`python -m status` on a real cluster: a deployed stack, servers that fail, and the time for many groups."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import kubernetes
 import pytest
 import yaml
 
@@ -33,13 +33,15 @@ def read_group(project: Project, stack: str, engine: str, group: str) -> dict[st
     return dict(read_status(project, stack)["applications"][APPLICATION]["databases"][engine][group])
 
 
-def deploy_example(project: Project) -> None:
-    """Deploy the development example in a namespace of this module."""
+def deploy_example(project: Project) -> dict[str, Any]:
+    """Deploy the development example in a namespace of this module. Return its configuration."""
     example = yaml.safe_load((ROOT / "stacks" / "Pulumi.development.yaml").read_text())["config"]
     (shop,) = example["database-groups:applications"].values()
     shop["databases"]["mongodb"] = {"old": {"server": {"kind": "external", "host": ["10.9.0.1"], "database": "old"}}}
-    project.new("status", {"preflight": False, "applications": {APPLICATION: shop}})
+    config = {"preflight": False, "applications": {APPLICATION: shop}}
+    project.new("status", config)
     project.up("status").succeeded()
+    return config
 
 
 def test_status_of_a_deployed_stack_and_of_a_damaged_one(project: Project, simulated_node: Cluster) -> None:
@@ -92,15 +94,20 @@ def test_status_of_a_deployed_stack_and_of_a_damaged_one(project: Project, simul
 def test_a_pod_without_a_node_and_a_server_without_a_pod_have_a_reason(
     project: Project, simulated_node: Cluster
 ) -> None:
-    deploy_example(project)
+    config = deploy_example(project)
 
     def find_problems(engine: str, group: str, reason: str) -> list[str] | None:
         status = read_group(project, "status", engine, group)
         return status["problems"] if status["ready"] is False and reason in str(status["problems"]) else None
 
-    apps: Any = kubernetes.client.AppsV1Api()
-    template = {"spec": {"nodeSelector": {"status": "nowhere"}}}
-    apps.patch_namespaced_stateful_set("redis-cache", APPLICATION, {"spec": {"template": template}})
+    server = config["applications"][APPLICATION]["databases"]["redis"]["cache"]["server"]
+    server.update(resources={"cpu": 5000}, startTimeoutMinutes=1)
+    project.write("status", config)
+    output = project.up("status").failed().output
+    path = f"applications.{APPLICATION}.databases.redis.cache"
+    reason = "server redis-cache is not ready: Pod redis-cache-0: FailedScheduling: 0/"
+    assert re.search(rf"error: line [0-9]+: {re.escape(f'{path}: {reason}')}.*Insufficient cpu", output), output[-6000:]
+    assert "fix: see docs/troubleshooting.md#a-pod-stays-pending" in output
     (problem,) = wait_for(60, "the Pod has no node", lambda: find_problems("redis", "cache", "Unschedulable"))
     assert problem.startswith("Pod redis-cache-0: Unschedulable: 0/")
 

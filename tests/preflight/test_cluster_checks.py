@@ -20,7 +20,7 @@ from preflight.cluster_models import (
 )
 from preflight.cluster_observation import ObservedCluster
 from preflight.cluster_rights import (
-    NODE_RIGHTS,
+    OPTIONAL_RIGHTS,
     RIGHTS_BY_KIND,
     Right,
     format_rights,
@@ -442,7 +442,7 @@ def test_the_page_lists_the_rights_that_are_checked() -> None:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert listed == {*NODE_RIGHTS, *(right for rights in RIGHTS_BY_KIND.values() for right in rights)}
+    assert listed == {*OPTIONAL_RIGHTS, *(right for rights in RIGHTS_BY_KIND.values() for right in rights)}
 
 
 def test_required_rights_depend_on_the_objects_of_each_namespace() -> None:

@@ -3,6 +3,9 @@
 import itertools
 import json
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from components.database_group import DatabaseGroupArgs
 from components.engines import ENGINES
 from offline.recorder import run_program
+from stacks import config as stack_config
 from stacks.config import OFFLINE_CONFIG_KEY, STACK_FILE_CONFIG_KEY, Stack, load_stack, parse_stack
 from stacks.config_source import ConfigSource
 from stacks.errors import InvalidStackConfigError, Location
@@ -279,9 +283,10 @@ def load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offline_key", "handler"), [(OFFLINE_CONFIG_KEY, signal.default_int_handler), ("unset", signal.SIG_DFL)]
+    ("offline_key", "handler"),
+    [(OFFLINE_CONFIG_KEY, signal.default_int_handler), ("unset", stack_config._exit_after_hooks)],
 )
-def test_interrupt_ends_a_run_of_pulumi_without_a_traceback(
+def test_only_a_run_of_pulumi_has_a_handler_for_interrupts(
     offline_key: str, handler: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stacks.config.OFFLINE_CONFIG_KEY", offline_key)
@@ -291,6 +296,30 @@ def test_interrupt_ends_a_run_of_pulumi_without_a_traceback(
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+INTERRUPTED = """
+import signal, time
+from stacks import config
+config.HOOK_SECONDS = {seconds}
+signal.signal(signal.SIGINT, config._exit_after_hooks)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("hook_seconds", "interrupts"), [(0.5, 1), (60, 2)])
+def test_interrupt_ends_the_program_after_the_hooks_without_a_traceback(hook_seconds: float, interrupts: int) -> None:
+    command = [sys.executable, "-c", INTERRUPTED.format(seconds=hook_seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(interrupts):
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        assert not process.communicate(timeout=10)[0]
+        assert process.returncode == -signal.SIGINT
 
 
 @pytest.fixture
