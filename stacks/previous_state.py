@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 CONNECTION_TYPE = "kubernetes:core/v1:Secret"
+SERVER_TYPE = "kubernetes:apps/v1:StatefulSet"
 READ_STACK_OUTPUTS_TOKEN = "pulumi:pulumi:readStackResourceOutputs"  # noqa: S105 (a function of the engine)
 RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts. A file backend cannot be read at the moment in which it is written."""
@@ -72,12 +73,13 @@ def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousSta
     """Return the applications among the resources of a state.
 
     The password version of a group is that of its connection Secret: an update that failed before the Secret changed
-    did not publish the password.
+    did not publish the password. A server has started if its StatefulSet was ready.
     """
     outputs_by_type: dict[str, list[Mapping[str, Any]]] = {
         APPLICATION_TYPE: [],
         DATABASE_GROUP_TYPE: [],
         CONNECTION_TYPE: [],
+        SERVER_TYPE: [],
     }
     resources = list(resources)
     for resource in resources:
@@ -88,6 +90,11 @@ def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousSta
         if resource["type"] == DATABASE_RECORD_TYPE and resource.get("outputs")
     }
     provisioned = {_read_name(resource) for resource in resources if resource["type"].endswith(PROVISIONED_TYPES)}
+    started = {
+        (outputs["metadata"]["namespace"], outputs["metadata"]["name"])
+        for outputs in outputs_by_type[SERVER_TYPE]
+        if (outputs.get("status") or {}).get("readyReplicas")
+    }
     applications: dict[str, ApplicationState] = {}
     databases: dict[str, dict[str, dict[str, GroupOutputs]]] = {}
     for outputs in outputs_by_type[APPLICATION_TYPE]:
@@ -100,7 +107,9 @@ def collect_component_outputs(resources: Iterable[StateResource]) -> PreviousSta
             original_name = outputs["secret"].removeprefix(f"{outputs['engine']}-")
             name = resource_name(outputs["application"], outputs["engine"], original_name)
             recorded = _find_database(name, outputs, records.get(name), provisioned)
-            group = cast("GroupOutputs", {**outputs, **({"recorded": recorded} if recorded else {})})
+            has_started = (applications[outputs["application"]]["namespace"], outputs["secret"]) in started
+            found = {"hasStarted": has_started, **({"recorded": recorded} if recorded else {})}
+            group = cast("GroupOutputs", {**outputs, **found})
             databases[group["application"]].setdefault(group["engine"], {})[group["group"]] = group
     versions = {
         (metadata["namespace"], metadata["name"]): read_password_version(metadata)

@@ -71,6 +71,8 @@ class GroupState(GroupSummary):
 
     recorded: NotRequired[RecordedDatabase]
     """The database that the program created on an external server."""
+    hasStarted: NotRequired[bool]
+    """Whether the server in the cluster was ready at the last update."""
 
 
 class GroupOutputs(GroupSummary):

@@ -180,7 +180,9 @@ def validate_storage_class(change: GroupChange) -> Iterator[ConfigIssue]:
 
 
 def validate_init_script(change: GroupChange) -> Iterator[ConfigIssue]:
-    """Reject a new or another script on a server that is initialized: it would never run."""
+    """Reject a new or another script on a server that has started: it would never run."""
+    if not change.old.get("hasStarted", True):
+        return
     new = change.new.server_access.init_script_digest if change.new else None
     if new and new != change.old.get("initScript") and not change.is_moved:
         remedy = "Restore it" if change.old.get("initScript") else "Remove it"

@@ -12,6 +12,10 @@ from tests.stack_file_values import ACCEPTED_BY_PULUMI, BLOCKS, REJECTED_BY_PULU
 
 STACK = "values"
 PASSWORD = "c4narY"
+PROJECT_CONFIG = {
+    f"kubernetes:{key}": "true" for key in ("enableSecretMutable", "upsertExistingObjects", "enablePatchForce")
+}
+"""The configuration in Pulumi.yaml."""
 PROGRAM = """\
 import os
 import pathlib
@@ -32,7 +36,7 @@ def list_config(project: Project) -> Mapping[str, Any]:
     """The configuration as the command line prints it, with its warnings around."""
     output = project.pulumi("config", "--json", stack=STACK).succeeded().output
     entries, _ = json.JSONDecoder().raw_decode(output[output.index("{\n") :])
-    return {key: entry for key, entry in entries.items() if key != "kubernetes:enableSecretMutable"}
+    return {key: entry for key, entry in entries.items() if key not in PROJECT_CONFIG}
 
 
 def test_pulumi_reads_every_value_alike(stack: Project) -> None:
@@ -81,7 +85,7 @@ def test_program_gets_the_values_of_the_reader_and_the_secrets(project: Project)
     assert PASSWORD in passed["database-groups:password"]
     assert {key: value.replace(PASSWORD, HIDDEN) for key, value in passed.items()} == {
         **file.config,
-        "kubernetes:enableSecretMutable": "true",
+        **PROJECT_CONFIG,
     }
     assert file.encrypted_paths == {("password",), ("applications", "shop", "password")}
     assert set(file.config) == {f"database-groups:{key}" for key in ("password", "applications", *added)}

@@ -24,6 +24,7 @@ from tests.support import (
     SECRET,
     SERVICE,
     STACK_CASES,
+    STATEFUL_SET,
     external_server,
     groups,
     inputs_by_urn,
@@ -628,6 +629,20 @@ def test_scripts_that_would_never_run_are_rejected(before: Raw, after: Raw, mess
     assert validate(before, after) == [f"{MAIN}.server.{message}" for message in messages]
 
 
+@pytest.mark.parametrize(
+    ("status", "is_rejected"), [({"readyReplicas": 1}, True), ({"replicas": 1}, False), (None, False)]
+)
+def test_script_of_a_server_that_never_started_can_change(status: Raw | None, *, is_rejected: bool) -> None:
+    """A server whose script fails never becomes ready. The next start runs the corrected script."""
+    before, after = build_server(initScript="SELECT 1"), build_server(initScript="SELECT 2")
+    resources = [*record_stack(before).resource_states().values()]
+    if status is not None:
+        metadata = {"namespace": "shop", "name": "mysql-main"}
+        resources.append({"type": STATEFUL_SET, "outputs": {"metadata": metadata, "status": status}})
+    issues = [*validate_update(collect_component_outputs(resources), parse_applications(after))]
+    assert bool(issues) == is_rejected
+
+
 def test_volume_grows() -> None:
     assert validate(build_server(storage="1024Mi"), build_server(storage="1Gi")) == []
     assert validate(build_server(storage="1Gi"), build_server(storage="2G")) == []
@@ -824,7 +839,7 @@ def test_component_outputs_are_the_previous_state() -> None:
     expected = json.loads(json.dumps(read_state(STACK)))
     for engine, engine_groups in expected["shop"]["databases"].items():
         for name, group in engine_groups.items():
-            group |= {"application": "shop", "engine": engine, "group": name}
+            group |= {"application": "shop", "engine": engine, "group": name, "hasStarted": False}
     assert collect_component_outputs(components.values()) == expected
     interrupted = {urn: state for urn, state in components.items() if not urn.endswith("shop-mysql-main")}
     assert set(collect_component_outputs(interrupted.values())["shop"]["databases"]["mysql"]) == {"spare", "archive"}
