@@ -9,7 +9,7 @@ PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
 .PHONY: help render up preview destroy refresh config outputs pulumi check status test first-starts changes chaos scale \
-	password-changes states lint schema requirements clean .stack
+	password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,7 +90,11 @@ lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck scripts/*.sh .ci/run components/engines/scripts/*/*.sh
 
-schema: .venv/.installed ## write stacks/schema.json, docs/reference.md and the table of engines in README.md
+schema: .venv/.installed ## write stacks/schema.json, docs/reference.md, docs/changes.md and the tables of engines
+	@$(BIN)/python -m stacks schema
+
+images: .venv/.installed ## pin the newest release of each series of the official images, and write the tables of engines
+	@$(BIN)/python -m stacks images
 	@$(BIN)/python -m stacks schema
 
 requirements: .venv/.installed-dev ## pin the newest packages that requirements*.in allow

@@ -1,18 +1,21 @@
-"""The commands `python -m stacks check STACK`, `python -m stacks validate STACK` and `python -m stacks schema`."""
+"""The commands `check STACK`, `validate STACK`, `schema` and `images` of `python -m stacks`."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pulumi
 
+from components.engines.definition import RELEASES_PATH, Releases
 from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_config
 from stacks.config_source import read_config_source
+from stacks.image_releases import RegistryError, describe_new_releases, find_newest_releases, render_releases
 from stacks.preflight_checks import run_preflight
 from stacks.pulumi_cli import read_deployed_resources, run_pulumi_json
-from stacks.reference import README_PATH, REFERENCE_PATH, render_readme, render_reference
+from stacks.reference import render_pages
 from stacks.schema import SCHEMA_PATH, render_schema
 from stacks.spec import PROJECT
 from stacks.stack_file import StackFileError, load_stack_file
@@ -29,17 +32,31 @@ def main(arguments: Sequence[str]) -> int:
     validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
     validate_command.add_argument("stack")
     commands.add_parser(
-        "schema", help="write stacks/schema.json, docs/reference.md, docs/changes.md and the table of engines"
+        "schema", help="write stacks/schema.json, docs/reference.md, docs/changes.md and the tables of engines"
     )
+    commands.add_parser("images", help="pin the newest release of each series of the official images")
     options = parser.parse_args(arguments)
     if options.command == "check":
         return check_stack(options.stack)
     if options.command == "validate":
         return validate_stack_file(options.stack)
-    SCHEMA_PATH.write_text(render_schema())
-    REFERENCE_PATH.write_text(render_reference())
-    CHANGES_PATH.write_text(render_changes())
-    README_PATH.write_text(render_readme())
+    if options.command == "images":
+        return write_newest_releases()
+    for path, content in {SCHEMA_PATH: render_schema(), CHANGES_PATH: render_changes(), **render_pages()}.items():
+        path.write_text(content)
+    return 0
+
+
+def write_newest_releases() -> int:
+    """Pin the newest releases, and print what changed. An error changes nothing. Returns the exit code."""
+    old: Releases = json.loads(RELEASES_PATH.read_text())
+    try:
+        new = find_newest_releases(old)
+    except RegistryError as error:
+        print(f"error: no release was changed\n{error}", file=sys.stderr)
+        return 1
+    RELEASES_PATH.write_text(render_releases(new))
+    print("\n".join(describe_new_releases(old, new)) or "All pinned releases are the newest ones.")
     return 0
 
 

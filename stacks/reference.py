@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from components.engines import ENGINES
-from components.engines.definition import Engine
+from components.engines.definition import Engine, Variant
 from components.spec import format_choices
 from stacks.changes import describe_edit
 from stacks.key_examples import KEY_EXAMPLES, get_section_name
 from stacks.schema import build_stack_schema
 from stacks.spec import PROJECT
 
-__all__ = ["README_PATH", "REFERENCE_PATH", "list_keys", "render_readme", "render_reference"]
+__all__ = ["REFERENCE_PATH", "list_keys", "render_pages", "render_reference"]
 
-REFERENCE_PATH = Path(__file__).parent.parent / "docs" / "reference.md"
-README_PATH = Path(__file__).parent.parent / "README.md"
+DOCS_PATH = Path(__file__).parent.parent / "docs"
+REFERENCE_PATH = DOCS_PATH / "reference.md"
+README_PATH = DOCS_PATH.parent / "README.md"
 ENGINE_HEADER = ("Engine", "Variants", "Port", "External servers")
 INTRODUCTION = f"""\
 # Stack-file reference
@@ -75,7 +76,36 @@ def render_reference() -> str:
     return "".join(parts)
 
 
-def render_readme() -> str:
+def render_pages() -> dict[Path, str]:
+    """Return the content of each page with generated parts, by its path."""
+    engine_pages = {DOCS_PATH / "engines" / f"{name}.md": engine for name, engine in ENGINES.items()}
+    return {
+        REFERENCE_PATH: render_reference(),
+        README_PATH: _render_readme(),
+        **{path: _render_engine_page(path.read_text(), engine) for path, engine in engine_pages.items()},
+    }
+
+
+def _render_engine_page(page: str, engine: Engine) -> str:
+    """Return the page of an engine with the rows of its variants."""
+    rows = "".join(
+        _format_row((f"Variant `{variant.name}`", _describe_variant(variant))) for variant in engine.variants
+    )
+    return re.sub(r"^(\| Variant .*\n)+", lambda _: rows, page, flags=re.MULTILINE)
+
+
+def _describe_variant(variant: Variant) -> str:
+    """Return the image, the release series with their pinned releases, and the default series."""
+    image = f"image `{variant.image}`" if variant.image else "no image"
+    if not variant.supported_series:
+        return image
+    releases = {series: variant.find_release(series) for series in variant.supported_series}
+    pinned = (f"`{series}`" + (f" (`{release}`)" if release != series else "") for series, release in releases.items())
+    image, label = (image, " (pinned release)") if variant.image else (f"{image} (set `image`)", "")
+    return f"{image}; release series{label} {', '.join(pinned)}. Default: `{variant.default_version}`"
+
+
+def _render_readme() -> str:
     """Return the content of the README with the table of engines."""
     rows = [ENGINE_HEADER, ("---",) * len(ENGINE_HEADER), *(_render_engine(ENGINES[name]) for name in sorted(ENGINES))]
     table = "".join(map(_format_row, rows))

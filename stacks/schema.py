@@ -304,7 +304,7 @@ def _build_variant_rule(engine: Engine, variant: Variant) -> Schema:
         unsupported += ["storage", "storageClass"]
     series = "|".join(map(re.escape, variant.supported_series))
     keys = {"version": {"pattern": rf"^({series})(\.[0-9]+)*$"}, **_reject_keys(unsupported)}
-    official = {"version": {"pattern": rf"^[0-9]+(\.[0-9]+){{{variant.min_version_parts - 1},}}$"}}
+    official = {"version": {"pattern": rf"^({series}|[0-9]+(\.[0-9]+){{{variant.release_parts - 1}}})$"}}
     server: Schema = {
         "allOf": [
             {"if": IN_CLUSTER, "then": {"properties": keys}},

@@ -29,6 +29,8 @@ STEP_RE = re.compile(
 )
 CONSOLE_RE = re.compile(r"^ *```console$", re.MULTILINE)
 AGE_RE = re.compile(r"(?<![\w.])(?:\d+(?:\.\d+)?(?:d|h|ms?|s))+(?![\w.])")
+RELEASE_RE = re.compile(r"\b\d+(?:\.\d+)+(?=( |<br/>)(?:local|dedicated)\b)")
+"""The release of a server in front of its kind."""
 ADDRESS_RE = re.compile(r"\b(?!127\.)\d+(?:\.\d+){3}\b")
 
 
@@ -112,7 +114,8 @@ def unmarked_console_blocks(text: str) -> int:
 def is_expected_output(expected: str, output: str) -> bool:
     """Return whether an output is the one that a page shows.
 
-    Spaces, empty lines, ages and addresses may differ. `...` omits the rest of a line, or any number of lines.
+    Spaces, empty lines, ages, addresses and the releases of servers may differ. `...` omits the rest of a line, or any
+    number of lines.
     """
     pattern = ""
     for line in _normalize(expected):
@@ -125,6 +128,7 @@ def is_expected_output(expected: str, output: str) -> bool:
 
 def _normalize(text: str) -> list[str]:
     lines = (re.sub(r"-{3,}", "---", " ".join(line.split())) for line in text.splitlines())
+    lines = (RELEASE_RE.sub("<release>", line) for line in lines)
     return [ADDRESS_RE.sub("<address>", AGE_RE.sub("<age>", line)) for line in lines if line]
 
 

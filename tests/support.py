@@ -65,8 +65,8 @@ IMAGE = "registry.example.org/databases/server:1"
 
 
 def release(variant: Variant, series: str) -> str:
-    """Return a version of a series that has an image: the series itself, if the variant has images of series."""
-    return series + ".1" * (variant.min_version_parts - series.count(".") - 1)
+    """Return a release of a series."""
+    return series + ".1" * (variant.release_parts - series.count(".") - 1)
 
 
 def managed_server(engine: str, kind: str = "local", *, variant: str | None = None, **keys: Any) -> dict[str, Any]:

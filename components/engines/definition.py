@@ -1,12 +1,13 @@
 """The record of an engine: its data, and the few functions in which engines differ. An engine knows no server kinds."""
 
+import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pulumi
 
@@ -15,6 +16,7 @@ from components.engines.settings_file import SettingsFile
 from components.passwords import Password
 
 __all__ = [
+    "RELEASES_PATH",
     "Account",
     "AdministratorConnection",
     "Engine",
@@ -23,14 +25,27 @@ __all__ = [
     "ProvisionedDatabase",
     "Provisioner",
     "ProvisioningRequest",
+    "Releases",
     "ServerClient",
     "ServerRuntime",
     "Variant",
     "describe_existing_account",
+    "read_releases",
     "read_script",
 ]
 
+Releases: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Pinned releases, by image and release series."""
+
 SCRIPTS_FOLDER = Path(__file__).parent / "scripts"
+RELEASES_PATH = Path(__file__).with_name("releases.json")
+
+
+@cache
+def read_releases() -> Releases:
+    """Return the pinned releases of the official images. `make images` writes the file."""
+    releases: Releases = json.loads(RELEASES_PATH.read_text(encoding="utf-8"))
+    return releases
 
 
 @cache
@@ -45,21 +60,29 @@ class Variant:
 
     name: str
     image: str | None
-    """Repository of the official image; the version is the tag. None if there is no official image."""
+    """Repository of the official image; the release is the tag. None if there is no official image."""
     supported_series: tuple[str, ...]
     """Release series that the program runs, oldest first. A series cannot open the data of another one."""
     default_version: str
-    """Version of a group that sets none. Empty for an engine without a server."""
+    """Release series of a group that sets no version. Empty for an engine without a server."""
     run_as_user: int
     """User id and group id of the server in the image."""
-    min_version_parts: int = 1
-    """How many numbers a version needs to be a tag of the image. Default: `1`."""
+    release_parts: int = 3
+    """How many numbers a release has. Fewer numbers are a tag that moves to newer releases. Default: `3`."""
     server_command: str = ""
     """The server's program in the image, if the variants of the engine differ in it."""
 
     def find_series(self, version: str) -> str | None:
         """Return the series of a version (`8.4` for `8.4.3`), or None if the variant does not support the version."""
         return next((series for series in self.supported_series if f"{version}.".startswith(f"{series}.")), None)
+
+    def find_release(self, version: str) -> str:
+        """Return the pinned release of a series, otherwise the version."""
+        return read_releases().get(self.image or "", {}).get(version, version)
+
+    def is_release(self, version: str) -> bool:
+        """Return whether a version has all numbers of a release."""
+        return version.count(".") + 1 == self.release_parts
 
 
 @dataclass(frozen=True, kw_only=True)

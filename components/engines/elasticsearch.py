@@ -67,13 +67,11 @@ ELASTICSEARCH = Engine(
     name="elasticsearch",
     port=9200,
     variants=(
-        # The image has tags of full releases only.
         Variant(
             name="elasticsearch",
             image="docker.io/library/elasticsearch",
             supported_series=("8", "9"),
-            default_version="9.2.0",
-            min_version_parts=3,
+            default_version="9",
             run_as_user=1000,
         ),
     ),

@@ -312,6 +312,7 @@ POSTGRESQL = Engine(
             image="docker.io/library/postgres",
             supported_series=("15", "16", "17", "18"),
             default_version="17",
+            release_parts=2,
             run_as_user=999,
         ),
     ),

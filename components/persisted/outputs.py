@@ -44,7 +44,7 @@ class GroupSummary(TypedDict):
     """Server kind: `local`, `dedicated` or `external`."""
     variant: str
     version: str | None
-    """Version of a server in the cluster: a release series or a release."""
+    """Release of a server in the cluster, or its release series if the release is not known."""
     series: str | None
     """Release series of that version."""
     externalServer: str | None

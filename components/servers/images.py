@@ -12,9 +12,12 @@ RELEASE_RE = re.compile(r"v?([0-9]+(\.[0-9]+)*)")
 
 
 def resolve_version(variant: Variant, version: str | None, image: str | None) -> str:
-    """Return the release of an image, otherwise the version. Default: the variant's default version."""
-    release = _read_release(image) if image else None
-    return release if release and variant.find_series(release) else version or variant.default_version
+    """Return the release of the user's image, otherwise its version. The official image has the pinned release."""
+    version = version or variant.default_version
+    if image is None:
+        return variant.find_release(version)
+    release = _read_release(image)
+    return release if release and variant.find_series(release) else version
 
 
 def validate_image(engine: Engine, variant: Variant, version: str | None, image: str) -> Iterator[tuple[str, str]]:

@@ -87,7 +87,7 @@ class StatefulSetServerSpec(SpecModel):
     """Size of the volume, if the user sets none."""
 
     version: NonEmptyStr | None = None
-    """Release series ("8.4") or release ("8.4.3"), in quotes. Default: the variant's default version."""
+    """Release ("8.4.3"), or release series ("8.4") for its pinned release. In quotes. Default: the variant's series."""
     image: ImageReference | None = None
     """Full image reference, with tag or digest. It must behave as the official image. Default: the official image."""
     storage: Quantity | None = None
@@ -146,13 +146,14 @@ def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) 
         series = format_choices(variant.supported_series)
         yield "version", f"unsupported {variant.name} version {spec.version!r}; use a release of {series}"
         return
-    if spec.version and spec.image is None and spec.version.count(".") + 1 < variant.min_version_parts:
-        example = f'use a full release, for example "{variant.default_version}"'
-        yield "version", f"{spec.version!r} has no image tag; {example}"
     if spec.image is not None:
         yield from validate_image(engine, variant, spec.version, spec.image)
     elif variant.image is None:
         yield "image", f"required for {variant.name}, which has no official image; set your own image"
+    elif spec.version and spec.version not in variant.supported_series and not variant.is_release(spec.version):
+        series = variant.find_series(spec.version) or variant.default_version
+        remedy = f'use the series "{series}", or a release with {variant.release_parts} numbers'
+        yield "version", f"{spec.version!r} is neither a release nor a release series; {remedy}"
     runtime = engine.build_runtime(variant, spec.version or variant.default_version)
     memory = spec.resources.memory
     if memory and parse_quantity(memory) < parse_quantity(runtime.min_memory):
@@ -372,7 +373,7 @@ def _build_container_spec(
     lifecycle = {"postStart": {"exec": {"command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/started"]}}}
     return {
         "name": args.engine.name,
-        "image": spec.image or f"{args.variant.image}:{spec.version or args.variant.default_version}",
+        "image": spec.image or f"{args.variant.image}:{resolve_version(args.variant, spec.version, None)}",
         "command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/start"],
         "env": _build_container_env(args, runtime, credentials),
         "ports": [{"name": args.engine.name, "containerPort": args.engine.port, "protocol": "TCP"}],

@@ -11,7 +11,7 @@ import pytest
 
 from components.connection import Connection, connection_secret_data
 from components.engines import ENGINES
-from components.engines.definition import Engine, ServerRuntime, Variant
+from components.engines.definition import Engine, ServerRuntime, Variant, read_releases
 from components.servers.external import ExternalKindSpec
 from preflight.probes import get_probe
 from tests.engine_contract import COMMON_KEYS, CONTRACTS, EngineContract
@@ -170,7 +170,7 @@ def test_default_version_belongs_to_a_series(engine: Engine) -> None:
         series = variant.supported_series
         assert bool(series) == bool(engine.build_runtime)
         assert bool(variant.default_version) == bool(series)
-        assert not series or variant.find_series(variant.default_version) in series
+        assert not series or variant.default_version in series
         assert list(series) == sorted(series, key=lambda version: [int(number) for number in version.split(".")])
 
 
@@ -179,6 +179,17 @@ def test_image_has_its_registry_and_no_tag(variant: Variant) -> None:
     if variant.image is not None:
         assert re.fullmatch(r"[a-z]+(\.[a-z]+)+(/[a-z][-a-z0-9]*){2}", variant.image)
         assert variant.run_as_user > 0
+
+
+@variants
+def test_each_series_of_an_image_has_a_pinned_release(variant: Variant) -> None:
+    if variant.image in read_releases():
+        for series in variant.supported_series:
+            pinned = variant.find_release(series)
+            assert variant.find_series(pinned) == series
+            assert variant.is_release(pinned)
+            assert not variant.is_release(series)
+            assert variant.find_release(pinned) == pinned, "a release stays as it is"
 
 
 @variants

@@ -38,6 +38,13 @@ RELEASES = [
     for variant in engine.variants
     for series in variant.supported_series
 ]
+SERIES = [
+    pytest.param(engine.name, variant.name, series, id=f"{variant.name} {series}")
+    for engine in (ENGINES[name] for name in ENGINES_WITH_SERVER)
+    for variant in engine.variants
+    if variant.image
+    for series in variant.supported_series
+]
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
@@ -83,7 +90,20 @@ def test_server_runs_the_official_image_of_its_version(kind: str, engine: str, v
 def test_server_runs_the_default_version_of_the_first_variant(engine: str, kind: str) -> None:
     variant = ENGINES[engine].variants[0]
     (container,) = record_pod(engine, managed_server(engine, kind))["containers"]
-    assert container["image"] == get_image(variant, variant.default_version)
+    assert container["image"] == get_image(variant, variant.find_release(variant.default_version))
+
+
+@each_kind
+@pytest.mark.parametrize(("engine", "variant", "series"), SERIES)
+def test_series_runs_its_pinned_release(kind: str, engine: str, variant: str, series: str) -> None:
+    server = managed_server(engine, kind, variant=variant, version=series)
+    recorder = record_stack(stack_with_group(engine, server, variant=variant))
+    template, pinned = get_pod_template(recorder, engine), ENGINES[engine].get_variant(variant).find_release(series)
+    assert pinned.startswith(f"{series}.")
+    assert template["spec"]["containers"][0]["image"] == f"{ENGINES[engine].get_variant(variant).image}:{pinned}"
+    assert template["metadata"]["labels"]["app.kubernetes.io/version"] == pinned
+    (group,) = (outputs for outputs in recorder.outputs.values() if outputs.get("engine") == engine)
+    assert (group["version"], group["series"]) == (pinned, series)
 
 
 @each_engine
@@ -352,8 +372,15 @@ MYSQL_SERIES = "8.0, 8.4 or 9.7"
         ),
         (
             "elasticsearch",
-            {"version": "9"},
-            ".version: '9' has no image tag; use a full release, for example \"9.2.0\"",
+            {"version": "9.2"},
+            ".version: '9.2' is neither a release nor a release series; use the series \"9\", or a release with 3"
+            " numbers",
+        ),
+        (
+            "postgresql",
+            {"version": "17.11.1"},
+            ".version: '17.11.1' is neither a release nor a release series; use the series \"17\", or a release"
+            " with 2 numbers",
         ),
         ("redis", {"initScript": "x"}, ".initScript: not supported for redis; remove it"),
         ("sqlite", {"version": "3"}, ".version: not supported for sqlite, which has no server; remove it"),
@@ -363,7 +390,8 @@ MYSQL_SERIES = "8.0, 8.4 or 9.7"
     ids=[
         "series",
         "not a release",
-        "no tag",
+        "tag of several releases",
+        "more than a release",
         "initScript",
         "version of a file",
         "resources of a file",

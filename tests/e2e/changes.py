@@ -358,12 +358,12 @@ ROWS: dict[str, Row] = {
     "DatabaseGroupSpec.protect": Row(set_group("redis", "new", "protect", False)),
     "DatabaseGroupSpec.recreate": Row(set_group("postgresql", "main", "recreate", True)),
     "DatabaseGroupSpec.networkPolicy": Row(set_group("redis", "main", "networkPolicy", False)),
-    "StatefulSetServerSpec.version: later, of the same series": Row(set_server("mysql", "own", "version", "8.4.3")),
+    "StatefulSetServerSpec.version: later, of the same series": Row(set_server("mysql", "own", "version", "8.4.900")),
     "StatefulSetServerSpec.version: earlier, of the same series": Row(
         set_server("mysql", "own", "version", "8.4.2"), f"{GROUP}.mysql.own.server.version: "
     ),
     "StatefulSetServerSpec.image: of the same or a later release": Row(
-        set_server("mysql", "own", "image", "registry.example.org/mysql:8.4.3")
+        set_server("mysql", "own", "image", "registry.example.org/mysql:8.4.900")
     ),
     "StatefulSetServerSpec.image: of an earlier release": Row(
         combine(

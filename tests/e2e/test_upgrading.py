@@ -13,6 +13,8 @@ import psycopg
 import pymysql
 import pytest
 
+from components.engines import ENGINES
+from components.engines.definition import Variant
 from tests.e2e.clients import LIBRARIES, connect_mysql, connect_postgresql, wait_for_value
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import Project
@@ -49,12 +51,14 @@ class Move:
     """Query for the owners of all objects."""
     current_database: str
     """Query for the database of a connection."""
-    release: str
-    """Command in the Pod of the server that prints its release."""
 
     @property
     def application(self) -> str:
         return f"upgraded-{self.engine}"
+
+    @property
+    def variant(self) -> Variant:
+        return ENGINES[self.engine].get_variant(None)
 
 
 MOVES = (
@@ -135,7 +139,6 @@ MOVES = (
             UNION SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname IN ('twice', 'shout')
         """,
         current_database="SELECT current_database()",
-        release="postgres --version",
     ),
     Move(
         engine="mysql",
@@ -215,7 +218,6 @@ MOVES = (
                 UNION SELECT definer FROM information_schema.events WHERE event_schema = DATABASE()) AS definers
         """,
         current_database="SELECT DATABASE()",
-        release="mysqld --version",
     ),
 )
 moves = pytest.mark.parametrize("move", MOVES, ids=lambda move: move.engine)
@@ -227,14 +229,16 @@ class Deployment:
     def __init__(self, project: Project, cluster: Cluster) -> None:
         self.project, self.cluster = project, cluster
         self.primary = OLD
-        self.versions: dict[str, str] = {}
-        """Changed versions of new groups, by engine."""
+        self.uses_pinned_releases = False
+        """Whether the servers run the official images. Otherwise, the stack file names images of their series."""
 
     def build_config(self) -> dict[str, Any]:
         applications = {}
         for move in MOVES:
             servers = {group: dict(server) for group, server in move.groups.items()}
-            servers[NEW]["version"] = self.versions.get(move.engine, servers[NEW]["version"])
+            if not self.uses_pinned_releases:
+                for server in servers.values():
+                    server["image"] = f"{move.variant.image}:{server['version']}"
             groups = {group: {"primary": group == self.primary, "server": server} for group, server in servers.items()}
             applications[move.application] = {"createNamespace": False, "databases": {move.engine: groups}}
         return {"applications": applications}
@@ -364,7 +368,7 @@ def test_primary_selects_the_group_of_the_short_variables(deployment: Deployment
 
 
 def test_release_of_the_same_series_restarts_the_server_with_its_data(deployment: Deployment) -> None:
-    """The version changes from the series to a release. The new Pod has the same volume and the same credentials."""
+    """The image changes from the series to the pinned release. The new Pod has the same volume and credentials."""
     before = {}
     for move in MOVES:
         data, pod = deployment.read_connection(move, NEW), f"{move.engine}-{NEW}-0"
@@ -372,19 +376,16 @@ def test_release_of_the_same_series_restarts_the_server_with_its_data(deployment
         LIBRARIES[move.engine].write(data, address)
         uid = deployment.cluster.wait_for_pod(move.application, pod)
         before[move.engine] = data, uid, deployment.cluster.read_image(move.application, pod)
-        release = re.search(r"\d+(\.\d+)+", deployment.cluster.run(move.application, pod, move.release)[1])
-        assert release, move.engine
-        assert release[0] != move.groups[NEW]["version"]
-        deployment.versions[move.engine] = release[0]
 
+    deployment.uses_pinned_releases = True
     deployment.update()
 
     for move in MOVES:
         data, uid, image = before[move.engine]
-        pod, version = f"{move.engine}-{NEW}-0", deployment.versions[move.engine]
+        pod, release = f"{move.engine}-{NEW}-0", move.variant.find_release(move.groups[NEW]["version"])
         assert deployment.cluster.wait_for_pod(move.application, pod, other_than=uid)
         new_image = deployment.cluster.read_image(move.application, pod)
-        assert new_image == f"{image.rpartition(':')[0]}:{version}" != image
+        assert new_image == f"{move.variant.image}:{release}" != image
         assert deployment.read_connection(move, NEW) == data
         address = deployment.cluster.read_service_address(move.application, data["host"])
         wait_for_value(lambda: LIBRARIES[move.engine].read(data, address))  # noqa: B023 (called at once)

@@ -13,7 +13,12 @@ SHOP: dict[str, Any] = {
     "databases": {
         "postgresql": {"main": provisioned_on("hq", tls="require")},
         "mysql": {
-            "main": {"primary": True, "protect": "retain", "variant": "percona", "server": {"kind": "dedicated"}},
+            "main": {
+                "primary": True,
+                "protect": "retain",
+                "variant": "percona",
+                "server": {"kind": "dedicated", "version": "8.4.3"},
+            },
             "old": {"server": existing_account("mysql", host=["fd00::1", "fd00::2"], port=3307)},
         },
     },
@@ -22,7 +27,11 @@ BLOG: dict[str, Any] = {
     "namespace": "web",
     "createNamespace": False,
     "protect": True,
-    "databases": {"postgresql": {"main": provisioned_on("hq")}, "redis": {"cache": None}, "sqlite": {"files": None}},
+    "databases": {
+        "postgresql": {"main": provisioned_on("hq")},
+        "redis": {"cache": {"server": {"kind": "local", "version": "8.2.1"}}},
+        "sqlite": {"files": None},
+    },
 }
 STACK: dict[str, Any] = {
     "externalServers": {"hq": external_server("postgresql", port=6432)},

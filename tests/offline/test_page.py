@@ -209,7 +209,7 @@ def test_picture_has_a_box_for_each_part(view: StackView) -> None:
         ("application", "blog"),
         ("service", "postgresql:6432"),
         ("service", "redis:6379"),
-        ("local", "redis 8"),
+        ("local", "redis 8.2.1"),
         ("local", "sqlite"),
         ("external", "postgresql.example.org:6432"),
     }

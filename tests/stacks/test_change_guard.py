@@ -11,6 +11,7 @@ import pulumi
 import pytest
 
 from components.application import ApplicationArgs
+from components.engines import definition
 from offline.recorder import Recorder, run_program
 from stacks.change_guard import list_update_warnings, validate_update
 from stacks.config import parse_stack
@@ -234,6 +235,37 @@ ALLOWED: dict[str, Edit] = {
     "protect: retain": lambda raw: mysql(raw)["main"].update(protect="retain"),
     "a new application": lambda raw: raw["applications"].update(blog=BLOG),
 }
+
+
+@pytest.mark.parametrize("recorded", ["8.4", "8.4.9", "8.4.10"])
+@pytest.mark.parametrize("key", [{}, {"version": "8.4"}])
+def test_pinned_release_follows_the_recorded_one(
+    monkeypatch: pytest.MonkeyPatch, recorded: str, key: dict[str, str]
+) -> None:
+    """The state has a release, or a series that an earlier release of the program recorded."""
+    pin_release(monkeypatch, recorded)
+    stack = edit_stack(set_server("main", managed_server("mysql", "dedicated", **key)))
+    previous = read_state(stack)
+    assert previous["shop"]["databases"]["mysql"]["main"]["version"] == recorded
+    pin_release(monkeypatch, "8.4.10")
+    assert list(validate_update(previous, parse_applications(stack))) == []
+
+
+@pytest.mark.parametrize("key", [{}, {"version": "8.4"}])
+def test_pinned_release_that_is_older_is_rejected(monkeypatch: pytest.MonkeyPatch, key: dict[str, str]) -> None:
+    """An earlier commit of the program pins an earlier release."""
+    pin_release(monkeypatch, "8.4.10")
+    stack = edit_stack(set_server("main", managed_server("mysql", "dedicated", **key)))
+    previous = read_state(stack)
+    pin_release(monkeypatch, "8.4.9")
+    assert [str(issue) for issue in validate_update(previous, parse_applications(stack))] == [
+        f"{MAIN}.server.version: the release 8.4.9 is older than 8.4.10, which wrote the data."
+        f" Use 8.4.10 or later, {MIGRATE}"
+    ]
+
+
+def pin_release(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
+    monkeypatch.setattr(definition, "read_releases", lambda: {"docker.io/library/mysql": {"8.4": release}})
 
 
 def as_params(table: dict[str, tuple[Edit, list[str]]]) -> list[Any]:

@@ -191,7 +191,7 @@ def test_outputs_hold_names_only() -> None:
         "secret": "mysql-main",
         "kind": "dedicated",
         "variant": "percona",
-        "version": "8.4",
+        "version": ENGINES["mysql"].get_variant("percona").find_release("8.4"),
         "series": "8.4",
         "externalServer": None,
         "database": "shop_main",

@@ -10,7 +10,7 @@ import pytest
 
 from components.engines import ENGINES
 from stacks.key_examples import KEY_EXAMPLES
-from stacks.reference import README_PATH, REFERENCE_PATH, list_keys, render_readme, render_reference
+from stacks.reference import list_keys, render_pages, render_reference
 from stacks.schema import SCHEMA_PATH, build_schema_document, build_stack_schema, render_schema
 from stacks.yaml_document import read_yaml
 from tests.faulty_stacks import FAULTY_STACKS, FULL_STACK, FaultyStack
@@ -43,8 +43,8 @@ def is_valid(raw: dict[str, Any], prefix: str = "database-groups:") -> bool:
 
 @pytest.mark.parametrize(
     ("path", "content"),
-    [(SCHEMA_PATH, render_schema()), (REFERENCE_PATH, render_reference()), (README_PATH, render_readme())],
-    ids=["schema", "reference", "readme"],
+    [(SCHEMA_PATH, render_schema()), *render_pages().items()],
+    ids=lambda value: value.stem if isinstance(value, Path) else "",
 )
 def test_generated_file_is_up_to_date(path: Path, content: str) -> None:
     assert path.read_text() == content, f"{path.name} is not up to date: run `make schema`"

@@ -1,11 +1,12 @@
 """Build the images of the end-to-end tests, where none can be pulled, and load them into the lab's node.
 
-Each image has the names of an official image: those of its series and of its release. It also has the official image's
-entrypoint, user number, directories and variables. Its server comes from Debian: debootstrap installs it into a root
-file system, which is cached in `$XDG_CACHE_HOME/database-groups-images` and rebuilt only when its recipe changes. The
-image is loaded only when its content changes. A server that Debian does not have comes from `$IMAGE_PROGRAMS/<name>`,
-for instance from the folder `influxdb-2.7` in it; without that variable, the program skips its image. The program does
-not pull, push or copy an official image.
+Each image has the names of an official image: those of its series and of the release that the program pins for it. Its
+server can have another release. It also has the official image's entrypoint, user number, directories and variables.
+Its server comes from Debian: debootstrap installs it into a root file system, which is cached in
+`$XDG_CACHE_HOME/database-groups-images` and rebuilt only when its recipe changes. The image is loaded only when its
+content changes. A server that Debian does not have comes from `$IMAGE_PROGRAMS/<name>`, for instance from the folder
+`influxdb-2.7` in it; without that variable, the program skips its image. The program does not pull, push or copy an
+official image.
 
 usage: LAB_IMAGE=<the lab's image program> python build.py [NAME…]
 
@@ -19,7 +20,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +31,7 @@ from pathlib import Path
 __all__ = ["IMAGES", "Image", "main"]
 
 HERE = Path(__file__).resolve().parent
+RELEASES = json.loads((HERE.parents[2] / "components/engines/releases.json").read_text())
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "database-groups-images"
 LAB = Path(os.environ.get("LAB_DIR") or Path.home() / ".cache" / "database-groups-lab")
 PROGRAMS = os.environ.get("IMAGE_PROGRAMS", "")
@@ -396,15 +397,13 @@ def read_version(image: Image, root: Path) -> str:
     return subprocess.run(query, capture_output=True, text=True, check=True).stdout.rpartition(":")[2]
 
 
-def get_release_name(image: Image, root: Path) -> str:
-    """Return the image's name with the release of its server, such as `postgres:17.6` for `postgres:17`.
+def get_pinned_name(image: Image) -> str:
+    """Return the name that the program uses for the image's series, such as `postgres:17.11` for `postgres:17`.
 
     If the tag is not a series, return the name of the image.
     """
     repository, _, series = image.name.rpartition(":")
-    release = re.match(r"[\d.]*\d", read_version(image, root))
-    is_of_series = release and f"{release[0]}.".startswith(f"{series}.")
-    return f"{repository}:{release[0]}" if release and is_of_series else image.name
+    return f"{repository}:{RELEASES.get(repository, {}).get(series, series)}"
 
 
 def run_ctr(*arguments: str) -> set[str]:
@@ -439,8 +438,8 @@ def load_image(image: Image, program: str) -> bool:
             json.dumps({"Entrypoint": ["docker-entrypoint.sh"], **image.config}),
         )
         record.write_text(f"{image.content} {LAB}")
-    if (other := get_release_name(image, root)) != image.name:
-        run_ctr("tag", "--force", image.name, other)
+    if (pinned := get_pinned_name(image)) != image.name:
+        run_ctr("tag", "--force", image.name, pinned)
     return changed
 
 
