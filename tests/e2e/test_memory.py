@@ -73,7 +73,7 @@ MYSQL_STATEMENTS = (
     f"SET SESSION cte_max_recursion_depth = {MYSQL_ROWS}",
     "CREATE TABLE a (id INT PRIMARY KEY, payload VARCHAR(200))",
     "INSERT INTO a WITH RECURSIVE numbers AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM numbers"
-    f" WHERE i < {MYSQL_ROWS}) SELECT i, REPEAT(MD5(i), 4) FROM numbers",
+    f" WHERE i < {MYSQL_ROWS}) SELECT i, REPEAT(SHA2(i, 256), 2) FROM numbers",
 )
 MYSQL_SORT = f"SELECT payload, COUNT(*) FROM a GROUP BY payload ORDER BY 2, 1 DESC LIMIT 1 OFFSET {MYSQL_ROWS - 1}"
 
