@@ -8,8 +8,8 @@ STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test first-starts changes chaos scale \
-	password-changes states lint schema images requirements clean .stack
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test first-starts memory-loads changes \
+	chaos scale password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,8 +66,11 @@ check: .stack .venv/.installed ## check the cluster and the external servers of 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup
 
-first-starts: .venv/.installed-dev ## kill servers at 20 moments of their first start, and correct faulty ones (20 minutes)
-	@FIRST_STARTS=20 $(BIN)/python -m pytest -s tests/e2e/test_first_start.py
+first-starts: .venv/.installed-dev ## kill servers in their first start and under writes, and correct faulty ones (20 minutes)
+	@FIRST_STARTS=20 $(BIN)/python -m pytest -s tests/e2e/test_first_start.py tests/e2e/test_recovery.py
+
+memory-loads: .venv/.installed-dev ## run loads on servers with little memory, and print the peaks (fifteen minutes)
+	@MEMORY_LOADS=1 $(BIN)/python -m pytest -s tests/e2e/test_memory.py
 
 chaos: .venv/.installed-dev ## kill ROUNDS (50) updates at random moments, and finish each with the next one (an hour)
 	@CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py

@@ -61,8 +61,8 @@ LOCK_TIMEOUT = "SET lock_timeout = '3s'"
 """Limit of the wait for an object that a transaction of the application uses. Other transactions wait behind it."""
 MAX_CONNECTIONS = 100
 """The server's own default."""
-MEMORY_PER_CONNECTION_MIB = 5
-"""A connection uses 1.5 MiB for short statements and more for others. Shared buffers use a quarter of the memory."""
+MEMORY_PER_CONNECTION_MIB = 8
+"""With 256Mi, a connection that sorts uses 4 MiB. The rest is for shared buffers, parallel workers and page tables."""
 FIRST_MAJOR_WITH_PARENT_VOLUME = 18
 """From this major version on, the image stores its data in a folder of the version (page of the image, "PGDATA")."""
 

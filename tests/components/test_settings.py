@@ -161,7 +161,7 @@ DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "effective_cache_size": "128MB",
             "maintenance_work_mem": "16MB",
             "work_mem": "1MB",
-            "max_connections": "51",
+            "max_connections": "32",
         },
         "8Gi": {
             "shared_buffers": "2048MB",

@@ -3,25 +3,22 @@
 `make first-starts` kills 20 Pods of each release, and corrects every engine. `make test` tests a few of them.
 """
 
-import base64
 import os
 import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import pytest
-import yaml
 
-from offline.manifests import render_manifests
 from offline.recorder import PLACEHOLDER
 from tests.e2e.clients import connect_mysql, connect_postgresql
 from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.local_servers import build_server_manifests, delete_server
 from tests.e2e.project import Project
-from tests.support import CANARY, record_stack
+from tests.support import CANARY
 
 FEW_KILLS = 1
 KILLS = int(os.environ.get("FIRST_STARTS", FEW_KILLS))
@@ -29,8 +26,6 @@ pytestmark = pytest.mark.timeout(600 if KILLS == FEW_KILLS else 3600)
 NAMESPACE = "first-starts"
 BROKEN = "broken"
 SECONDS = 120
-RECORDING = Lock()
-"""The SDK has one program at a time."""
 SCRIPT = (
     "CREATE TABLE earlier (x int); INSERT INTO earlier VALUES (1); {grant}CREATE TABLE later AS SELECT x FROM earlier;"
 )
@@ -85,26 +80,10 @@ if KILLS > FEW_KILLS:
     RELEASES.append(Release(engine="postgresql", version="15", grant=GRANT, connect=connect_postgresql))
 
 
-def build_manifests(release: Release, group: str) -> list[dict[str, Any]]:
-    """Return the Secret, the volume claim, the ConfigMap and the StatefulSet of a group.
-
-    Every value of the Secret but the password is the placeholder of the manifests.
-    """
-    databases = {release.engine: {group: release.build_group()}}
-    with RECORDING:
-        recorder = record_stack({"applications": {NAMESPACE: {"createNamespace": False, "databases": databases}}})
-    kinds = ("Secret", "PersistentVolumeClaim", "ConfigMap", "StatefulSet")
-    manifests = [document for text in render_manifests(recorder).values() for document in yaml.safe_load_all(text)]
-    for manifest in manifests:
-        if manifest["kind"] == "Secret":
-            manifest["data"]["password"] = base64.b64encode(CANARY.encode()).decode()
-    own = [found for found in manifests if found["metadata"]["name"] == f"{release.engine}-{group}"]
-    return sorted((found for found in own if found["kind"] in kinds), key=lambda found: kinds.index(found["kind"]))
-
-
 def start_and_kill(cluster: Cluster, release: Release, group: str, delay: float | None) -> float:
     """Start a server, delete its Pod after a delay, and log in. Return the seconds of the last start."""
-    manifests, pod = build_manifests(release, group), f"{release.engine}-{group}-0"
+    pod = f"{release.engine}-{group}-0"
+    manifests = build_server_manifests(NAMESPACE, release.engine, group, release.build_group())
     for manifest in manifests:
         cluster.apply(manifest)
     start, uid = time.monotonic(), None
@@ -118,9 +97,7 @@ def start_and_kill(cluster: Cluster, release: Release, group: str, delay: float 
     address = cluster.core.read_namespaced_pod(pod, NAMESPACE).status.pod_ip
     assert release.count_rows(f"{release.engine}://{PLACEHOLDER}:{CANARY}@server/{PLACEHOLDER}", address) == 1
     assert_log_has_no_password(cluster, NAMESPACE, pod, CANARY)
-    for manifest in reversed(manifests):
-        resource = cluster.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
-        resource.delete(name=manifest["metadata"]["name"], namespace=NAMESPACE)
+    delete_server(cluster, manifests)
     return seconds
 
 
