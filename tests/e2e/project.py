@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ PARTS = ("components", "stacks", "preflight", "status", "__main__.py", "Pulumi.y
 TIMEOUT_SECONDS = 400
 SURVIVAL_SECONDS = 2
 """Seconds in which child processes survive a killed engine."""
+OUTPUTS_RE = re.compile(r"\nOutputs:.*\n(?=Resources:)", re.DOTALL)
 
 
 class Result:
@@ -28,15 +30,20 @@ class Result:
         self.code = process.returncode
         self.output = process.stdout
 
+    @property
+    def end(self) -> str:
+        """Return the end of the output, without the outputs of the stack."""
+        return OUTPUTS_RE.sub("\n", self.output)[-6000:]
+
     def succeeded(self) -> "Result":
         """Assert that the command succeeded."""
-        assert self.code == 0, self.output[-6000:]
+        assert self.code == 0, self.end
         return self
 
     def failed(self) -> "Result":
         """Assert that the command failed without a traceback."""
-        assert self.code != 0, self.output[-6000:]
-        assert "Traceback" not in self.output, self.output[-6000:]
+        assert self.code != 0, self.end
+        assert "Traceback" not in self.output, self.end
         return self
 
 
