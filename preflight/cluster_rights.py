@@ -51,8 +51,13 @@ RIGHTS_BY_KIND: Mapping[str, frozenset[Right]] = MappingProxyType(
     {kind: _build_rights(resources) for kind, resources in RESOURCES_BY_KIND.items()}
 )
 """By the kind of an object that the stack manages, or of a workload that it patches."""
-OPTIONAL_RIGHTS = _build_rights({("", "nodes"): ("list",), ("", "pods/log"): ("get",)})
-"""What only the check of `databaseNodes` and the error of a failed server need. The account can deploy without it."""
+OPTIONAL_RIGHTS = _build_rights(
+    {("", "nodes"): ("list",), ("", "pods/log"): ("get",), ("", "pods/exec"): ("get", "create")}
+)
+"""What only the check of `databaseNodes`, the error of a failed server and a password change without a restart need.
+
+The account can deploy without it. A WebSocket for `pods/exec` needs `get`, and from Kubernetes 1.35 on also `create`.
+"""
 
 
 def list_required_rights(requirements: ClusterRequirements) -> dict[str, frozenset[Right]]:

@@ -137,7 +137,8 @@ class ServerKind(Generic[Spec]):
     )
     """Create an account that must exist before the connection Secret, as children of the group.
 
-    Return the options with which the Secret waits for it. Default: none; the server reads its account from the Secret.
+    Return the options with which the Secret waits for it, or with which a server accepts a new password before the
+    Secret changes. Default: none.
     """
     list_objects: Callable[[ServerArgs, Spec], Iterator[PlannedObject]] = lambda *_args: iter(())
     """Return the Kubernetes objects of `create_resources`, without the volume claim. Default: none."""
