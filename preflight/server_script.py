@@ -92,7 +92,7 @@ def _run_in_pod(connection: Any, container: ServerContainer, script: str, lines:
     except (WebSocketException, OSError) as error:
         return ScriptResult(failure=f"the connection to the Pod ended ({type(error).__name__})")
     finally:
-        client.close()
+        client.sock.shutdown()
 
 
 def restart_server(connection: Any, container: ServerContainer) -> None:

@@ -283,7 +283,7 @@ class Watch:
 
 @contextmanager
 def watch(deployment: Deployment, group: Group) -> Iterator[Watch]:
-    """Log in ten times a second, if the server accepts the old password. Count the moments when the Pod is not ready."""
+    """Log in ten times a second, if the server accepts the old password. Count when the Pod is not ready."""
     seen, stopped = Watch(deployment.read_connection(group)), threading.Event()
     address = deployment.read_address(group)
 
