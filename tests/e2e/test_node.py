@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import yaml
+from kubernetes.client import ApiClient, CoreV1Api
 
 from components.engines import ENGINES
 from tests.e2e.clients import LIBRARIES, VALUE, wait_for_value
@@ -286,6 +288,7 @@ def watch(deployment: Deployment, group: Group) -> Iterator[Watch]:
     """Log in ten times a second, if the server accepts the old password. Count when the Pod is not ready."""
     seen, stopped = Watch(deployment.read_connection(group)), threading.Event()
     address = deployment.read_address(group)
+    core: Any = CoreV1Api(ApiClient())  # while a command runs in a Pod, no other thread can use its client
 
     def log_in() -> None:
         while not stopped.wait(0.1):
@@ -297,7 +300,7 @@ def watch(deployment: Deployment, group: Group) -> Iterator[Watch]:
 
     def read_pod() -> None:
         while not stopped.wait(1):
-            seen.unready += not is_ready(deployment.cluster.core.read_namespaced_pod(group.pod, NAMESPACE))
+            seen.unready += not is_ready(core.read_namespaced_pod(group.pod, NAMESPACE))
 
     threads = [threading.Thread(target=run) for run in ([log_in] if group.accepts_old_password else []) + [read_pod]]
     for thread in threads:
