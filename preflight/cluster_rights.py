@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 from preflight.cluster_models import ClusterRequirements
 
-__all__ = ["OPTIONAL_RIGHTS", "RIGHTS_BY_KIND", "Right", "format_rights", "is_granted", "list_required_rights"]
+__all__ = [
+    "OPTIONAL_RIGHTS",
+    "PASSWORD_CHANGE_RIGHTS",
+    "RIGHTS_BY_KIND",
+    "Right",
+    "format_rights",
+    "is_granted",
+    "list_required_rights",
+]
 
 READ = ("get", "list", "watch")
 MANAGE = (*READ, "create", "patch", "delete")
@@ -51,12 +59,10 @@ RIGHTS_BY_KIND: Mapping[str, frozenset[Right]] = MappingProxyType(
     {kind: _build_rights(resources) for kind, resources in RESOURCES_BY_KIND.items()}
 )
 """By the kind of an object that the stack manages, or of a workload that it patches."""
-OPTIONAL_RIGHTS = _build_rights(
-    {("", "nodes"): ("list",), ("", "pods/log"): ("get",), ("", "pods/exec"): ("get", "create")}
-)
-"""What only the check of `databaseNodes`, the error of a failed server and a password change without a restart need.
-
-The account can deploy without it. A WebSocket for `pods/exec` needs `get`, and from Kubernetes 1.35 on also `create`.
+OPTIONAL_RIGHTS = _build_rights({("", "nodes"): ("list",), ("", "pods/log"): ("get",)})
+"""What only the check of `databaseNodes` and the error of a failed server need. The account can deploy without it."""
+PASSWORD_CHANGE_RIGHTS = _build_rights({("", "pods/exec"): ("get", "create")})
+"""What the change of a running server's password needs. A WebSocket needs `get`, from Kubernetes 1.35 on also `create`.
 """
 
 
@@ -71,6 +77,8 @@ def list_required_rights(requirements: ClusterRequirements) -> dict[str, frozens
     for namespace, names in kinds.items():
         for right in (right for name in names for right in RIGHTS_BY_KIND[name]):
             rights["" if right.resource in CLUSTER_SCOPED else namespace].add(right)
+    for namespace in requirements.password_changes:
+        rights[namespace] |= PASSWORD_CHANGE_RIGHTS
     return {namespace: frozenset(needed) for namespace, needed in rights.items()}
 
 

@@ -90,6 +90,8 @@ class ServerAccess:
     """TLS mode that the application's URI requests. None: the client decides."""
     ca_bundle: CaBundle | None = None
     """CA certificates that sign the server's certificate."""
+    accepts_new_password: bool = False
+    """Whether the running server accepts a new password without a restart."""
     volume: VolumeRequest | None = None
     """The group's volume. None: the server stores the data elsewhere, or stores none."""
     init_script: str | None = None

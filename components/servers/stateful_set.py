@@ -133,6 +133,7 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
         backend=ServiceBackend(port=port, pod_selector=selector, start_timeout_minutes=minutes) if port else None,
         version=resolve_version(args.variant, spec.version, spec.image) or None,
+        accepts_new_password=runtime is not None and runtime.change_password_script is not None,
         volume=volume if has_volume else None,
         init_script=spec.init_script,
         mounted_by_application=args.engine.build_runtime is None,

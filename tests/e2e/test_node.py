@@ -356,10 +356,11 @@ def test_running_servers_accept_new_passwords(deployment: Deployment) -> None:
 
 
 def test_restarted_server_accepts_the_newest_password_only(deployment: Deployment) -> None:
-    for group in GROUPS:
-        old = deployment.read_connection(group)
-        deployment.cluster.core.delete_namespaced_pod(group.pod, NAMESPACE)
-        assert old == deployment.read_connection(group)
+    pods = {group.pod: deployment.cluster.wait_for_pod(NAMESPACE, group.pod) for group in GROUPS}
+    for pod in pods:
+        deployment.cluster.core.delete_namespaced_pod(pod, NAMESPACE)
+    for pod, uid in pods.items():
+        deployment.cluster.wait_for_pod(NAMESPACE, pod, other_than=uid)
     for client in CLIENTS:
         deployment.wait_for_read(client)
         assert "42" not in deployment.run(client, client.read, password_version=1)[1], client.engine
