@@ -322,4 +322,4 @@ def test_update_without_a_cluster(project: Project, tmp_path: Path) -> None:
     for result in (project.up("cluster").failed(), project.python("-m", "stacks", "check", "cluster").failed()):
         assert "cluster: cannot connect to the cluster at https://127.0.0.1:1" in " ".join(result.output.split())
     assert not [resource for resource in project.resources("cluster") if not resource["type"].startswith("pulumi:")]
-    project.stacks.clear()  # nothing to destroy, and the provider could not
+    project.deployed.clear()  # nothing to destroy, and the provider could not

@@ -6,7 +6,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.e2e.test_production import create_production_stack
 from tests.persisted.states import STACKS, STATES
 
 RECORD = "RECORD_STATES"
+UPDATED_KINDS = ("Namespace", "ConfigMap", "StatefulSet")
 UNSAFE_OPERATIONS = {"replace", "create-replacement", "delete-replaced", "delete", "create"}
 
 
@@ -52,10 +53,29 @@ def restore(project: Project, stack: str) -> Path:
     return project.path(stack)
 
 
+@pytest.fixture
+def cluster_of_states(simulated_node: Cluster) -> Iterator[Callable[[str], None]]:
+    """Yield a function that creates the recorded objects that a release may update: Pulumi reads them for a preview."""
+    namespaces: set[str] = set()
+
+    def create_objects(stack: str) -> None:
+        resources = json.loads((STATES / f"{stack}.json").read_text())["deployment"]["resources"]
+        manifests = [found["inputs"] for found in resources if found.get("inputs", {}).get("kind") in UPDATED_KINDS]
+        for manifest in manifests:
+            simulated_node.apply({key: value for key, value in manifest.items() if not key.startswith("__")})
+            if manifest["kind"] == "Namespace":
+                namespaces.add(manifest["metadata"]["name"])
+
+    yield create_objects
+    for namespace in namespaces:
+        simulated_node.delete_namespace(namespace)
+
+
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.usefixtures("simulated_node")
-def test_recorded_stack_is_updated_in_place(project: Project, stack: str) -> None:
-    """The cluster has none of the objects. Pulumi compares the program with the state."""
+def test_recorded_stack_is_updated_in_place(
+    project: Project, cluster_of_states: Callable[[str], None], stack: str
+) -> None:
+    cluster_of_states(stack)
     restore(project, stack)
     output = project.preview(stack, "--json").succeeded().output
     preview: dict[str, Any] = json.loads(output[output.index("{") :])

@@ -1,6 +1,5 @@
 """Databases on real external servers, created by administrators with all privileges and with few."""
 
-import re
 from collections.abc import Callable, Mapping
 from itertools import permutations
 from time import monotonic
@@ -14,8 +13,8 @@ from tests.e2e.servers import REFUSED, DatabaseServer
 from tests.pages import ROOT, blocks
 
 SERVERS = ("postgresql", "postgresql-limited", "postgresql17", "postgresql17-limited", "mysql")
-MANY_APPLICATIONS = 20
-MANY_SECONDS = 90
+MANY_APPLICATIONS = 10
+MANY_SECONDS = 60
 FORBIDDEN_STATEMENTS = {
     "postgresql": (
         "CREATE DATABASE other",
@@ -107,6 +106,7 @@ def test_each_application_uses_its_own_database_only(
     project.new("provisioned", config)
     try:
         project.up("provisioned").succeeded()
+        project.up("provisioned", "--expect-no-changes").succeeded()
         project.assert_settled("provisioned")
         for name, pair in pairs.items():
             for application in pair:
@@ -188,7 +188,6 @@ def test_many_applications_share_one_server(
         for name in (names[0], names[-1]):
             with postgresql.login(cluster.read_secret(name, "postgresql-main")["uri"]) as session:
                 assert session.run("SELECT 1") == [(1,)]
-        project.up("many", "--expect-no-changes").succeeded()
         project.destroy("many").succeeded()
         print(f"{MANY_APPLICATIONS} applications on one server: {seconds:.0f} s")
         assert seconds < MANY_SECONDS
@@ -244,38 +243,3 @@ def test_documented_administrators_create_databases_with_chosen_names_and_extens
         project.clean_up()
         for found in servers.values():
             found.drop("store", "keeper", ADMINISTRATOR)
-
-
-def test_next_update_finishes_a_killed_update(project: Project, server: Callable[[str], DatabaseServer]) -> None:
-    """The next update continues with everything that Pulumi recorded. The test drops the rest, as documented."""
-    postgresql = server("postgresql-limited")
-    groups = {f"g{number:02d}": {"server": {"kind": "external", "provisionOn": "hq"}} for number in range(8)}
-    names = {f"killed_{group}" for group in groups}
-    postgresql.drop(*names)
-    applications = {"killed": {"databases": {"postgresql": groups}}}
-    project.new("killed", {"externalServers": build_servers({"hq": postgresql}), "applications": applications})
-    try:
-        project.kill_up("killed", lambda: len(postgresql.databases() & names) > 1)
-        created = postgresql.databases() & names
-        assert len(created) < len(names)
-        for path in project.state.rglob("*.attrs"):
-            if not path.stat().st_size:
-                path.unlink()
-        project.pulumi("cancel", "--yes", stack="killed").succeeded()
-        result = project.up("killed")
-        assert "external server check" not in result.output
-        unrecorded = set(re.findall(r'(database|role) "(killed_g\d+)" already exists', result.output))
-        assert len(unrecorded) < len(created)
-        if unrecorded:
-            with postgresql.administrator() as session:
-                for kind, name in unrecorded:
-                    session.run(f"DROP {kind} {name}")
-            result = project.up("killed")
-        result.succeeded()
-        assert names <= postgresql.databases()
-        project.assert_settled("killed")
-        project.destroy("killed").succeeded()
-        assert not names & postgresql.names()
-    finally:
-        project.clean_up()
-        postgresql.drop(*names)

@@ -154,7 +154,6 @@ def create_stack(project: Project, name: str, config: dict[str, Any]) -> Iterato
         yield name
     finally:
         project.clean_up()
-        project.stacks.remove(name)
 
 
 @pytest.mark.timeout(900)

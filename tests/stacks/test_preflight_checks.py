@@ -204,6 +204,7 @@ def test_the_provider_continues_with_existing_objects() -> None:
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     assert {key: entry["value"] for key, entry in project["config"].items()} == {
         "kubernetes:enableSecretMutable": "true",
+        "kubernetes:enableConfigMapMutable": "true",
         "kubernetes:upsertExistingObjects": "true",
         "kubernetes:enablePatchForce": "true",
     }
