@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from components.external_servers import ExternalServer
 from components.spec import LabelKey, Labels, LabelValue, NonNegativeInt, SpecModel
 
-__all__ = ["FailureReporter", "NodePoolSpec", "Platform", "TolerationSpec"]
+__all__ = ["FailureReporter", "NodePoolSpec", "PasswordChanger", "Platform", "ServerAddress", "TolerationSpec"]
 
 
 class TolerationSpec(SpecModel):
@@ -63,6 +63,31 @@ class FailureReporter(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServerAddress:
+    """Where a server runs in the cluster."""
+
+    location: tuple[str, ...]
+    """Location of its group in the stack file."""
+    namespace: str
+    name: str
+    """Name of the StatefulSet."""
+    container: str
+
+
+class PasswordChanger(Protocol):
+    """Changes passwords of servers in the cluster, in resource hooks. Every method blocks."""
+
+    def change_password(self, server: ServerAddress, old: str, new: str) -> str | None:
+        """Run the server's script `change_password`. Return why it cannot run in the Pod; None if it succeeded.
+
+        Raises an exception without passwords if the script failed.
+        """
+
+    def restart_server(self, server: ServerAddress) -> None:
+        """Let the StatefulSet replace the Pod. Raises an exception if the cluster rejects it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Platform:
     """What all groups of a stack share."""
 
@@ -73,3 +98,5 @@ class Platform:
     external_servers: Mapping[str, ExternalServer] = field(default_factory=lambda: MappingProxyType({}))
     failure_reporter: FailureReporter | None = None
     """None for a run without a cluster: servers then have no hooks."""
+    password_changer: PasswordChanger | None = None
+    """None for a run without a cluster: connection Secrets of servers then have no hooks."""

@@ -20,6 +20,7 @@ from preflight.cluster_models import JsonObject
 from preflight.errors import ClusterError
 
 __all__ = [
+    "PATHS",
     "REQUEST_TIMEOUT_SECONDS",
     "ClusterConfig",
     "create_api_client",

@@ -44,6 +44,8 @@ class RecordedObject:
     """Storage class of a PersistentVolumeClaim."""
     application: str | None = None
     """Application whose object it is. None if the object has no label for it."""
+    password_version: int = 0
+    """Password version of a connection Secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,8 @@ class ClusterRequirements:
     objects: tuple[RequiredObject, ...]
     patched_kinds: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     """Kinds of the workloads that the stack patches, by namespace."""
+    password_changes: frozenset[str] = frozenset()
+    """Namespaces in which a running server gets a new password."""
     node_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Labels of the nodes of dedicated servers. Default: none; any node."""
     recorded: Mapping[ObjectKey, RecordedObject] = field(default_factory=lambda: MappingProxyType({}))

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 from preflight.cluster_models import ClusterRequirements
 
-__all__ = ["OPTIONAL_RIGHTS", "RIGHTS_BY_KIND", "Right", "format_rights", "is_granted", "list_required_rights"]
+__all__ = [
+    "OPTIONAL_RIGHTS",
+    "PASSWORD_CHANGE_RIGHTS",
+    "RIGHTS_BY_KIND",
+    "Right",
+    "format_rights",
+    "is_granted",
+    "list_required_rights",
+]
 
 READ = ("get", "list", "watch")
 MANAGE = (*READ, "create", "patch", "delete")
@@ -53,6 +61,9 @@ RIGHTS_BY_KIND: Mapping[str, frozenset[Right]] = MappingProxyType(
 """By the kind of an object that the stack manages, or of a workload that it patches."""
 OPTIONAL_RIGHTS = _build_rights({("", "nodes"): ("list",), ("", "pods/log"): ("get",)})
 """What only the check of `databaseNodes` and the error of a failed server need. The account can deploy without it."""
+PASSWORD_CHANGE_RIGHTS = _build_rights({("", "pods/exec"): ("get", "create")})
+"""What the change of a running server's password needs. A WebSocket needs `get`, from Kubernetes 1.35 on also `create`.
+"""
 
 
 def list_required_rights(requirements: ClusterRequirements) -> dict[str, frozenset[Right]]:
@@ -66,6 +77,8 @@ def list_required_rights(requirements: ClusterRequirements) -> dict[str, frozens
     for namespace, names in kinds.items():
         for right in (right for name in names for right in RIGHTS_BY_KIND[name]):
             rights["" if right.resource in CLUSTER_SCOPED else namespace].add(right)
+    for namespace in requirements.password_changes:
+        rights[namespace] |= PASSWORD_CHANGE_RIGHTS
     return {namespace: frozenset(needed) for namespace, needed in rights.items()}
 
 

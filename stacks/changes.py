@@ -35,7 +35,7 @@ class Change(NamedTuple):
     """What the update restarts. Empty: nothing."""
 
 
-SERVER, WORKLOADS, BOTH, DEDICATED = "the server", "workloads", "the server and workloads", "dedicated servers"
+SERVER, WORKLOADS, DEDICATED = "the server", "workloads", "dedicated servers"
 IN_PLACE, WARNING, REJECTED = Outcome.IN_PLACE, Outcome.WARNING, Outcome.REJECTED
 UNPROTECT = "To allow it, first set `protect: false` (deletes the data) or `protect: retain` (keeps it)."
 MIGRATE = "Add a new group and [move the data](upgrading.md)."
@@ -262,7 +262,13 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 Change("of an external server", IN_PLACE, "The connection Secret changes."),
             ),
             "passwordVersion": (
-                Change("of a server in the cluster", IN_PLACE, "The group has a new password.", BOTH),
+                Change(
+                    "of a server in the cluster",
+                    IN_PLACE,
+                    "The group has a new password. [Some servers](day-two.md#change-a-password) accept it without a"
+                    " restart.",
+                    "workloads, and some servers",
+                ),
                 Change(
                     "of a provisioned database, to the next number",
                     IN_PLACE,

@@ -34,6 +34,7 @@ def build_cluster_requirements(
         namespaces=tuple(map(_build_namespace, stack.applications)),
         objects=tuple(planned),
         patched_kinds=_collect_patched_kinds(stack.applications),
+        password_changes=frozenset(_list_password_changes(stack.applications, recorded)),
         node_selector=stack.spec.database_nodes.node_selector if any(selectors) else {},
         recorded=recorded,
     )
@@ -69,6 +70,16 @@ def _build_namespace(application: ApplicationArgs) -> RequiredNamespace:
         is_created=application.spec.create_namespace,
         location=("applications", application.name, *key),
     )
+
+
+def _list_password_changes(applications: Iterable[ApplicationArgs], recorded: RecordedObjects) -> Iterator[str]:
+    """Yield the namespace of each running server that gets a new password."""
+    for application in applications:
+        for group in application.database_groups:
+            secret = recorded.get(ObjectKey("Secret", application.namespace, group.object_name))
+            is_changed = secret is not None and secret.password_version != group.spec.password_version
+            if is_changed and group.server_access.accepts_new_password:
+                yield application.namespace
 
 
 def _collect_patched_kinds(applications: Iterable[ApplicationArgs]) -> dict[str, frozenset[str]]:

@@ -28,6 +28,7 @@ from preflight.cluster_client import ClusterConfig
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
 from stacks.failure_reporter import ClusterFailureReporter
+from stacks.password_changer import ClusterPasswordChanger
 from stacks.pydantic_errors import translate_validation_error
 from stacks.server_client import create_client
 from stacks.spec import PROJECT, StackSpec
@@ -153,8 +154,7 @@ def parse_stack(
     source = source.add_secrets(raw)
     spec, issues = _validate_values(raw, source)
     if spec is not None:
-        reporter = ClusterFailureReporter(cluster, source) if full_name and cluster else None
-        applications = _build_application_args(spec, source, full_name, reporter)
+        applications = _build_application_args(spec, source, full_name, cluster if full_name else None)
         issues += validate_applications(applications, is_server_invalid=_find_invalid_servers(issues))
     if spec is None or issues:
         hidden = map(source.hide_quoted_secrets, issues)
@@ -207,9 +207,9 @@ def _list_items(node: Any) -> list[Any]:
 
 
 def _build_application_args(
-    spec: StackSpec, source: ConfigSource, full_name: str, reporter: ClusterFailureReporter | None
+    spec: StackSpec, source: ConfigSource, full_name: str, cluster: ClusterConfig | None
 ) -> tuple[ApplicationArgs, ...]:
-    """Build the arguments. Only the stack of a Pulumi run has a full name and connects to external servers."""
+    """Build the arguments. Only the stack of a Pulumi run has a full name, a cluster and clients of servers."""
 
     def create_external_server(name: str, server: ExternalServerSpec) -> ExternalServer:
         if not full_name:
@@ -222,7 +222,8 @@ def _build_application_args(
         production=spec.environment == "production",
         database_nodes=spec.database_nodes,
         external_servers={name: create_external_server(name, server) for name, server in spec.external_servers.items()},
-        failure_reporter=reporter,
+        failure_reporter=ClusterFailureReporter(cluster, source) if cluster else None,
+        password_changer=ClusterPasswordChanger(cluster, source) if cluster else None,
     )
     applications = [
         ApplicationArgs(name=name, spec=application, platform=platform)

@@ -135,6 +135,7 @@ def collect_recorded_objects(resources: Iterable[StateResource]) -> RecordedObje
                 storage=spec.get("resources", {}).get("requests", {}).get("storage"),
                 storage_class=spec.get("storageClassName"),
                 application=read_application(metadata),
+                password_version=read_password_version(metadata),
             )
     return objects
 

@@ -83,12 +83,12 @@ PREDICATES = {"can", "has", "is"}
 VERBS = PREDICATES | set(
     re.findall(
         r"\w+",
-        "add allow ask assume await build call check claim close coerce collect compare connect constrain convert "
-        "count create decode dereference describe detect draw drop encode exit expand explain fetch find forget format "
-        "get grant group hash hide identify join limit list load log match measure merge normalize open parse probe "
-        "prove provision quote raise read reassign recover redact reject remove render replace represent request "
-        "require resolve restore retain retry run select set shorten sort split start strip suggest translate unwrap "
-        "validate verify wait wrap write",
+        "add allow ask assume await build call change check claim close coerce collect compare connect constrain "
+        "convert count create decode dereference describe detect draw drop encode exit expand explain fetch find "
+        "forget format get grant group hash hide identify join limit list load log match measure merge normalize open "
+        "parse probe prove provision quote raise read reassign recover redact reject remove render replace represent "
+        "request require resolve restart restore retain retry run select set shorten sort split start strip suggest "
+        "translate unwrap validate verify wait wrap write",
     )
 )
 """Verbs with which the name of a function begins."""

@@ -131,6 +131,10 @@ class ServerRuntime:
     """Shell script that becomes the server. It runs at every start, on new and on existing volumes."""
     readiness_script: str
     """Shell script that succeeds if the application can log in over TCP."""
+    change_password_script: str | None = None
+    """Shell script that changes the password of the running server: standard input has a line with the old password and
+    one with the new password. The script proves a login. It can run again, and if it fails the old password is valid.
+    Default: none; a change restarts the server."""
     post_start_script: str | None = None
     """Shell script that runs after each start of the server. The server is ready only after the script has ended."""
     files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -81,6 +81,7 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
     return ServerRuntime(
         start_script=read_script("mysql", "start"),
         readiness_script=read_script("mysql", "ready"),
+        change_password_script=read_script("mysql", "change_password"),
         data_path="/var/lib/mysql",
         data_sub_path="mysql",
         memory_dirs=("/var/run/mysqld",),

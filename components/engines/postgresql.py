@@ -96,6 +96,7 @@ def _build_runtime(_variant: Variant, version: str) -> ServerRuntime:
     return ServerRuntime(
         start_script=read_script("postgresql", "start"),
         readiness_script=read_script("postgresql", "ready"),
+        change_password_script=read_script("postgresql", "change_password"),
         data_path=volume,
         memory_dirs=("/var/run/postgresql",),
         scratch_dirs=("/tmp",),

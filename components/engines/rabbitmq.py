@@ -70,7 +70,8 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
     return ServerRuntime(
         start_script=read_script("rabbitmq", "start"),
         readiness_script=read_script("rabbitmq", "ready"),
-        files={"login": read_script("rabbitmq", "login")},
+        change_password_script=read_script("rabbitmq", "change_password"),
+        files={name: read_script("rabbitmq", name) for name in ("definitions", "login")},
         data_path="/var/lib/rabbitmq",
         memory_dirs=("/run/server",),
         scratch_dirs=("/tmp",),

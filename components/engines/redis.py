@@ -25,6 +25,7 @@ def _build_runtime(variant: Variant, _version: str) -> ServerRuntime:
     return ServerRuntime(
         start_script=read_script("redis", "start"),
         readiness_script=read_script("redis", "ready"),
+        change_password_script=read_script("redis", "change_password"),
         data_path="/data",
         memory_dirs=("/run/server",),
         scratch_dirs=("/tmp",),

@@ -45,7 +45,9 @@ APPLICATION_LABEL = f"{PROGRAM}/application"
 STACK_ANNOTATION = f"{PROGRAM}/stack"
 """Annotation of every object: `<organization>/<project>/<stack>`. It distinguishes this stack's objects from others."""
 PASSWORD_VERSION_ANNOTATION = f"{PROGRAM}/password-version"
-"""Annotation of a connection Secret whose password was changed, and of a server's Pods, which a new value restarts."""
+"""Annotation of a connection Secret whose password was changed, and of a server's Pods, which a new value restarts.
+
+The Pods of a server that accepts a new password without a restart do not have it."""
 SCRIPTS_ANNOTATION = f"{PROGRAM}/scripts"
 """Annotation of a server's Pods: a digest of its scripts and settings. A new value restarts the server."""
 APPLIED_ANNOTATION = f"{PROGRAM}/applied"

@@ -11,6 +11,7 @@ from components.servers.kind import ServerArgs, ServerCredentials, ServerKind
 from components.servers.stateful_set import (
     PodPlacement,
     StatefulSetServerSpec,
+    create_password_hooks,
     create_stateful_set_server,
     list_stateful_set_objects,
     resolve_stateful_set_access,
@@ -79,6 +80,7 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
 
 DEDICATED = ServerKind[DedicatedKindSpec](
     resolve_access=resolve_stateful_set_access,
+    create_account=create_password_hooks,
     create_resources=_create_resources,
     list_objects=_list_objects,
     validate=_validate,

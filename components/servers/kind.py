@@ -90,6 +90,8 @@ class ServerAccess:
     """TLS mode that the application's URI requests. None: the client decides."""
     ca_bundle: CaBundle | None = None
     """CA certificates that sign the server's certificate."""
+    accepts_new_password: bool = False
+    """Whether the running server accepts a new password without a restart."""
     volume: VolumeRequest | None = None
     """The group's volume. None: the server stores the data elsewhere, or stores none."""
     init_script: str | None = None
@@ -137,7 +139,8 @@ class ServerKind(Generic[Spec]):
     )
     """Create an account that must exist before the connection Secret, as children of the group.
 
-    Return the options with which the Secret waits for it. Default: none; the server reads its account from the Secret.
+    Return the options with which the Secret waits for it, or with which a server accepts a new password before the
+    Secret changes. Default: none.
     """
     list_objects: Callable[[ServerArgs, Spec], Iterator[PlannedObject]] = lambda *_args: iter(())
     """Return the Kubernetes objects of `create_resources`, without the volume claim. Default: none."""

@@ -5,6 +5,7 @@ image with all restrictions of Pod Security `restricted`.
 """
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
@@ -19,7 +20,7 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from components.engines.definition import ServerRuntime
-from components.passwords import GeneratedPassword
+from components.passwords import GeneratedPassword, Password
 from components.persisted.labels import (
     PASSWORD_VERSION_ANNOTATION,
     SCRIPTS_ANNOTATION,
@@ -27,6 +28,7 @@ from components.persisted.labels import (
     pod_selector_labels,
 )
 from components.planned_objects import PlannedObject
+from components.platform import ServerAddress
 from components.protection import build_data_resource_options
 from components.servers.images import resolve_version, validate_image
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, VolumeRequest
@@ -46,9 +48,11 @@ from components.spec import (
 )
 
 __all__ = [
+    "CHANGE_PASSWORD_PATH",
     "PodPlacement",
     "ResourcesSpec",
     "StatefulSetServerSpec",
+    "create_password_hooks",
     "create_stateful_set_server",
     "list_stateful_set_objects",
     "resolve_stateful_set_access",
@@ -56,6 +60,7 @@ __all__ = [
 ]
 
 SCRIPTS_MOUNT_PATH = "/etc/database-groups"
+CHANGE_PASSWORD_PATH = f"{SCRIPTS_MOUNT_PATH}/change_password"
 TERMINATION_GRACE_PERIOD_SECONDS = 300
 """A server writes its state when it stops: MySQL its buffer pool, Redis its data. Kubernetes then kills it."""
 MAX_FILES_SIZE = 1_000_000
@@ -128,6 +133,7 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
         backend=ServiceBackend(port=port, pod_selector=selector, start_timeout_minutes=minutes) if port else None,
         version=resolve_version(args.variant, spec.version, spec.image) or None,
+        accepts_new_password=runtime is not None and runtime.change_password_script is not None,
         volume=volume if has_volume else None,
         init_script=spec.init_script,
         mounted_by_application=args.engine.build_runtime is None,
@@ -224,11 +230,7 @@ def create_stateful_set_server(
                 **args.labels,
                 VERSION_LABEL: resolve_version(args.variant, spec.version, spec.image),
             },
-            # Restart the Pod when the password or the scripts change.
-            "annotations": {
-                PASSWORD_VERSION_ANNOTATION: str(args.password_version),
-                SCRIPTS_ANNOTATION: _hash_files(files),
-            },
+            "annotations": {**_build_restart_annotation(args, runtime), SCRIPTS_ANNOTATION: _hash_files(files)},
         },
         "spec": _build_pod_spec(args, spec, runtime, credentials, placement),
     }
@@ -253,6 +255,57 @@ def create_stateful_set_server(
             hooks=_create_failure_hooks(args, credentials, parent),
         ),
     )
+
+
+def create_password_hooks(
+    args: ServerArgs, spec: StatefulSetServerSpec, _password: Password | None, parent: pulumi.Resource
+) -> pulumi.ResourceOptions:
+    """Create the hooks with which a running server accepts a new password before the connection Secret changes.
+
+    The script runs a second time after the Secret has changed: the container can have restarted meanwhile with the old
+    password. A server in which the script cannot run restarts then.
+    """
+    runtime, changer, key = _build_runtime(args, spec), args.platform.password_changer, args.engine.credential_key
+    if runtime is None or runtime.change_password_script is None or changer is None or key is None:
+        return pulumi.ResourceOptions()
+
+    async def read_change(hook: pulumi.ResourceHookArgs) -> tuple[ServerAddress, str, str] | None:
+        data = [(inputs or {}).get("data") for inputs in (hook.old_inputs, hook.new_inputs)]
+        # The values of secrets are outputs.
+        values = [await pulumi.Output.from_input(value).future() or {} for value in data]
+        old, new = [base64.b64decode(value.get(key, "")).decode() for value in values]
+        namespace = str(await pulumi.Output.from_input(args.namespace).future())
+        server = ServerAddress(
+            location=args.config_location, namespace=namespace, name=args.object_name, container=args.engine.name
+        )
+        return None if old == new or not old else (server, old, new)
+
+    async def change_password(hook: pulumi.ResourceHookArgs) -> None:
+        if change := await read_change(hook):
+            reason = await asyncio.to_thread(changer.change_password, *change)
+            if reason is not None:
+                pulumi.log.warn(reason, parent)
+
+    async def verify_password(hook: pulumi.ResourceHookArgs) -> None:
+        if change := await read_change(hook):
+            try:
+                is_changed = await asyncio.to_thread(changer.change_password, *change) is None
+            except pulumi.RunError:
+                is_changed = False
+            if not is_changed:
+                await asyncio.to_thread(changer.restart_server, change[0])
+
+    hooks = pulumi.ResourceHookBinding(
+        before_update=[pulumi.ResourceHook(f"{args.resource_name}-change-password", change_password)],
+        after_update=[pulumi.ResourceHook(f"{args.resource_name}-verify-password", verify_password)],
+    )
+    return pulumi.ResourceOptions(hooks=hooks)
+
+
+def _build_restart_annotation(args: ServerArgs, runtime: ServerRuntime) -> dict[str, str]:
+    """Return the annotation that restarts the Pod with each new password, for a server that needs the restart."""
+    needs_restart = runtime.change_password_script is None
+    return {PASSWORD_VERSION_ANNOTATION: str(args.password_version)} if needs_restart else {}
 
 
 def _create_failure_hooks(
@@ -311,6 +364,7 @@ def _build_config_map_data(
         "start": runtime.start_script,
         "ready": runtime.readiness_script,
         "started": runtime.post_start_script,
+        "change_password": runtime.change_password_script,
         "settings": settings_file.render_with_defaults(spec.settings, memory) if settings_file else None,
         "init": spec.init_script,
         **runtime.files,

@@ -12,7 +12,7 @@ umask 077
 cat > /tmp/dump.rdb
 "$(command -v redis-check-rdb || command -v valkey-check-rdb)" /tmp/dump.rdb >/tmp/copy.log || { cat /tmp/copy.log; exit 1; }
 copy() { redis-cli -s /tmp/copy.sock "$@"; }
-server() { REDISCLI_AUTH=$APPLICATION_PASSWORD redis-cli "$@"; }
+server() { REDISCLI_AUTH=$(cat /run/server/password) redis-cli "$@"; }
 "$(command -v redis-server || command -v valkey-server)" --port 0 --unixsocket /tmp/copy.sock --dir /tmp --save "" \
     --aof-use-rdb-preamble no --daemonize yes --logfile /tmp/copy.log >/dev/null
 until [ "$(copy PING 2>/dev/null)" = PONG ]; do sleep 1; done

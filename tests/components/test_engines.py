@@ -82,7 +82,12 @@ def build_connection(engine: Engine) -> Connection:
 
 def list_scripts(runtime: ServerRuntime) -> dict[str, str]:
     """Return the scripts that the container runs with sh."""
-    scripts = {"start": runtime.start_script, "ready": runtime.readiness_script, "started": runtime.post_start_script}
+    scripts = {
+        "start": runtime.start_script,
+        "ready": runtime.readiness_script,
+        "started": runtime.post_start_script,
+        "change_password": runtime.change_password_script,
+    }
     return {name: text for name, text in scripts.items() if text is not None}
 
 

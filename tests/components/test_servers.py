@@ -215,7 +215,12 @@ def test_container_runs_the_scripts_of_the_engine(engine: str, kind: str) -> Non
     (container,) = get_pod_template(recorder, engine)["spec"]["containers"]
     files = get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
     runtime = get_runtime(engine)
-    scripts = {"start": runtime.start_script, "ready": runtime.readiness_script, "started": runtime.post_start_script}
+    scripts = {
+        "start": runtime.start_script,
+        "ready": runtime.readiness_script,
+        "started": runtime.post_start_script,
+        "change_password": runtime.change_password_script,
+    }
     assert {name: files.get(name) for name in scripts} == scripts
     assert container["command"] == ["/bin/sh", "/etc/database-groups/start"]
     assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"

@@ -1,15 +1,19 @@
 """Servers that run on a node with containers, under Pod Security `restricted`. Clients use them through Services."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import yaml
+from kubernetes.client import ApiClient, CoreV1Api
 
 from components.engines import ENGINES
-from tests.e2e.clients import LIBRARIES, wait_for_value
-from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.clients import LIBRARIES, VALUE, wait_for_value
+from tests.e2e.cluster import Cluster, is_ready, wait_for
 from tests.e2e.project import Project
 
 pytestmark = pytest.mark.timeout(600)  # the test can wait for other tests that use the nodes
@@ -107,9 +111,18 @@ class Group:
     spec: str
     """The group as YAML."""
 
+    accepts_old_password: bool = False
+    """Whether the running server accepts the old password until the next change."""
+    restarts: bool = False
+    """Whether a new password restarts the server."""
+
     @property
     def name(self) -> str:
         return f"{self.engine}-{self.group}"
+
+    @property
+    def pod(self) -> str:
+        return f"{self.name}-0"
 
 
 GROUPS: tuple[Group, ...] = (
@@ -122,17 +135,20 @@ GROUPS: tuple[Group, ...] = (
     Group(
         engine="redis",
         image="redis:7",
+        accepts_old_password=True,
         spec="""{primary: true, server: {kind: local, version: "7", settings: {maxmemory-policy: allkeys-lru}}}""",
     ),
     Group(
         engine="redis",
         group="valkey",
         image="valkey/valkey:8",
+        accepts_old_password=True,
         spec="""{variant: valkey, server: {kind: dedicated, resources: {cpu: 100m, memory: 128Mi}}}""",
     ),
     Group(
         engine="mysql",
         image="mysql:9.7",
+        accepts_old_password=True,
         spec="""{server: {kind: local, version: "9.7", settings: {max-connections: 37},
             initScript: "CREATE TABLE seeded (value VARCHAR(20)); INSERT INTO seeded VALUES ('once');"}}""",
     ),
@@ -148,6 +164,7 @@ if os.environ.get("IMAGE_PROGRAMS"):  # no Debian package contains InfluxDB
         Group(
             engine="influxdb",
             image="influxdb:2.7",
+            restarts=True,
             spec="""{server: {kind: local, version: "2.7", settings: {query-concurrency: 8}}}""",
         ),
     )
@@ -255,18 +272,123 @@ def test_application_has_no_rights_of_a_superuser(deployment: Deployment, client
         assert not succeeded, f"{script}: {output}"
 
 
-def test_existing_volume_gets_the_new_password(deployment: Deployment) -> None:
-    """The server rejects the old password and retains the data."""
-    old = {group: deployment.read_connection(group) for group in GROUPS}
-    deployment.change_passwords()
+@dataclass
+class Watch:
+    """What a thread sees of a group during password changes."""
+
+    keys: dict[str, str]
+    """The connection Secret with which the client logs in."""
+    logins: int = 0
+    refusals: list[str] = field(default_factory=list)
+    unready: int = 0
+
+
+@contextmanager
+def watch(deployment: Deployment, group: Group) -> Iterator[Watch]:
+    """Log in ten times a second, if the server accepts the old password. Count when the Pod is not ready."""
+    seen, stopped = Watch(deployment.read_connection(group)), threading.Event()
+    address = deployment.read_address(group)
+    core: Any = CoreV1Api(ApiClient())  # while a command runs in a Pod, no other thread can use its client
+
+    def log_in() -> None:
+        while not stopped.wait(0.1):
+            try:
+                assert LIBRARIES[group.engine].read(seen.keys, address) == VALUE
+                seen.logins += 1
+            except Exception as error:  # each library has its own errors
+                seen.refusals.append(repr(error))
+
+    def read_pod() -> None:
+        while not stopped.wait(1):
+            seen.unready += not is_ready(core.read_namespaced_pod(group.pod, NAMESPACE))
+
+    threads = [threading.Thread(target=run) for run in ([log_in] if group.accepts_old_password else []) + [read_pod]]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+def read_start(deployment: Deployment, group: Group) -> tuple[str, int]:
+    """Return the uid of a group's Pod, and how often its container restarted."""
+    pod = deployment.cluster.core.read_namespaced_pod(group.pod, NAMESPACE)
+    return pod.metadata.uid, pod.status.container_statuses[0].restart_count
+
+
+def assert_accepts(deployment: Deployment, group: Group, keys: dict[str, str], *, accepts: bool) -> None:
+    """Assert that the server accepts a password, or rejects it."""
+    library, address = LIBRARIES[group.engine], deployment.read_address(group)
+    if accepts:
+        wait_for_value(lambda: library.read(keys, address))
+    else:
+        with pytest.raises(library.login_error):
+            library.read(keys, address)
+
+
+def test_running_servers_accept_new_passwords(deployment: Deployment) -> None:
+    """No server restarts. A client that has the old password is refused only where an account has one password."""
+    running = [group for group in GROUPS if not group.restarts]
+    starts = {group: read_start(deployment, group) for group in running}
+    passwords = {group: [deployment.read_connection(group)] for group in GROUPS}
+    with ExitStack() as stack:
+        seen = {group: stack.enter_context(watch(deployment, group)) for group in running}
+        for _ in range(2):
+            deployment.change_passwords()
+            for group in GROUPS:
+                passwords[group].append(deployment.read_connection(group))
+            for group in running:
+                assert_accepts(deployment, group, passwords[group][-1], accepts=True)
+                assert_accepts(deployment, group, passwords[group][-2], accepts=group.accepts_old_password)
+                seen[group].keys = passwords[group][-1]
+            for client in CLIENTS:
+                deployment.wait_for_read(client)
+    for group in running:
+        assert_accepts(deployment, group, passwords[group][0], accepts=False)
+        assert read_start(deployment, group) == starts[group]
+        assert (seen[group].refusals, seen[group].unready) == ([], 0), group.name
+        assert bool(seen[group].logins) == group.accepts_old_password
+        print(f"{group.name}: 2 changes, {seen[group].logins} logins, 0 refused")
+    deployment.project.assert_settled(NAMESPACE)
+
+
+def test_restarted_server_accepts_the_newest_password_only(deployment: Deployment) -> None:
+    pods = {group.pod: deployment.cluster.wait_for_pod(NAMESPACE, group.pod) for group in GROUPS}
+    for pod in pods:
+        deployment.cluster.core.delete_namespaced_pod(pod, NAMESPACE)
+    for pod, uid in pods.items():
+        deployment.cluster.wait_for_pod(NAMESPACE, pod, other_than=uid)
     for client in CLIENTS:
         deployment.wait_for_read(client)
-        assert "42" not in deployment.run(client, client.read, password_version=0)[1], client.engine
+        assert "42" not in deployment.run(client, client.read, password_version=1)[1], client.engine
     for group in GROUPS:
-        library, data = LIBRARIES[group.engine], deployment.read_connection(group)
-        address = deployment.read_address(group)
-        assert data != old[group]
-        wait_for_value(lambda: library.read(data, address))  # noqa: B023 (called at once)
-        with pytest.raises(library.login_error):
-            library.read(old[group], address)
+        assert_accepts(deployment, group, deployment.read_connection(group), accepts=True)
+
+
+def test_failed_script_does_not_change_the_secret(deployment: Deployment) -> None:
+    """The application removes its right to change the account. A restart gives it back."""
+    (client,) = (client for client in CLIENTS if client.engine == "redis")
+    (group,) = (group for group in GROUPS if group.name == "redis-main")
+    assert deployment.run(client, f"{REDIS} acl setuser default -acl") == (True, "OK\n")
+    keys = deployment.read_connection(group)
+    deployment.password_version += 1
+    deployment.project.write(NAMESPACE, deployment.build_config())
+    output = deployment.project.up(NAMESPACE).failed().output
+    assert (
+        f"applications.{NAMESPACE}.databases.redis.main: server redis-main does not accept the new password: NOPERM"
+        in (" ".join(output.split()))
+    )
+    assert "the Secret was not changed" in output
+    assert deployment.read_connection(group) == keys
+    assert_accepts(deployment, group, keys, accepts=True)
+
+    deployment.cluster.restart_pod(NAMESPACE, group.pod)
+    deployment.project.up(NAMESPACE).succeeded()
+    new = deployment.read_connection(group)
+    assert new != keys
+    for accepted in (keys, new):
+        assert_accepts(deployment, group, accepted, accepts=True)
     deployment.project.assert_settled(NAMESPACE)

@@ -21,6 +21,7 @@ from preflight.cluster_models import (
 from preflight.cluster_observation import ObservedCluster
 from preflight.cluster_rights import (
     OPTIONAL_RIGHTS,
+    PASSWORD_CHANGE_RIGHTS,
     RIGHTS_BY_KIND,
     Right,
     format_rights,
@@ -442,7 +443,15 @@ def test_the_page_lists_the_rights_that_are_checked() -> None:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert listed == {*OPTIONAL_RIGHTS, *(right for rights in RIGHTS_BY_KIND.values() for right in rights)}
+    required = {right for rights in RIGHTS_BY_KIND.values() for right in rights}
+    assert listed == {*OPTIONAL_RIGHTS, *PASSWORD_CHANGE_RIGHTS, *required}
+
+
+def test_password_change_of_a_running_server_needs_to_run_a_script() -> None:
+    assert not PASSWORD_CHANGE_RIGHTS & list_required_rights(NEEDED)["shop"]
+    rights = list_required_rights(replace(NEEDED, password_changes=frozenset({"shop"})))
+    assert rights["shop"] == list_required_rights(NEEDED)["shop"] | PASSWORD_CHANGE_RIGHTS
+    assert format_rights(PASSWORD_CHANGE_RIGHTS) == "pods/exec (get, create)"
 
 
 def test_required_rights_depend_on_the_objects_of_each_namespace() -> None:

@@ -73,7 +73,7 @@ def test_only_a_run_of_pulumi_has_a_reporter() -> None:
     (application,) = parse_stack(raw, SOURCE, full_name=FULL_NAME, cluster=cluster).applications
     assert application.platform.failure_reporter == ClusterFailureReporter(cluster, SOURCE)
     (offline,) = parse_stack(raw, SOURCE, cluster=cluster).applications
-    assert replace(application.platform, failure_reporter=None, stack="") == offline.platform
+    assert replace(application.platform, failure_reporter=None, password_changer=None, stack="") == offline.platform
     values = {"kubernetes:context": "production", "database-groups:applications": raw["applications"]}
     (application,) = parse_pulumi_config(values, SOURCE, full_name=FULL_NAME).applications
     assert application.platform.failure_reporter == ClusterFailureReporter(cluster, SOURCE)

@@ -360,6 +360,28 @@ def test_workloads_need_rights_in_their_namespace() -> None:
     assert build_requirements(raw).patched_kinds == {"shop": {"Deployment", "DaemonSet"}}
 
 
+@pytest.mark.parametrize(
+    ("engine", "versions", "expected"),
+    [
+        ("redis", (0, 1), {"shop"}),
+        ("redis", (2, 1), {"shop"}),
+        ("redis", (1, 1), set()),
+        ("mongodb", (0, 1), set()),
+    ],
+)
+def test_password_changes_are_those_of_running_servers(
+    engine: str, versions: tuple[int, int], expected: set[str]
+) -> None:
+    """The version in use is that of the recorded Secret. A new group has none."""
+    old, new = (groups(**{engine: {"main": {"passwordVersion": version}}}) for version in versions)
+    recorder = record_stack(old)
+    resources = [{"type": item.type, "outputs": dict(item.inputs)} for item in recorder.registrations.values()]
+    stack = parse_stack(new, full_name="acme/database-groups/production")
+    recorded = collect_recorded_objects(resources)
+    assert build_cluster_requirements(stack, recorded, ()).password_changes == expected
+    assert build_requirements(new).password_changes == set()
+
+
 def test_recorded_objects_are_the_kubernetes_objects_of_a_state() -> None:
     recorder = record_stack(groups(mysql={"main": None}))
     resources = [{"type": item.type, "outputs": dict(item.inputs)} for item in recorder.registrations.values()]

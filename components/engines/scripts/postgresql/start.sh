@@ -8,8 +8,10 @@ trap 'exit 143' INT TERM
 export PGOPTIONS='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_duration_sample=-1 -c log_duration=off
     -c log_transaction_sample_rate=0 -c log_min_error_statement=panic -c debug_print_parse=off -c debug_print_rewritten=off
     -c debug_print_plan=off -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0'
+printf '%s\n' "$PGOPTIONS" > /var/run/postgresql/options
 # With debug messages the server logs its environment.
 password=$APPLICATION_PASSWORD
+printf '%s\n' "$APPLICATION_PASSWORD" > /var/run/postgresql/password
 unset APPLICATION_PASSWORD
 new=${PGDATA%/*}/new
 

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Log in as the application over AMQP 0-9-1 and open its virtual host. The image has no client, and each of Erlang's tools
-# starts a virtual machine. The image has bash, whose redirections open sockets.
+# starts a virtual machine. The image has bash, whose redirections open sockets. Argument: the file with the password.
 set -eu
 export LC_ALL=C
+password=$(< "${1:-/run/server/password}")
 
 write_octets() { # write_octets NUMBER COUNT: write a number in COUNT octets
     local shift=$(($2 * 8)) digits
@@ -43,12 +44,12 @@ expect() { # expect METHOD: read a frame into the array arguments; fail if it ho
 exec 3<>"/dev/tcp/$POD_IP/5672"
 printf 'AMQP\0\0\11\1' >&3
 expect 10
-length=$((${#APPLICATION_USERNAME} + ${#APPLICATION_PASSWORD} + 2))
+length=$((${#APPLICATION_USERNAME} + ${#password} + 2))
 {
     write_octets 0 4
     write_short_string PLAIN
     write_octets "$length" 4
-    printf '\0%s\0%s' "$APPLICATION_USERNAME" "$APPLICATION_PASSWORD"
+    printf '\0%s\0%s' "$APPLICATION_USERNAME" "$password"
     write_short_string en_US
 } | send 11 $((20 + length))
 expect 30 || { echo 'the server rejects the application' >&2; exit 1; }

@@ -6,12 +6,8 @@ umask 077
 rm -f "$HOME/.erlang.cookie"
 head -c 32 /dev/urandom | base64 > "$HOME/.erlang.cookie"
 # The server imports definitions at every start before it listens, and then creates no default user.
-cat > /run/server/definitions.json <<DEFINITIONS
-{"users": [{"name": "$APPLICATION_USERNAME", "password": "$APPLICATION_PASSWORD", "tags": []}],
- "vhosts": [{"name": "$APPLICATION_VHOST"}],
- "permissions": [{"user": "$APPLICATION_USERNAME", "vhost": "$APPLICATION_VHOST",
-                  "configure": ".*", "write": ".*", "read": ".*"}]}
-DEFINITIONS
+printf '%s\n' "$APPLICATION_PASSWORD" > /run/server/password
+sh /etc/database-groups/definitions < /run/server/password > /run/server/definitions.json
 # The image's settings, the program's defaults, the user's settings, the fixed settings: a later file overrides an earlier one.
 rm -rf /run/server/conf.d
 mkdir /run/server/conf.d

@@ -1,4 +1,4 @@
 #!/bin/sh
 set -eu
 # The client succeeds on answers such as LOADING too, so compare the answer itself.
-test "$(REDISCLI_AUTH="$APPLICATION_PASSWORD" redis-cli -h "$POD_IP" ping)" = PONG
+test "$(REDISCLI_AUTH="$(cat /run/server/password)" redis-cli -h "$POD_IP" ping)" = PONG

@@ -8,5 +8,6 @@ include /etc/database-groups/settings
 requirepass "$APPLICATION_PASSWORD"
 dir /data
 CONFIGURATION
+printf '%s\n' "$APPLICATION_PASSWORD" > /run/server/password
 unset APPLICATION_PASSWORD
 exec docker-entrypoint.sh "$SERVER_COMMAND" /run/server/server.conf
