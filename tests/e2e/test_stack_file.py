@@ -13,7 +13,8 @@ from tests.stack_file_values import ACCEPTED_BY_PULUMI, BLOCKS, REJECTED_BY_PULU
 STACK = "values"
 PASSWORD = "c4narY"
 PROJECT_CONFIG = {
-    f"kubernetes:{key}": "true" for key in ("enableSecretMutable", "enableConfigMapMutable", "upsertExistingObjects", "enablePatchForce")
+    f"kubernetes:{key}": "true"
+    for key in ("enableSecretMutable", "enableConfigMapMutable", "upsertExistingObjects", "enablePatchForce")
 }
 """The configuration in Pulumi.yaml."""
 PROGRAM = """\
