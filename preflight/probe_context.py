@@ -42,6 +42,8 @@ class ProbeContext:
     timeout_fix: str = "This machine is overloaded. Run the check again."
     """The fix to report if the current step does not end in time."""
     findings: list[Finding] = field(default_factory=list)
+    server_identity: tuple[object, ...] = ()
+    """What only this server has, whatever its address is. Empty if the probe has not read it."""
     answers: dict[str, bool] = field(default_factory=dict)
     """What the server answered to a question that needs no account. All accounts of a server share it."""
     relay_port: int | None = None

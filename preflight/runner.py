@@ -19,6 +19,7 @@ from preflight.models import Endpoint, Finding
 from preflight.network import connect_first, resolve_host
 from preflight.probe_context import ProbeContext
 from preflight.probes import get_probe
+from preflight.probes.provisioning import check_shared_names
 from preflight.service_detection import detect_service, is_silent
 
 if sys.platform != "win32":
@@ -68,6 +69,7 @@ def run_checks(endpoints: Sequence[Endpoint], timeout_seconds: float = 10) -> li
     for key, context in contexts.items():
         if key not in finished:
             context.add_finding(Finding(f"no answer within {timeout_seconds:g} s", context.timeout_fix))
+    check_shared_names(contexts.values())
     return [
         finding
         for endpoint in endpoints

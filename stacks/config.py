@@ -53,7 +53,6 @@ OFFLINE_CONFIG_KEY = "offline:clusterless"
 STACK_FILE_CONFIG_KEY = "offline:stackFile"
 """Configuration key with the path of the stack file. Default: `stacks/Pulumi.<stack>.yaml`."""
 PREFIX = f"{PROJECT}:"
-SET_SECRET_COMMAND = "pulumi config set --secret --path"  # noqa: S105 (a command)
 STACK_FOLDER = Path(__file__).parent
 HOOK_SECONDS = 2
 """Seconds for the hooks that Pulumi runs after an interrupt."""
@@ -244,7 +243,7 @@ def _validate_values(raw: Mapping[str, Any], source: ConfigSource) -> tuple[Stac
         try:
             return _parse_model(remaining), issues
         except ValidationError as error:
-            found = translate_validation_error(error, remaining, source.is_encrypted)
+            found = translate_validation_error(error, remaining, source)
         # Without the invalid parts, others may be incomplete. Their issues are not the user's.
         issues = issues or found
         invalid_parts = [_find_removable_part(issue.location) for issue in found if issue.location[0] in remaining]
@@ -296,7 +295,5 @@ def _find_unencrypted_secrets(spec: StackSpec, source: ConfigSource) -> Iterator
     ]
     for location in locations:
         if not source.is_encrypted(location):
-            path = f"{PREFIX}{'.'.join(map(str, location))}"
-            yield ConfigIssue(
-                location, f"the {location[-1]} is in plain text; encrypt it: {SET_SECRET_COMMAND} '{path}'"
-            )
+            command = source.format_secret_command(location)
+            yield ConfigIssue(location, f"the {location[-1]} is in plain text; encrypt it: {command}")

@@ -27,6 +27,8 @@ class ConfigSource:
 
     name: str = ""
     """Name of the file in messages: `stacks/Pulumi.shop.yaml`."""
+    stack: str = "..."
+    """Name of the stack in commands."""
     lines: Mapping[Location, int] = field(default_factory=lambda: MappingProxyType({}))
     """Lines of the keys and list items that have the same value in the file and in the configuration."""
     encrypted_locations: frozenset[Location] = frozenset()
@@ -39,6 +41,11 @@ class ConfigSource:
     def is_encrypted(self, location: Location) -> bool:
         """Return whether a value is encrypted in the file."""
         return any(location[:length] in self.encrypted_locations for length in range(1, len(location) + 1))
+
+    def format_secret_command(self, location: Location) -> str:
+        """Return the command that sets an encrypted value."""
+        path = f"{PREFIX}{'.'.join(map(str, location))}"
+        return f"make pulumi STACK={self.stack} ARGS=\"config set --secret --path '{path}'\""
 
     def find_line(self, location: Location) -> int | None:
         """Return the line of a location, or of the nearest location above it."""
@@ -89,17 +96,19 @@ def read_config_source(
     key whose value is not the file's, no line is known and the whole value counts as encrypted.
     """
     encrypted = {_get_location(key) for key in encrypted_keys}
+    stack = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
     try:
         file = load_stack_file(path, PROJECT)
     except StackFileError:
         warnings = tuple(f"{default_name}: {warning}" for warning in list_key_warnings(values, PROJECT).values())
-        return ConfigSource(name=default_name, encrypted_locations=frozenset(encrypted), warnings=warnings)
+        return ConfigSource(name=default_name, stack=stack, encrypted_locations=frozenset(encrypted), warnings=warnings)
     same = {
         _get_location(key)[0] for key, value in values.items() if key.startswith(PREFIX) if _is_same(file, key, value)
     }
     name = f"{path.parent.name}/{path.name}"
     return ConfigSource(
         name=name,
+        stack=stack,
         lines={location: line for location, line in file.lines.items() if location and location[0] in same},
         encrypted_locations=frozenset(
             [

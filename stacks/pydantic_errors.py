@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from components.engines import ENGINES
 from components.spec import format_choices
+from stacks.config_source import ConfigSource
 from stacks.errors import PRINTABLE_TEXT_RE, SECRET_KEYS, ConfigIssue, Location
 from stacks.key_examples import KEY_EXAMPLES, get_section_name
 from stacks.schema import build_stack_schema
@@ -26,6 +27,7 @@ KEY_MARKER = "[key]"
 """Last step of the location of an invalid key, which pydantic adds."""
 VALUE_PLACEHOLDER = "{value}"
 MAX_NUMBER_LENGTH = 20
+ENCRYPTED_EXAMPLE = ", password: {secure: …}"
 EMPTY_TEXT = "empty; write a value, or remove the key"
 TRUE_WORDS = ("true", "yes", "y", "on", "1")
 FALSE_WORDS = ("false", "no", "n", "off", "0")
@@ -108,13 +110,14 @@ class _Error:
     shown: str
     """The value after a space, or nothing for a value that can be a secret."""
     context: Mapping[str, Any]
+    source: ConfigSource
 
 
 def translate_validation_error(
-    error: ValidationError, raw: Mapping[str, Any], is_encrypted: Callable[[Location], bool]
+    error: ValidationError, raw: Mapping[str, Any], source: ConfigSource
 ) -> list[ConfigIssue]:
     """Return the issues of a validation, one for each location. `raw` is the validated mapping."""
-    translator = _Translator(raw, is_encrypted)
+    translator = _Translator(raw, source)
     issues: dict[Location, ConfigIssue] = {}
     for details in error.errors(include_url=False):
         for issue in translator.translate(details):
@@ -125,9 +128,9 @@ def translate_validation_error(
 class _Translator:
     """Translates the errors of one validation."""
 
-    def __init__(self, raw: Mapping[str, Any], is_encrypted: Callable[[Location], bool]) -> None:
+    def __init__(self, raw: Mapping[str, Any], source: ConfigSource) -> None:
         self.raw = raw
-        self.is_encrypted = is_encrypted
+        self.source = source
 
     def translate(self, details: ErrorDetails) -> Iterator[ConfigIssue]:
         """Yield the issue of an error, or none if another error explains it."""
@@ -149,7 +152,9 @@ class _Translator:
         raw_value = details["input"]["kind"] if kind == "union_tag_invalid" else details["input"]
         value = self._format_value(raw_value, place.location)
         if kind in MESSAGES:
-            return MESSAGES[kind](_Error(place=place, value=raw_value, shown=value, context=context))
+            return MESSAGES[kind](
+                _Error(place=place, value=raw_value, shown=value, context=context, source=self.source)
+            )
         template, choices = details["msg"], context.get("choices")
         if choices and value:
             template = f"{template.partition('; ')[0]}; {_suggest_engine(str(details['input']), choices, place)}"
@@ -157,7 +162,7 @@ class _Translator:
 
     def _format_value(self, value: object, location: Location) -> str:
         """Return a value after a space, or nothing for a value that can be a secret."""
-        if SECRET_KEYS & set(map(str, location)) or self.is_encrypted(location):
+        if SECRET_KEYS & set(map(str, location)) or self.source.is_encrypted(location):
             return ""
         if isinstance(value, bool):
             return f" {str(value).lower()}"
@@ -253,8 +258,19 @@ def _suggest_engine(text: str, choices: str, place: _Place) -> str:
 
 
 def _describe_missing_key(error: _Error) -> str:
-    example = error.place.example
-    return f"missing; add `{example}`" if example else "missing; add it"
+    if error.place.key in SECRET_KEYS:
+        return f"missing; to set it, run: {error.source.format_secret_command(error.place.location)}"
+    return f"missing; add {_describe_example(error)}" if error.place.example else "missing; add it"
+
+
+def _describe_example(error: _Error) -> str:
+    """Return the example of a value for a message. A command sets the password in it."""
+    place = error.place
+    example = f"`{place.example}`"
+    if ENCRYPTED_EXAMPLE not in example:
+        return example
+    command = error.source.format_secret_command((*place.location, "password"))
+    return f"{example.replace(ENCRYPTED_EXAMPLE, '')}; to set the password, run: {command}"
 
 
 def _describe_unknown_key(error: _Error) -> str:
@@ -289,7 +305,8 @@ def _describe_text(error: _Error) -> str:
     value, key = error.value, error.place.key
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if key in SECRET_KEYS and not is_number:
-        return "expected text or `{secure: …}`, as `pulumi config set --secret --path` writes it"
+        command = error.source.format_secret_command(error.place.location)
+        return f"expected text or `{{secure: …}}`; to set it, run: {command}"
     if not is_number:
         return f"expected text, found {_describe_type(value)}"
     example = f'`"{error.shown.strip() or 8.4}"`'
@@ -324,7 +341,7 @@ def _describe_map(error: _Error) -> str:
             return f"expected at least one group, for example `{place.example}`"
         case (*_, "server"):
             return f"expected {EXPECTED_BY_KEY['server']}, found {found}"
-    example = f"; write for example `{place.example}`" if place.example else ""
+    example = f"; write for example {_describe_example(error)}" if place.example else ""
     return f"expected a map{'' if example else ' (`key: value`)'}, found {found}{example}"
 
 

@@ -311,6 +311,8 @@ def _check_administrator(context: ProbeContext, cursor: Any, greeting: str) -> N
     context.set_step("checking version and privileges")
     version, comment, account = _fetch_all(cursor, "SELECT VERSION(), @@version_comment, CURRENT_USER()")[0]
     _require_supported_version(context.redact(f"{greeting} {version} {comment}"), str(version))
+    # A clone can have the same UUID.
+    context.server_identity = _fetch_all(cursor, "SELECT @@server_uuid, @@hostname, @@port")[0]
     privileges, has_grant_option = _read_privileges(cursor)
     _check_read_only(context, cursor, privileges)
     _check_privileges(context, str(account), privileges, has_grant_option=has_grant_option)

@@ -341,6 +341,8 @@ def _check_administrator(context: ProbeContext, connection: Connection) -> None:
     context.set_step("checking version and privileges")
     version = connection.info.parameter_status("server_version") or ""
     _require_supported_version(connection.info.server_version, context.redact(version))
+    # A clone has the same system identifier, but another start. Every role can read the start.
+    context.server_identity = _fetch_all(connection, "SELECT extract(epoch FROM pg_postmaster_start_time())")[0]
     _check_read_only(context, connection)
     query = "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = current_user"
     is_superuser, can_create_databases, can_create_roles = _fetch_all(connection, query)[0]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from preflight.models import Finding, ProvisionedDatabase, ProvisionedPart
+from preflight.models import Finding, PlannedDatabase, ProvisionedDatabase, ProvisionedPart
 from preflight.probe_context import ProbeContext
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "add_warning",
     "check_existing_objects",
     "check_provisioned_objects",
+    "check_shared_names",
 ]
 
 EXISTING_FIX = (
@@ -53,7 +54,14 @@ TLS_ONLY_FIX = (
     "Set `tls: verify-full` or `tls: require` in the stack file. Without it, the URI does not ask for TLS, and some "
     "clients cannot connect."
 )
+SHARED_NAME_FIX = (
+    "Set another `database` and `username` for one of the groups. One entry of `externalServers` is enough for both. "
+    "If the groups belong on two servers, correct `host` and `port` of one entry."
+)
 UNUSED_FIX = "Remove `recreate: true`. With it, a later loss of the database would not stop an update."
+
+
+_Database = PlannedDatabase | ProvisionedDatabase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +145,35 @@ def check_provisioned_objects(
         if provisioned.recreate and not missing:
             result = f"`recreate: true` is set, but database {provisioned.database} exists"
             add_warning(context, result, UNUSED_FIX, path=provisioned.path)
+
+
+def check_shared_names(contexts: Collection[ProbeContext]) -> None:
+    """Add a finding for each pair of groups with one database or user on one server that has several addresses.
+
+    The validation of the stack file rejects such names on one address.
+    """
+    owners: dict[tuple[object, ...], tuple[ProbeContext, _Database]] = {}
+    databases: list[tuple[ProbeContext, _Database]] = []
+    databases += [(context, found) for context in contexts for found in context.endpoint.provisioned_databases]
+    databases += [(context, found) for context in contexts for found in context.endpoint.planned_databases]
+    for context, database in databases:
+        if not context.server_identity:
+            continue
+        shared: dict[tuple[str, str], list[str]] = {}
+        for name in (f"database {database.database}", f"user {database.username}"):
+            key = (context.endpoint.engine, context.server_identity, name)
+            other, owner = owners.setdefault(key, (context, database))
+            if other is not context:
+                shared.setdefault((other.endpoint.address, owner.path), []).append(name)
+        for (address, path), names in shared.items():
+            # The finding that something exists already has a fix that is wrong here: to drop it.
+            context.findings = [
+                finding for finding in context.findings if (finding.path, finding.fix) != (database.path, EXISTING_FIX)
+            ]
+            servers = f"{context.endpoint.address} and {address} are one server"
+            result = f"{servers}, and {path} has the same {' and '.join(names)}"
+            check = "comparing the servers of all entries"
+            context.add_finding(Finding(result, SHARED_NAME_FIX, check=check, path=database.path))
 
 
 def _add_owner_finding(context: ProbeContext, provisioned: ProvisionedDatabase, owner: str, terms: EngineTerms) -> None:

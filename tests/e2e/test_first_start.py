@@ -26,6 +26,7 @@ pytestmark = pytest.mark.timeout(600 if KILLS == FEW_KILLS else 3600)
 NAMESPACE = "first-starts"
 BROKEN = "broken"
 SECONDS = 120
+RESTARTS = 2
 SCRIPT = (
     "CREATE TABLE earlier (x int); INSERT INTO earlier VALUES (1); {grant}CREATE TABLE later AS SELECT x FROM earlier;"
 )
@@ -182,12 +183,13 @@ def build_stack(*, corrected: bool) -> dict[str, Any]:
 
 
 def read_last_lines(cluster: Cluster) -> dict[str, str]:
-    """Return the last lines of each server whose container failed."""
+    """Return the last lines of each server whose container failed three times: it restarts with the same /tmp."""
     pods = cluster.core.list_namespaced_pod(BROKEN).items
     states = {
         pod.metadata.name.removesuffix("-0"): (status.state.terminated or status.last_state.terminated)
         for pod in pods
         for status in pod.status.container_statuses or []
+        if status.restart_count >= RESTARTS and not status.state.running
     }
     return {name: state.message or "" for name, state in states.items() if state}
 

@@ -48,6 +48,12 @@ def stack(servers: dict[str, dict[str, Any]], prefix: str = "unmade") -> dict[st
     return {"externalServers": servers, "applications": applications}
 
 
+def alias(server: DatabaseServer) -> dict[str, Any]:
+    """The keys of an entry whose administrator uses another name of a server's host."""
+    account = {"username": server.username, "password": server.password, "host": "127.0.0.1"}
+    return {"host": "alias.example.org", "administrator": account}
+
+
 @contextmanager
 def web_server() -> Iterator[int]:
     """A web server on loopback, by its port."""
@@ -236,6 +242,28 @@ def test_what_exists_is_never_adopted(refused: Any, server: Servers) -> None:
     finally:
         for name, there in found.items():
             there.drop(taken[name])
+
+
+def test_two_entries_for_one_server(refused: Any, server: Servers) -> None:
+    """Two groups would get one database and one user, because one entry has an alias of the other one's host."""
+    found = {"pg": server("postgresql-limited"), "my": server("mysql")}
+    names = {"kind": "external", "database": "unmade_twice", "username": "unmade_twice"}
+    applications = {
+        f"unmade-{name}{suffix}": {
+            "databases": {there.engine: {"main": {"server": {**names, "provisionOn": f"{name}{suffix}"}}}}
+        }
+        for name, there in found.items()
+        for suffix in ("", "-alias")
+    }
+    servers = {name: entry(there) for name, there in found.items()}
+    servers |= {f"{name}-alias": {**entry(there), **alias(there)} for name, there in found.items()}
+    said = flat(refused({"externalServers": servers, "applications": applications}).output)
+    assert "2 external server checks failed:" in said
+    for name, there in found.items():
+        path = f"applications.unmade-{name}{{}}.databases.{there.engine}.main"
+        assert f"{path.format('-alias')} (127.0.0.1:{there.port})" in said
+        shared = f"{path.format('')} has the same database unmade_twice and user unmade_twice"
+        assert f"127.0.0.1:{there.port} and {there.host}:{there.port} are one server, and {shared}" in said
 
 
 def test_a_given_account_that_is_refused(refused: Any, server: Servers) -> None:

@@ -114,7 +114,8 @@ def test_files_of_an_earlier_run_are_removed(render: RenderCommand, tmp_path: Pa
                 "  line 8: applications.shop.databases.redis.main.server.host: loopback address: Pods cannot reach it;"
                 " use an address that is reachable from the cluster",
                 "  line 8: applications.shop.databases.redis.main.server.password: expected text or `{secure: …}`"
-                ", as `pulumi config set --secret --path` writes it",
+                '; to set it, run: make pulumi STACK=test ARGS="config set --secret --path'
+                " 'database-groups:applications.shop.databases.redis.main.server.password'\"",
             ],
         ),
     ],

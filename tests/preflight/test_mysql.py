@@ -1,6 +1,7 @@
 """MySQL: logins, privileges and existing objects on real servers; messages on fake ones."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,20 @@ def test_existing_objects_are_reported_for_their_group(server: FindServer, creat
         ("applications.c", "database mysql already exists on the server"),
     ]
     assert all(f"`{key}`" in findings[0].fix for key in ("database", "username", "host", "provisionOn"))
+
+
+def test_two_addresses_of_one_server_are_detected(server: FindServer, create_user: CreateUser) -> None:
+    """Every administrator can read the identity."""
+    planned = PlannedDatabase(path="applications.a", username="preflight_new", database="preflight_new")
+    other = replace(planned, path="applications.b")
+    administrator = endpoint(server("mysql"), planned_databases=(planned,))
+    alias = replace(administrator, host="127.0.0.1", account=create_user(EXACT_GRANT), planned_databases=(other,))
+    finding = only(check([administrator, alias]))
+    assert finding.path == "applications.b"
+    assert finding.result == (
+        f"{alias.address} and {administrator.address} are one server, and applications.a has the same database "
+        "preflight_new and user preflight_new"
+    )
 
 
 def test_a_wrong_password_is_reported_without_the_password(server: FindServer) -> None:
@@ -303,6 +318,7 @@ def test_partial_revokes_reject_a_database_name_with_an_underscore(
     planned = tuple(PlannedDatabase(path=name, username="shop", database=name) for name in ("shop", "shop_main"))
     answers = [
         [[version, "MySQL", "admin@%"]],
+        IDENTITY,
         [ALL_PRIVILEGES],
         [["0"] * 4],
         *([[[flag]]] if flag else []),
@@ -318,7 +334,7 @@ def test_partial_revokes_reject_a_database_name_with_an_underscore(
 def test_partial_revokes_do_not_change_grants_of_earlier_updates(*, adopt: bool, fake: MakeFake) -> None:
     """An adopted database gets its grant in this update."""
     provisioned = (ProvisionedDatabase(path="a", username="shop_main", database="shop_main", adopt=adopt),)
-    answers = [[["8.4.0", "MySQL", "admin@%"]], [ALL_PRIVILEGES], [["0"] * 4], [["1"]]]
+    answers = [[["8.4.0", "MySQL", "admin@%"]], IDENTITY, [ALL_PRIVILEGES], [["0"] * 4], [["1"]]]
     answers += [[["shop_main"]], [["shop_main", "%"]], [["mysql"]]]
     findings = check_fake_administrator(fake, *answers, provisioned=provisioned)
     result = "partial_revokes is on: the grant would not cover the database shop_main"
@@ -371,6 +387,7 @@ def test_an_unsupported_server_is_rejected(version: str, comment: str, result: s
     assert results(findings) == [result.format(version)]
 
 
+IDENTITY = [["b2c0e7d4-0000-11f0-8000-000000000001", "db", "3306"]]
 ALL_PRIVILEGES = ["GRANT ALL PRIVILEGES ON *.* TO `admin`@`%` WITH GRANT OPTION"]
 
 
@@ -413,7 +430,7 @@ def test_a_read_only_server_is_reported(
     """It is an error if the program creates a database, and a warning for databases of earlier updates."""
     names = ("super_read_only", "read_only", "transaction_read_only", "offline_mode")
     flags = ["1" if name in enabled else "0" for name in names]
-    answers = [[["8.4.0", "MySQL", "admin@%"]], grants, [flags], [["0"]]]
+    answers = [[["8.4.0", "MySQL", "admin@%"]], IDENTITY, grants, [flags], [["0"]]]
     answers += [[["mysql"], ["shop"]], [["root", "%"]], [["mysql"]]]
     findings = check_fake_administrator(fake, *answers, provisioned=provisioned)
     assert results(findings) == ([result] if result else [])

@@ -84,6 +84,21 @@ def test_an_administrator_with_all_privileges_passes(name: str, kind: str, serve
     assert check([endpoint(administrator, tls="disable", planned_databases=planned), endpoint(administrator)]) == []
 
 
+@EACH_SERVER
+def test_two_addresses_of_one_server_are_detected(name: str, server: FindServer) -> None:
+    """Every administrator can read the identity."""
+    planned = PlannedDatabase(path="applications.a", username="preflight_new", database="preflight_new")
+    other = replace(planned, path="applications.b")
+    administrator = endpoint(server(name), planned_databases=(planned,))
+    alias = endpoint(server(f"{name}-limited"), host="127.0.0.1", planned_databases=(other,))
+    finding = only(check([administrator, alias]))
+    assert finding.path == "applications.b"
+    assert finding.result == (
+        f"{alias.address} and {administrator.address} are one server, and applications.a has the same database "
+        "preflight_new and user preflight_new"
+    )
+
+
 @pytest.mark.parametrize(
     ("attributes", "missing"),
     [("CREATEROLE", "CREATEDB"), ("CREATEDB", "CREATEROLE"), ("", "CREATEDB, CREATEROLE")],

@@ -1,6 +1,7 @@
 """The databases of earlier updates: the server must be the one that it was."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,12 @@ from preflight.models import Endpoint, Finding, PlannedDatabase, ProvisionedData
 from preflight.probe_context import ProbeContext
 from preflight.probes.mysql import TERMS as MYSQL_TERMS
 from preflight.probes.postgresql import TERMS
-from preflight.probes.provisioning import add_read_only_finding, check_provisioned_objects
+from preflight.probes.provisioning import (
+    add_read_only_finding,
+    check_existing_objects,
+    check_provisioned_objects,
+    check_shared_names,
+)
 from preflight.runner import format_findings
 from tests.preflight.fakes import only
 
@@ -256,3 +262,68 @@ def test_adopted_mysql_database_gets_a_new_user() -> None:
         assert finding.is_warning is is_warning
         assert finding.takes_over == ({"database"} if is_warning else set())
     assert finding.fix.startswith("The provider cannot take over the user.")
+
+
+SERVER = ("start",)
+RECORDED = ProvisionedDatabase(path="a", username="shop", database="shop")
+PLANNED = PlannedDatabase(path="b", username="shop", database="shop")
+BOTH_NAMES = "a has the same database shop and user shop"
+ONE_SERVER = "alias:5432 and db:5432 are one server, and "
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "identities", "expected"),
+    [
+        (RECORDED, PLANNED, (SERVER, SERVER), ONE_SERVER + BOTH_NAMES),
+        (PLANNED, RECORDED, (SERVER, SERVER), "db:5432 and alias:5432 are one server, and " + BOTH_NAMES),
+        (replace(PLANNED, path="a"), PLANNED, (SERVER, SERVER), ONE_SERVER + BOTH_NAMES),
+        (
+            replace(RECORDED, adopt=True),
+            replace(RECORDED, path="b", adopt=True, username="blog"),
+            (SERVER, SERVER),
+            ONE_SERVER + "a has the same database shop",
+        ),
+        (RECORDED, replace(PLANNED, database="blog"), (SERVER, SERVER), ONE_SERVER + "a has the same user shop"),
+        (RECORDED, replace(PLANNED, database="blog", username="blog"), (SERVER, SERVER), ""),
+        (RECORDED, PLANNED, (SERVER, ("another start",)), ""),
+        (RECORDED, PLANNED, ((), ()), ""),
+    ],
+    ids=["old", "old, second entry", "new", "adopted", "user", "other names", "two servers", "unknown servers"],
+)
+def test_one_name_on_two_addresses_of_a_server_is_reported(
+    first: PlannedDatabase | ProvisionedDatabase,
+    second: PlannedDatabase | ProvisionedDatabase,
+    identities: tuple[tuple[object, ...], ...],
+    expected: str,
+) -> None:
+    """Once, and at a group that has no database yet."""
+    contexts = []
+    for host, database, identity in zip(("db", "alias"), (first, second), identities, strict=True):
+        if isinstance(database, PlannedDatabase):
+            context = build_context(planned=(database,))
+        else:
+            context = build_context(database)
+        context.endpoint = replace(context.endpoint, host=host)
+        context.server_identity = identity
+        contexts.append(context)
+    check_shared_names(contexts)
+    findings = [finding for context in contexts for finding in context.findings]
+    assert [(finding.path, finding.result) for finding in findings] == ([("b", expected)] if expected else [])
+
+
+def test_servers_of_two_engines_are_not_compared() -> None:
+    contexts = [build_context(planned=(replace(PLANNED, path=path),)) for path in "ab"]
+    contexts[1].endpoint = replace(contexts[1].endpoint, engine="mysql")
+    for context in contexts:
+        context.server_identity = SERVER
+    check_shared_names(contexts)
+    assert [context.findings for context in contexts] == [[], []]
+
+
+def test_a_shared_name_replaces_the_advice_to_drop_what_exists() -> None:
+    old, new = build_context(RECORDED), build_context(planned=(PLANNED,))
+    old.server_identity = new.server_identity = SERVER
+    check_existing_objects(new, ["shop"], [("shop", "role shop")])
+    assert "drop it" in only(new.findings).fix
+    check_shared_names([old, new])
+    assert "drop it" not in only(new.findings).fix

@@ -62,9 +62,9 @@ def plain_text_warnings(warnings: tuple[str, ...]) -> list[str]:
     return [warning for warning in warnings if "plain text" in warning]
 
 
-def plain_text_warning(location: Location) -> str:
+def plain_text_warning(location: Location, stack: str = "...") -> str:
     path = ".".join(map(str, location))
-    command = f"pulumi config set --secret --path 'database-groups:{path}'"
+    command = f"make pulumi STACK={stack} ARGS=\"config set --secret --path 'database-groups:{path}'\""
     return f"{path}: the {location[-1]} is in plain text; encrypt it: {command}"
 
 
@@ -332,7 +332,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_warnings_have_the_file_and_the_line(tmp_path: Path, logged: list[str]) -> None:
     name = "stacks/Pulumi.shop.yaml: line"
-    warning = plain_text_warning(("externalServers", "hq", "administrator", "password"))
+    warning = plain_text_warning(("externalServers", "hq", "administrator", "password"), "shop")
     assert load_with_file(tmp_path, STACK_FILE).warnings == (f"{name} 5: {warning}",)
     assert logged == [f"{name} 3: unknown configuration namespace 'databasegroups'; did you mean 'database-groups'?"]
 

@@ -26,6 +26,8 @@ run_mysql() { # run_mysql [ARGUMENT...]: run statements as root on the private s
     mysql --no-defaults --protocol=socket --socket=/tmp/private.sock --user=root --comments "$@"
 }
 start_private() { # start_private ARGUMENT...: start the private server on the scratch folder
+    # /tmp outlives a container that was killed, and another process can have the number in the old lock file.
+    rm -f /tmp/private.sock*
     mysqld "$@" --datadir="$new" --skip-networking --mysqlx=OFF --socket=/tmp/private.sock --pid-file=/tmp/private.pid &
     pid=$!
     until run_mysql --execute='SELECT 1' >/tmp/answer 2>&1; do

@@ -30,6 +30,8 @@ if [ ! -e "$PGDATA" ]; then
     printf '\nhost all all all scram-sha-256\n' >> "$new/pg_hba.conf"
 fi
 write_configuration "$data"
+# The folder outlives a container that was killed, and another process can have the number in the old lock file.
+rm -f /tmp/.s.PGSQL.*
 postgres -D "$data" -c config_file=/tmp/postgresql.conf -c listen_addresses= -c unix_socket_directories=/tmp &
 pid=$!
 until pg_isready --quiet --host=/tmp; do
