@@ -112,6 +112,13 @@ class Chaos:
                     assert session.run("SELECT 1") == [(1,)]
         self.project.up(STACK, "--expect-no-changes").succeeded()
 
+    def refresh(self) -> None:
+        """Refresh the state, again if a namespace that the refresh found in termination is gone: the update asks for it."""
+        for _ in range(2):
+            self.project.pulumi("refresh", "--yes", "--skip-preview", stack=STACK).succeeded()
+            if "run `make refresh`" not in self.project.preview(STACK).output:
+                return
+
     def destroy(self) -> None:
         """Delete what an interrupted command left."""
         self.project.destroy(STACK).succeeded()
@@ -149,6 +156,6 @@ def run_round(chaos: Chaos) -> None:
         chaos.update()
     chaos.interrupt("destroy", "destroy", "--refresh")
     if chaos.random.random() < DESTROY_SHARE:
-        chaos.project.pulumi("refresh", "--yes", "--skip-preview", stack=STACK).succeeded()
+        chaos.refresh()
         chaos.update()
     chaos.destroy()
