@@ -113,7 +113,7 @@ class Chaos:
         self.project.up(STACK, "--expect-no-changes").succeeded()
 
     def refresh(self) -> None:
-        """Refresh the state, again if a namespace that the refresh found in termination is gone: the update asks for it."""
+        """Refresh the state, and again if the preview asks for it: a namespace in termination is gone."""
         for _ in range(2):
             self.project.pulumi("refresh", "--yes", "--skip-preview", stack=STACK).succeeded()
             if "run `make refresh`" not in self.project.preview(STACK).output:
