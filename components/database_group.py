@@ -263,7 +263,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.secret_name = args.object_name
 
         password = create_password(args.server_args.password_name, access.password_source, parent=self)
-        account_opts = args.server_kind.create_account(args.server_args, args.spec.server, password, self)
+        secret_opts = args.server_kind.prepare_secret(args.server_args, args.spec.server, password, self)
         value = password.value if password else pulumi.Output.from_input(None)
         self.connection = pulumi.Output.secret(value.apply(lambda text: build_connection_data(args, text)))
         self.secret = kubernetes.core.v1.Secret(
@@ -273,7 +273,7 @@ class DatabaseGroup(pulumi.ComponentResource):
             ),
             type=f"servicebinding.io/{args.engine.name}",
             data=self.connection.apply(encode_secret_data),
-            opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), account_opts),
+            opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), secret_opts),
         )
         credentials = ServerCredentials(account=access.account, secret=self.secret, password=password)
         args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)

@@ -50,18 +50,6 @@ class NodePoolSpec(SpecModel):
     """Tolerations of the servers for the nodes' taints. Default: none."""
 
 
-class FailureReporter(Protocol):
-    """Explains a failure in the cluster, in resource hooks. Every method blocks."""
-
-    def describe_failure(
-        self, location: tuple[str, ...], namespace: str, server: str, secrets: Collection[str]
-    ) -> str | None:
-        """Return why the server of a group is not ready, without the secrets; None without an own explanation.
-
-        `location` is that of the group in the stack file.
-        """
-
-
 @dataclass(frozen=True, kw_only=True)
 class ServerAddress:
     """Where a server runs in the cluster."""
@@ -72,6 +60,13 @@ class ServerAddress:
     name: str
     """Name of the StatefulSet."""
     container: str
+
+
+class FailureReporter(Protocol):
+    """Explains a failure in the cluster, in resource hooks. Every method blocks."""
+
+    def describe_failure(self, server: ServerAddress, secrets: Collection[str]) -> str | None:
+        """Return why a server is not ready, without the secrets; None without an own explanation."""
 
 
 class PasswordChanger(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote, quote_plus
 
 from preflight.models import SECRET_KEYS, Endpoint, Finding
+from preflight.redaction import REDACTED
 
 __all__ = ["LOOPBACK", "ProbeContext"]
 
@@ -20,7 +21,6 @@ LOOPBACK = "127.0.0.1"
 
 ANONYMOUS_USER = "database-groups"
 """User name for protocols that require one, if the account has none."""
-REDACTED = "***"
 MAX_MESSAGE_LENGTH = 400
 MIN_SUBSTRING_REDACTION_LENGTH = 6
 LOGIN_TIMEOUT_SECONDS = 4.0

@@ -1,6 +1,5 @@
 """Why a server in the cluster does not become ready: its Pod, the last warnings and the last lines of the logs."""
 
-import base64
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 from preflight.cluster_client import list_objects, read_object, request_path
 from preflight.cluster_models import JsonObject
 from preflight.pods import collect_messages, explain_pod, find_condition, list_container_statuses
+from preflight.redaction import REDACTED, hide_values
 
 __all__ = ["ContainerLog", "ObservedServer", "describe_failure", "read_server"]
 
@@ -19,7 +19,6 @@ MAX_LINE_LENGTH = 300
 OK, FORBIDDEN = 200, 403
 NO_ACCESS = "(the account may not read it: no right to get `pods/log`)"
 NO_ANSWER = "(the node does not answer)"
-REDACTED = "***"
 CREDENTIAL_RE = re.compile(
     r"(?P<before>\b(?:password|passwd|secret|token|identified\s+(?:with\s+\S+\s+)?by)\b['\"]?\s*[=:]?\s*E?)"
     r"(?:'[^'\n]*'?|\"[^\"\n]*\"?)"
@@ -165,11 +164,9 @@ def _has_failed(container: JsonObject) -> bool:
 
 
 def _hide(text: str, secrets: Collection[str]) -> str:
-    """Return a text without the secrets, in plain text and in base64, and without literals that are credentials."""
-    for secret in filter(None, secrets):
-        for form in (secret, base64.b64encode(secret.encode()).decode()):
-            text = text.replace(form, REDACTED)
-    return CREDENTIAL_RE.sub(lambda match: f"{match['before'] or match['account']}{REDACTED}", text)
+    """Return a text without the secrets, and without literals that are credentials."""
+    hidden = hide_values(text, secrets)
+    return CREDENTIAL_RE.sub(lambda match: f"{match['before'] or match['account']}{REDACTED}", hidden)
 
 
 def _normalize(line: str) -> str:

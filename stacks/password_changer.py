@@ -8,13 +8,12 @@ from components.platform import ServerAddress
 from components.servers.stateful_set import CHANGE_PASSWORD_PATH
 from preflight.cluster_client import ClusterConfig, create_api_client
 from preflight.errors import ClusterError
+from preflight.redaction import hide_values
 from preflight.server_script import ServerContainer, restart_server, run_script
 from stacks.config_source import ConfigSource
 from stacks.errors import ConfigIssue
 
 __all__ = ["ClusterPasswordChanger"]
-
-REDACTED = "***"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ClusterPasswordChanger:
         except ClusterError as error:
             raise pulumi.RunError(self._describe(server, f"{error}\nthe Secret was not changed")) from None
         if result.failure is not None:
-            reason = result.failure.replace(old, REDACTED).replace(new, REDACTED)
+            reason = hide_values(result.failure, (old, new))
             restart = f"kubectl delete pod --namespace {server.namespace} {server.name}-0"
             text = (
                 f"server {server.name} does not accept the new password: {reason}\n"

@@ -12,6 +12,7 @@ from components.external_servers import ExternalServerSpec
 from preflight import check, run_statements
 from preflight.errors import ProbeError, UnexpectedProtocolError
 from preflight.models import Endpoint
+from preflight.redaction import hide_values
 from stacks.errors import format_path
 
 __all__ = ["ExternalServerClient", "create_client"]
@@ -19,7 +20,6 @@ __all__ = ["ExternalServerClient", "create_client"]
 TIMEOUT_SECONDS = 10
 RETRY_DELAYS_SECONDS = (1, 2, 4)
 """Seconds between attempts. For a moment, the provider can use all connections of the administrator."""
-REDACTED = "***"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,7 @@ class ExternalServerClient:
             except (ProbeError, UnexpectedProtocolError) as error:
                 if delay is None:
                     message = f"{self.administrator.path} ({self.administrator.address}): {error}"
-                    for secret in secrets:
-                        message = message.replace(secret, REDACTED)
-                    raise pulumi.RunError(self.hide_secrets(message)) from None
+                    raise pulumi.RunError(self.hide_secrets(hide_values(message, secrets))) from None
                 time.sleep(delay)
         raise AssertionError
 

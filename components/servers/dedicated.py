@@ -80,7 +80,7 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
 
 DEDICATED = ServerKind[DedicatedKindSpec](
     resolve_access=resolve_stateful_set_access,
-    create_account=create_password_hooks,
+    prepare_secret=create_password_hooks,
     create_resources=_create_resources,
     list_objects=_list_objects,
     validate=_validate,

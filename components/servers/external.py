@@ -304,5 +304,5 @@ EXTERNAL = ServerKind[ExternalKindSpec](
     resolve_access=_resolve_access,
     create_resources=_create_resources,
     validate=_validate,
-    create_account=_create_account,
+    prepare_secret=_create_account,
 )

@@ -134,13 +134,12 @@ class ServerKind(Generic[Spec]):
     resolve_access: Callable[[ServerArgs, Spec], ServerAccess]
     create_resources: Callable[[ServerArgs, Spec, ServerCredentials, pulumi.Resource], None]
     """Create the server's resources as children of the group."""
-    create_account: Callable[[ServerArgs, Spec, Password | None, pulumi.Resource], pulumi.ResourceOptions] = (
+    prepare_secret: Callable[[ServerArgs, Spec, Password | None, pulumi.Resource], pulumi.ResourceOptions] = (
         lambda *_args: pulumi.ResourceOptions()
     )
-    """Create an account that must exist before the connection Secret, as children of the group.
+    """Create what must happen before the connection Secret changes: an account, as children of the group, or hooks.
 
-    Return the options with which the Secret waits for it, or with which a server accepts a new password before the
-    Secret changes. Default: none.
+    Return the options of the Secret. Default: none.
     """
     list_objects: Callable[[ServerArgs, Spec], Iterator[PlannedObject]] = lambda *_args: iter(())
     """Return the Kubernetes objects of `create_resources`, without the volume claim. Default: none."""

@@ -63,7 +63,7 @@ def _validate(args: ServerArgs, spec: LocalKindSpec) -> Iterator[tuple[str, str]
 
 LOCAL = ServerKind[LocalKindSpec](
     resolve_access=resolve_stateful_set_access,
-    create_account=create_password_hooks,
+    prepare_secret=create_password_hooks,
     create_resources=_create_resources,
     list_objects=_list_objects,
     validate=_validate,

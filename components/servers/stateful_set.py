@@ -274,11 +274,7 @@ def create_password_hooks(
         # The values of secrets are outputs.
         values = [await pulumi.Output.from_input(value).future() or {} for value in data]
         old, new = [base64.b64decode(value.get(key, "")).decode() for value in values]
-        namespace = str(await pulumi.Output.from_input(args.namespace).future())
-        server = ServerAddress(
-            location=args.config_location, namespace=namespace, name=args.object_name, container=args.engine.name
-        )
-        return None if old == new or not old else (server, old, new)
+        return None if old == new or not old else (await _resolve_address(args), old, new)
 
     async def change_password(hook: pulumi.ResourceHookArgs) -> None:
         if change := await read_change(hook):
@@ -302,6 +298,13 @@ def create_password_hooks(
     return pulumi.ResourceOptions(hooks=hooks)
 
 
+async def _resolve_address(args: ServerArgs) -> ServerAddress:
+    namespace = str(await pulumi.Output.from_input(args.namespace).future())
+    return ServerAddress(
+        location=args.config_location, namespace=namespace, name=args.object_name, container=args.engine.name
+    )
+
+
 def _build_restart_annotation(args: ServerArgs, runtime: ServerRuntime) -> dict[str, str]:
     """Return the annotation that restarts the Pod with each new password, for a server that needs the restart."""
     needs_restart = runtime.change_password_script is None
@@ -317,11 +320,8 @@ def _create_failure_hooks(
         return None
 
     async def log_failure(_args: pulumi.ErrorHookArgs) -> bool:
-        namespace = str(await pulumi.Output.from_input(args.namespace).future())
         secrets = [str(await credentials.password.value.future())] if credentials.password else []
-        description = asyncio.to_thread(
-            reporter.describe_failure, args.config_location, namespace, args.object_name, secrets
-        )
+        description = asyncio.to_thread(reporter.describe_failure, await _resolve_address(args), secrets)
         with contextlib.suppress(TimeoutError):
             if text := await asyncio.wait_for(description, FAILURE_REPORT_SECONDS):
                 pulumi.log.error(text, parent)

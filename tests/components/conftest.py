@@ -1,18 +1,23 @@
 """Fixtures of the tests of components."""
 
+from typing import Any
+
 import pulumi
 import pytest
 
 
 @pytest.fixture
-def hooks(monkeypatch: pytest.MonkeyPatch) -> dict[str, pulumi.ResourceHook]:
+def hooks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the hooks that a program registers. The recorder has no server for Pulumi's callbacks."""
-    registered: dict[str, pulumi.ResourceHook] = {}
+    registered: dict[str, Any] = {}
+
+    def register(_callbacks: object, hook: pulumi.ResourceHook | pulumi.ErrorHook) -> None:
+        assert hook.name not in registered
+        registered[hook.name] = hook
 
     class Callbacks:
-        def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
-            assert hook.name not in registered
-            registered[hook.name] = hook
+        register_resource_hook = register
+        register_error_hook = register
 
     async def get_callbacks() -> Callbacks:
         return Callbacks()

@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 
+from components.platform import ServerAddress
 from components.servers import stateful_set
 from offline.recorder import PLACEHOLDER, Recorder
 from stacks.config import parse_stack
@@ -33,31 +34,12 @@ class FakeReporter:
 
     def __init__(self, text: str | None = "it is pending", seconds: float = 0) -> None:
         self.text, self.seconds = text, seconds
-        self.calls: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[ServerAddress, list[str]]] = []
 
-    def describe_failure(
-        self, location: tuple[str, ...], namespace: str, server: str, secrets: Collection[str]
-    ) -> str | None:
-        self.calls.append((location, namespace, server, list(secrets)))
+    def describe_failure(self, server: ServerAddress, secrets: Collection[str]) -> str | None:
+        self.calls.append((server, list(secrets)))
         time.sleep(self.seconds)
         return self.text
-
-
-@pytest.fixture
-def hooks(monkeypatch: pytest.MonkeyPatch) -> dict[str, pulumi.ErrorHook]:
-    """Return the hooks that a program registers. The recorder has no server for Pulumi's callbacks."""
-    registered: dict[str, pulumi.ErrorHook] = {}
-
-    class Callbacks:
-        def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
-            assert hook.name not in registered
-            registered[hook.name] = hook
-
-    async def get_callbacks() -> Callbacks:
-        return Callbacks()
-
-    monkeypatch.setattr("pulumi.runtime.resource._get_callbacks", get_callbacks)
-    return registered
 
 
 @pytest.fixture
@@ -127,7 +109,8 @@ def test_failure_of_a_server_is_logged_at_its_group(
     assert run_hook(hooks[name]) is False
     location = ("applications", "shop", "databases", engine, "main")
     assert len(reporter.calls) == 1
-    assert reporter.calls[0][:3] == (location, "shop", f"{engine}-main")
+    address = ServerAddress(location=location, namespace="shop", name=f"{engine}-main", container=engine)
+    assert reporter.calls[0][0] == address
     assert [(text, resource.pulumi_resource_name) for text, resource in errors] == [
         ("it is pending", f"shop-{engine}-main")
     ]
@@ -140,7 +123,7 @@ def test_reporter_hides_the_password(
     reporter = FakeReporter()
     record_with_reporter(engine, reporter)
     run_hook(hooks[f"shop-{engine}-main-server-failure"])
-    assert [call[3] for call in reporter.calls] == [expected]
+    assert [secrets for _, secrets in reporter.calls] == [expected]
     assert len(errors) == 1
 
 
@@ -150,7 +133,7 @@ def test_renamed_group_has_its_present_path(
     reporter = FakeReporter()
     record_with_reporter("mysql", reporter, renamedFrom="old")
     run_hook(hooks["shop-mysql-old-server-failure"])
-    assert [(call[0][-1], call[2]) for call in reporter.calls] == [("main", "mysql-old")]
+    assert [(server.location[-1], server.name) for server, _ in reporter.calls] == [("main", "mysql-old")]
     assert len(errors) == 1
 
 

@@ -204,7 +204,8 @@ class Project:
         return list(exported["deployment"].get("resources", []))
 
     def assert_settled(self, stack: str) -> None:
-        """Assert that a preview with a refresh finds no change."""
+        """Assert that neither another update nor a preview with a refresh finds a change."""
+        self.up(stack, "--expect-no-changes").succeeded()
         self.preview(stack, "--refresh", "--expect-no-changes", "--diff").succeeded()
 
     def destroy(self, stack: str) -> Result:

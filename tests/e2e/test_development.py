@@ -19,7 +19,6 @@ def test_example_deploys_settles_and_leaves_nothing(project: Project, simulated_
         assert connection["host"] == engine
         assert simulated_node.read_service("shop", engine).spec.type == "ClusterIP"
 
-    project.up("development", "--expect-no-changes").succeeded()
     project.assert_settled("development")
     project.destroy("development").succeeded()
     assert project.resources("development") == []

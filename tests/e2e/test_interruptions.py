@@ -101,6 +101,28 @@ def test_update_that_was_killed_while_servers_start_is_finished(project: Project
     assert not simulated_node.has_namespace(SHOP)
 
 
+def test_update_that_was_killed_while_databases_are_created_is_finished(
+    project: Project, server: Callable[[str], DatabaseServer]
+) -> None:
+    found = server("postgresql-limited")
+    groups = {f"g{number}": {"server": {"kind": "external", "provisionOn": "hq"}} for number in range(8)}
+    names = {f"interrupted_shop_{group}" for group in groups}
+    found.drop(*names)
+    project.new(STACK, {"externalServers": {"hq": found.as_server()}, **build_stack(postgresql=groups)})
+    try:
+        project.kill_up(STACK, lambda: len(found.databases() & names) > 1)
+        assert len(found.databases() & names) < len(names)
+        project.unlock(STACK)
+        project.up(STACK).succeeded()
+        assert names <= found.databases()
+        project.assert_settled(STACK)
+        project.destroy(STACK).succeeded()
+        assert not names & found.names()
+    finally:
+        project.clean_up()
+        found.drop(*names)
+
+
 @pytest.mark.parametrize("preflight", [True, False])
 def test_objects_of_others_are_not_overwritten(project: Project, cluster: Cluster, *, preflight: bool) -> None:
     with cluster.create_namespace(SHOP):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from components.platform import ServerAddress
 from components.servers.stateful_set import FAILURE_REPORT_SECONDS
 from preflight.cluster_client import ClusterConfig
 from preflight.server_failure import REQUEST_TIMEOUT_SECONDS
@@ -14,6 +15,7 @@ from tests.fake_api import Answer, build_kubeconfig, run_api_server
 from tests.support import CANARY, stack_with_group
 
 LOCATION = ("applications", "shop", "databases", "mysql", "main")
+SERVER = ServerAddress(location=LOCATION, namespace="shop", name="mysql-main", container="mysql")
 PATH = ".".join(LOCATION)
 SOURCE = ConfigSource(lines={LOCATION: 7})
 CONDITION = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": f"no node for {CANARY}"}
@@ -22,7 +24,7 @@ FULL_NAME = "organization/database-groups/shop"
 
 
 def describe(reporter: ClusterFailureReporter) -> str | None:
-    return reporter.describe_failure(LOCATION, "shop", "mysql-main", [CANARY])
+    return reporter.describe_failure(SERVER, [CANARY])
 
 
 @pytest.mark.parametrize(("source", "expected"), [(SOURCE, f"line 7: {PATH}"), (ConfigSource(), PATH)])
