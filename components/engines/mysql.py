@@ -53,6 +53,10 @@ itself reads the node's memory.
 """
 MAX_CONNECTION_LIFETIME_SECONDS = 1
 """The provider opens one connection per step and closes none. Without a limit, 40 databases use all 151 of a server."""
+MAX_CONNECTIONS = 151
+"""The server's own default."""
+MEMORY_PER_CONNECTION_MIB = 12
+"""With 768Mi, 151 connections that sorted 50,000 rows at once did not end in eight minutes; 64 ended in two."""
 
 
 def _build_defaults(memory: int) -> dict[str, SettingValue]:
@@ -63,6 +67,7 @@ def _build_defaults(memory: int) -> dict[str, SettingValue]:
     )
     return {
         "innodb_buffer_pool_size": f"{max(5, pool)}M",
+        "max_connections": min(MAX_CONNECTIONS, max(1, size // MEMORY_PER_CONNECTION_MIB)),
         "temptable_max_ram": f"{max(2, size // 16)}M",
         "tmpdir": "/var/lib/mysql/tmp",
     }

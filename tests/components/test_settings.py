@@ -172,9 +172,24 @@ DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
     },
     "mysql": {
-        "768Mi": {"innodb_buffer_pool_size": "128M", "temptable_max_ram": "48M", "tmpdir": "/var/lib/mysql/tmp"},
-        "2Gi": {"innodb_buffer_pool_size": "1024M", "temptable_max_ram": "128M", "tmpdir": "/var/lib/mysql/tmp"},
-        "8Gi": {"innodb_buffer_pool_size": "6144M", "temptable_max_ram": "512M", "tmpdir": "/var/lib/mysql/tmp"},
+        "768Mi": {
+            "innodb_buffer_pool_size": "128M",
+            "max_connections": "64",
+            "temptable_max_ram": "48M",
+            "tmpdir": "/var/lib/mysql/tmp",
+        },
+        "2Gi": {
+            "innodb_buffer_pool_size": "1024M",
+            "max_connections": "151",
+            "temptable_max_ram": "128M",
+            "tmpdir": "/var/lib/mysql/tmp",
+        },
+        "8Gi": {
+            "innodb_buffer_pool_size": "6144M",
+            "max_connections": "151",
+            "temptable_max_ram": "512M",
+            "tmpdir": "/var/lib/mysql/tmp",
+        },
     },
     "redis": {"128Mi": {"maxmemory": "53687091", "maxmemory-clients": "13421772"}},
     "rabbitmq": {"2Gi": {"total_memory_available_override_value": "2147483648"}},
