@@ -21,6 +21,8 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.stream import stream
 
+from tests.e2e.node_webhook import TAINT, serve_webhook
+
 T = TypeVar("T")
 SIMULATED_NODE_LABELS = {"type": "kwok"}
 """Labels of nodes on which no container runs. This module simulates their kubelet."""
@@ -70,42 +72,61 @@ class Cluster:
         return any(not self._is_simulated(node) for node in self.core.list_node().items)
 
     @contextmanager
-    def use_nodes(self, *, simulated: bool) -> Iterator[None]:
-        """Schedule new Pods on simulated nodes or on real ones.
-
-        Several processes use simulated nodes at the same time. A process that uses real nodes runs alone.
-        """
-        with self._lock_nodes(exclusively=not simulated):
-            nodes = self.core.list_node().items
-            for node in nodes:
-                self._cordon(node.metadata.name, cordoned=self._is_simulated(node) != simulated)
-            names = [node.metadata.name for node in nodes if self._is_simulated(node)]
-            with self._simulate_kubelets(names if simulated else []):
-                yield
+    def use_simulated_nodes(self) -> Iterator[None]:
+        """Schedule new Pods on simulated nodes. Several processes use them at the same time."""
+        with self._prepare_nodes() as nodes, self._simulate_kubelets([name for name in nodes if nodes[name]]):
+            yield
 
     @contextmanager
-    def _lock_nodes(self, *, exclusively: bool) -> Iterator[None]:
-        """Lock the nodes in the order of arrival.
+    def use_real_node(self, namespaces: Sequence[str]) -> Iterator[None]:
+        """Schedule the new Pods of some namespaces on a node that runs containers. One process at a time uses it.
 
-        The first process records which nodes are cordoned. The last process restores that.
+        Raises:
+            StopIteration: no node runs containers.
+        """
+        LOCK_FOLDER.mkdir(exist_ok=True)
+        with (LOCK_FOLDER / "real-node").open("w") as lock:
+            flock(lock, LOCK_EX)
+            with self._prepare_nodes() as nodes:
+                node = next(name for name in nodes if not nodes[name])
+                with serve_webhook(node, namespaces) as configuration:
+                    self.apply(configuration)
+                    try:
+                        yield
+                    finally:
+                        resource = self.dynamic.resources.get(
+                            api_version=configuration["apiVersion"], kind=configuration["kind"]
+                        )
+                        resource.delete(name=configuration["metadata"]["name"])
+
+    @contextmanager
+    def _prepare_nodes(self) -> Iterator[dict[str, bool]]:
+        """Add the taint to the nodes that run containers, and uncordon all nodes. Yield which nodes are simulated.
+
+        The first process records the state of the nodes. The last process restores it.
         """
         LOCK_FOLDER.mkdir(exist_ok=True)
         with (LOCK_FOLDER / "gate").open("w") as gate, (LOCK_FOLDER / "nodes").open("a+") as record:
             flock(gate, LOCK_EX)
-            flock(record, LOCK_EX if exclusively else LOCK_SH)
+            flock(record, LOCK_SH)
+            nodes = {node.metadata.name: node for node in self.core.list_node().items}
+            simulated = {name: self._is_simulated(node) for name, node in nodes.items()}
             if not os.fstat(record.fileno()).st_size:
-                nodes = {node.metadata.name: bool(node.spec.unschedulable) for node in self.core.list_node().items}
-                json.dump(nodes, record)
+                states = {name: [node.spec.unschedulable, node.spec.taints] for name, node in nodes.items()}
+                json.dump(self.core.api_client.sanitize_for_serialization(states), record)
                 record.flush()
+                for name in nodes:
+                    taints = [] if simulated[name] else [TAINT]
+                    self.core.patch_node(name, {"spec": {"unschedulable": False, "taints": taints}})
             flock(gate, LOCK_UN)
             try:
-                yield
+                yield simulated
             finally:
                 with suppress(BlockingIOError):  # other processes still use the nodes
                     flock(record, LOCK_EX | LOCK_NB)
                     record.seek(0)
-                    for name, cordoned in json.load(record).items():
-                        self._cordon(name, cordoned=cordoned)
+                    for name, (cordoned, taints) in json.load(record).items():
+                        self.core.patch_node(name, {"spec": {"unschedulable": cordoned, "taints": taints}})
                     record.truncate(0)
 
     @contextmanager
@@ -147,9 +168,6 @@ class Cluster:
         except ApiException as error:
             if error.status not in (NOT_FOUND, CONFLICT, INVALID):
                 raise
-
-    def _cordon(self, name: str, *, cordoned: bool) -> None:
-        self.core.patch_node(name, {"spec": {"unschedulable": cordoned}})
 
     @staticmethod
     def _is_simulated(node: Any) -> bool:

@@ -39,16 +39,16 @@ def cluster() -> Cluster:
 @pytest.fixture
 def simulated_node(cluster: Cluster) -> Iterator[Cluster]:
     """Yield the cluster with new Pods on a simulated node, where they are ready at once."""
-    with cluster.use_nodes(simulated=True):
+    with cluster.use_simulated_nodes():
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def real_node(cluster: Cluster) -> Iterator[Cluster]:
-    """Yield the cluster with new Pods on a real node, where their containers run."""
+def real_node(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Cluster]:
+    """Yield the cluster with the new Pods of the module's NAMESPACES on a real node, where their containers run."""
     if not cluster.has_real_node():
         pytest.skip("the cluster has no node on which containers run")
-    with cluster.use_nodes(simulated=False):
+    with cluster.use_real_node(request.module.NAMESPACES):
         yield cluster
 
 

@@ -93,17 +93,21 @@ class Project:
         return self._run([sys.executable, *arguments])
 
     def _run(self, command: Sequence[str], typed: str = "") -> Result:
-        process = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            input=typed,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=self.timeout_seconds,
-            check=False,
-        )
+        try:
+            process = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                input=typed,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=self.timeout_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            output = (error.stdout or b"").decode()[-6000:]
+            raise AssertionError(f"{command} did not end in {self.timeout_seconds} s\n{output}") from None
         return Result(process)
 
     def write(self, stack: str, config: dict[str, Any]) -> None:

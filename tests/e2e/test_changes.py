@@ -82,7 +82,7 @@ def deployment(
     entries = {name: _with_own_endpoint(found.as_server()) for name, found in servers.items()}
     config = build_stack(entries)
     (module_project.folder / CA_FILE).write_bytes(Authority().pem)
-    with cluster.create_namespace(WORK), cluster.use_nodes(simulated=True):
+    with cluster.create_namespace(WORK), cluster.use_simulated_nodes():
         for kind, name in (("Deployment", "web"), ("Deployment", "api"), ("StatefulSet", "api")):
             cluster.apply(_in_namespace(build_manifest(kind, name)))
         module_project.new(STACK, config)

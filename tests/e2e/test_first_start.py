@@ -25,6 +25,7 @@ KILLS = int(os.environ.get("FIRST_STARTS", FEW_KILLS))
 pytestmark = pytest.mark.timeout(600 if KILLS == FEW_KILLS else 3600)
 NAMESPACE = "first-starts"
 BROKEN = "broken"
+NAMESPACES = (NAMESPACE, BROKEN)
 SECONDS = 120
 RESTARTS = 2
 SCRIPT = (

@@ -30,6 +30,7 @@ if "MEMORY_LOADS" not in os.environ:
 
 pytestmark = pytest.mark.timeout(900)
 NAMESPACE = "memory-loads"
+NAMESPACES = (NAMESPACE,)
 MEMORIES = ("256Mi", "2Gi")
 """Limits of the containers. A server gets the engine's minimum if that is more."""
 MEBIBYTE = 1024**2

@@ -18,6 +18,7 @@ from tests.e2e.project import Project
 
 pytestmark = pytest.mark.timeout(600)  # the test can wait for other tests that use the nodes
 NAMESPACE = "running"
+NAMESPACES = (NAMESPACE,)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,7 +138,7 @@ def reader(cluster: Cluster, build_images: Callable[..., None], tmp_path: Path) 
     if not cluster.has_real_node():
         pytest.skip("no node of the cluster runs containers")
     build_images(*IMAGES)
-    with cluster.use_nodes(simulated=False):
+    with cluster.use_real_node([NAMESPACE]):
         assert not cluster.has_namespace(NAMESPACE), f"the namespace {NAMESPACE} exists; delete it"
         reader = Reader(tmp_path)
         yield reader

@@ -25,6 +25,7 @@ if "FIRST_STARTS" not in os.environ:
 
 pytestmark = pytest.mark.timeout(600)
 NAMESPACE = "recovery"
+NAMESPACES = (NAMESPACE,)
 WRITERS = 4
 WRITE_SECONDS = 10
 LOST_CONNECTION = (psycopg.OperationalError, pymysql.OperationalError, pymysql.InterfaceError)

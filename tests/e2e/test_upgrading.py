@@ -220,6 +220,7 @@ MOVES = (
         current_database="SELECT DATABASE()",
     ),
 )
+NAMESPACES = tuple(move.application for move in MOVES)
 moves = pytest.mark.parametrize("move", MOVES, ids=lambda move: move.engine)
 
 
