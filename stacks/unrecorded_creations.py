@@ -21,6 +21,7 @@ def find_unrecorded_creations(deployment: Mapping[str, Any]) -> list[str]:
 
     Args:
         deployment: the state, as `pulumi stack export` prints it.
+
     """
     resources: list[StateResource] = deployment.get("resources") or []
     recorded = {resource["urn"] for resource in resources}

@@ -1,8 +1,8 @@
 """Random kills of Pulumi: `pulumi cancel` and one more command finish what was interrupted, with the same passwords.
 
 The command is `pulumi up` or `pulumi destroy --refresh`. After a killed `pulumi destroy`, an update needs a refresh
-first: what was deleted is still in the state. `make destroy` can ask for an update first: what was created is not in the
-state.
+first: what was deleted is still in the state. `make destroy` can ask for an update first: the state does not hold all
+that was created.
 
 `make chaos ROUNDS=50` runs the test and prints the figures. Without CHAOS_ROUNDS, the number of kills, the test is
 skipped. CHAOS_SEED repeats the moments of a run.

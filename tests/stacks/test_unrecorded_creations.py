@@ -11,8 +11,8 @@ SECRET = "kubernetes:core/v1:Secret"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 
 
-def build_resource(type_name: str, name: str, **inputs: Any) -> dict[str, Any]:
-    return {"urn": f"urn:pulumi:shop::database-groups::{type_name}::{name}", "type": type_name, "inputs": inputs}
+def build_resource(type_name: str, urn_name: str, **inputs: Any) -> dict[str, Any]:
+    return {"urn": f"urn:pulumi:shop::database-groups::{type_name}::{urn_name}", "type": type_name, "inputs": inputs}
 
 
 def build_secret(name: str) -> dict[str, Any]:
