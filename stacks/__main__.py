@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.command == "validate":
         return validate_stack_file(options.stack)
     if options.command == "unrecorded":
-        return print_unrecorded_creations(options.stack)
+        return check_unrecorded_creations(options.stack)
     if options.command == "images":
         return write_newest_releases()
     for path, content in {SCHEMA_PATH: render_schema(), CHANGES_PATH: render_changes(), **render_pages()}.items():
@@ -78,7 +78,7 @@ def validate_stack_file(stack_name: str) -> int:
     return 0
 
 
-def print_unrecorded_creations(stack_name: str) -> int:
+def check_unrecorded_creations(stack_name: str) -> int:
     """Print what a killed update perhaps created without a record. Returns the exit code."""
     try:
         creations = find_unrecorded_creations(read_deployment(stack_name))
