@@ -113,12 +113,15 @@ class Chaos:
                     assert session.run("SELECT 1") == [(1,)]
         self.project.up(STACK, "--expect-no-changes").succeeded()
 
-    def refresh(self) -> None:
-        """Refresh the state, and again if the preview asks for it: a namespace in termination is gone."""
+    def recreate(self) -> None:
+        """Create again what a killed destroy deleted. A namespace in termination needs another refresh afterwards."""
         for _ in range(2):
             self.project.pulumi("refresh", "--yes", "--skip-preview", stack=STACK).succeeded()
-            if "run `make refresh`" not in self.project.preview(STACK).output:
-                return
+            result = self.project.up(STACK)
+            if "run `make refresh`" not in result.output:
+                break
+            assert "nothing was changed" in result.failed().output
+        self.update()
 
     def destroy(self) -> None:
         """Delete what an interrupted command left, as `make destroy` does."""
