@@ -162,6 +162,5 @@ def run_round(chaos: Chaos) -> None:
         chaos.update()
     chaos.interrupt("destroy", "destroy", "--refresh")
     if chaos.random.random() < DESTROY_SHARE:
-        chaos.refresh()
-        chaos.update()
+        chaos.recreate()
     chaos.destroy()
