@@ -52,13 +52,14 @@ def check_requirements(requirements: ClusterRequirements, observed: ObservedClus
             *_check_pod_security(requirements, observed),
             *_check_unreadable(requirements, observed),
             *_check_objects(requirements, observed),
+            *_check_claims(requirements, observed),
             *_check_storage_classes(requirements, observed),
             *_check_expansion(requirements, observed),
             *_check_nodes(requirements, observed),
         ),
         notes=tuple(_list_notes(observed)),
         left_behind=tuple(_list_left_behind(requirements, observed)),
-        terminating=tuple(_list_terminating(requirements, observed)),
+        terminating=tuple(_describe_terminating(requirements, observed)),
     )
 
 
@@ -69,9 +70,10 @@ def check_existing_objects(requirements: ClusterRequirements, observed: Observed
             *_check_namespaces(requirements, observed),
             *_check_unreadable(requirements, observed),
             *_check_objects(requirements, observed),
+            *_check_claims(requirements, observed),
         ),
         left_behind=tuple(_list_left_behind(requirements, observed)),
-        terminating=tuple(_list_terminating(requirements, observed)),
+        terminating=tuple(_describe_terminating(requirements, observed)),
     )
 
 
@@ -106,7 +108,7 @@ def _check_rights(missing: Mapping[str, frozenset[Right]]) -> Iterator[ClusterIs
 
 def _check_namespaces(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
     created = {namespace.name for namespace in requirements.namespaces if namespace.is_created}
-    terminating = set(_list_terminating(requirements, observed))
+    terminating = set(_list_terminating_namespaces(requirements, observed))
     for namespace in requirements.namespaces:
         if namespace.name in terminating:
             yield ClusterIssue(
@@ -122,10 +124,45 @@ def _check_namespaces(requirements: ClusterRequirements, observed: ObservedClust
             )
 
 
-def _list_terminating(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[str]:
+def _describe_terminating(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[str]:
+    for name in _list_terminating_namespaces(requirements, observed):
+        yield f"namespace {name!r}"
+    for required in _list_terminating_claims(requirements, observed):
+        yield _describe_object(required.key)
+
+
+def _list_terminating_namespaces(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[str]:
     for name in dict.fromkeys(namespace.name for namespace in requirements.namespaces):
-        if (observed.namespaces.get(name) or {}).get("metadata", {}).get("deletionTimestamp"):
+        if _is_terminating(observed.namespaces.get(name)):
             yield name
+
+
+def _list_terminating_claims(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[RequiredObject]:
+    """Yield the volume claims that the cluster is deleting. Those of a namespace in termination end with it."""
+    for required in requirements.objects:
+        is_in_use = not _is_terminating(observed.namespaces.get(required.key.namespace))
+        if required.storage and is_in_use and _is_terminating(observed.objects.get(required.key)):
+            yield required
+
+
+def _check_claims(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
+    """Report the volume claims that do not exist any more, or soon. Pulumi does not detect that without a refresh."""
+    for required in _list_terminating_claims(requirements, observed):
+        yield ClusterIssue(
+            required.location,
+            f"the cluster is deleting {_describe_object(required.key)}; run the command again when it does not exist",
+        )
+    for required in requirements.objects:
+        namespace = required.key.namespace
+        is_listed = namespace in observed.namespaces and (required.key.kind, namespace) not in observed.unreadable
+        is_missing = required.key in requirements.recorded and required.key not in observed.objects
+        if required.storage and is_listed and is_missing:
+            yield ClusterIssue(
+                required.location,
+                f"{_describe_object(required.key)} is in the state, but not in the cluster: an interrupted"
+                " `pulumi destroy` or another program deleted it with its data; run `make refresh`, then the command"
+                " again",
+            )
 
 
 def _check_new_namespace(
@@ -178,7 +215,7 @@ def _check_unreadable(requirements: ClusterRequirements, observed: ObservedClust
 
 
 def _check_objects(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
-    terminating = set(_list_terminating(requirements, observed))
+    terminating = set(_list_terminating_namespaces(requirements, observed))
     for required in requirements.objects:
         kind, namespace, name = required.key
         place = f"{kind} {name!r} exists in namespace {namespace!r}" if namespace else f"namespace {name!r} exists"
@@ -303,6 +340,14 @@ def _find_owner(item: JsonObject, requirements: ClusterRequirements) -> str:
 
 def _describe_owner(owner: str) -> str:
     return f"belongs to the stack {owner!r}" if owner else "this stack did not create it"
+
+
+def _describe_object(key: ObjectKey) -> str:
+    return f"{key.kind} {key.name!r} in namespace {key.namespace!r}"
+
+
+def _is_terminating(item: JsonObject | None) -> bool:
+    return bool(_read_metadata(item, "deletionTimestamp"))
 
 
 def _read_metadata(item: JsonObject | None, key: str) -> Mapping[str, Any]:

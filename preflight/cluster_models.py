@@ -117,4 +117,4 @@ class ClusterReport:
     left_behind: tuple[ObjectKey, ...] = ()
     """Objects of the stack that exist with its annotation, but not in its state: an interrupted update left them."""
     terminating: tuple[str, ...] = ()
-    """Namespaces of the stack that the cluster is deleting."""
+    """Namespaces and volume claims of the stack that the cluster is deleting: `namespace 'shop'`."""

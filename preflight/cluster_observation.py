@@ -37,7 +37,7 @@ class ObservedCluster:
     nodes: tuple[JsonObject, ...] | None = None
     """Nodes with the labels of the stack's node selector."""
     objects: Mapping[ObjectKey, JsonObject] = field(default_factory=lambda: MappingProxyType({}))
-    """Objects with the keys of the stack's objects: those that are not recorded, and volume claims of another size."""
+    """Objects with the keys of the stack's objects: volume claims, and those that are not recorded."""
     unreadable: frozenset[tuple[str, str]] = frozenset()
     """Kinds and namespaces of objects that the account may not list."""
     missing_rights: Mapping[str, frozenset[Right]] | None = field(default_factory=lambda: MappingProxyType({}))
@@ -168,9 +168,8 @@ def _read_objects(
 
 
 def _is_read(required: RequiredObject, requirements: ClusterRequirements) -> bool:
-    """Return whether a check needs an object: the state does not have it, or has it with another size."""
-    recorded = requirements.recorded.get(required.key)
-    return recorded is None or recorded.storage != required.storage
+    """Return whether a check needs an object: the state does not have it, or it holds data."""
+    return required.key not in requirements.recorded or required.storage is not None
 
 
 def _read_missing_rights(

@@ -31,7 +31,7 @@ CLUSTER_TIMEOUT_SECONDS = 4.5
 OBJECTS_TIMEOUT_SECONDS = 60
 """Seconds for the check that no configuration turns off."""
 DELETION_TIMEOUT_SECONDS, DELETION_INTERVAL_SECONDS = 600, 2
-"""Seconds for the deletion of namespaces that an interrupted `pulumi destroy` started, and between two requests."""
+"""Seconds for the deletions that an interrupted `pulumi destroy` started, and between two requests."""
 SERVERS_TIMEOUT_SECONDS = 8
 """Seconds for all servers together. Applications cannot use a server whose login takes longer."""
 
@@ -87,12 +87,12 @@ def require_preflight(stack: Stack, cluster: ClusterConfig | None, resources: Co
 def _run_preflight_after_deletions(
     stack: Stack, cluster: ClusterConfig, resources: Collection[StateResource]
 ) -> PreflightResult:
-    """Run the checks. An update first waits until the cluster has deleted the stack's namespaces in termination."""
+    """Run the checks. An update first waits until the cluster has deleted what is in termination."""
     result = run_preflight(stack, cluster, resources, is_complete=stack.spec.preflight)
     names = result.cluster.terminating
     if not names or pulumi.runtime.is_dry_run():
         return result
-    pulumi.log.info(f"waiting until the cluster has deleted the namespaces {', '.join(map(repr, names))}")
+    pulumi.log.info(f"waiting until the cluster has deleted {', '.join(names)}")
     end = monotonic() + DELETION_TIMEOUT_SECONDS
     while run_preflight(stack, cluster, resources, is_complete=False).cluster.terminating and monotonic() < end:
         sleep(DELETION_INTERVAL_SECONDS)

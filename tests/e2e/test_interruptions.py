@@ -163,7 +163,7 @@ def test_update_after_a_killed_destroy_waits_for_the_namespace(project: Project,
     timer = delete_namespace_slowly(cluster, DELETION_SECONDS)
     output = " ".join(project.up(STACK).succeeded().output.split())
     timer.join()
-    assert f"waiting until the cluster has deleted the namespaces '{SHOP}'" in output
+    assert f"waiting until the cluster has deleted namespace '{SHOP}'" in output
     assert cluster.core.read_namespace(SHOP).metadata.uid != uid
 
     forget(project, "kubernetes:core/v1:Se", "kubernetes:discovery.k8s.io", "kubernetes:networking.k8s.io")

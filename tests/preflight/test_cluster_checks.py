@@ -53,6 +53,9 @@ def build_terminating_item(stack: str = "") -> dict[str, Any]:
     return {"metadata": {**item["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
 
 
+TERMINATING = build_terminating_item(STACK)
+
+
 def build_class(*, is_default: bool = False, grows: bool = False) -> dict[str, Any]:
     metadata = {"name": "x", **({"annotations": DEFAULT} if is_default else {})}
     return {"metadata": metadata, **({"allowVolumeExpansion": True} if grows else {})}
@@ -167,6 +170,31 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
         " or another program deleted it; run `make refresh`, then the command again",
     ),
     (
+        "recorded claim that does not exist",
+        CREATED,
+        {"namespaces": {"shop": build_item(STACK)}},
+        "applications.shop.databases.mysql.main: PersistentVolumeClaim 'mysql-main' in namespace 'shop' is in the"
+        " state, but not in the cluster: an interrupted `pulumi destroy` or another program deleted it with its data;"
+        " run `make refresh`, then the command again",
+    ),
+    (
+        "recorded claim that the account may not list",
+        CREATED,
+        {"namespaces": {"shop": build_item(STACK)}, "unreadable": frozenset({(CLAIM.kind, "shop")})},
+        "cluster: the account may not list PersistentVolumeClaim objects in namespace 'shop', and the update could"
+        " overwrite those of others; grant it the rights (docs/teams.md)",
+    ),
+    *(
+        (
+            f"terminating claim{suffix}",
+            required,
+            {"namespaces": {"shop": build_item(STACK)}, "objects": {CLAIM: {**build_claim("20Gi"), **TERMINATING}}},
+            "applications.shop.databases.mysql.main: the cluster is deleting PersistentVolumeClaim 'mysql-main' in"
+            " namespace 'shop'; run the command again when it does not exist",
+        )
+        for suffix, required in (("", CREATED), (" that is not recorded", NEEDED))
+    ),
+    (
         "namespace of another stack",
         NEEDED,
         {"namespaces": {"shop": build_item("acme/database-groups/staging")}},
@@ -204,14 +232,14 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
     (
         "object of another application",
         replace(CREATED, recorded={**CREATED.recorded, SERVICE: RecordedObject(application="old")}),
-        {"namespaces": {"shop": build_item(STACK)}},
+        {"namespaces": {"shop": build_item(STACK)}, "objects": {CLAIM: build_claim("20Gi")}},
         "applications.shop.databases.mysql.main: Service 'mysql' exists in namespace 'shop', and the application 'old'"
         " owns it; keep it there, or set another `namespace`",
     ),
     (
         "namespace of another application",
         replace(CREATED, recorded={**CREATED.recorded, NAMESPACE: RecordedObject(application="old")}),
-        {"namespaces": {"shop": build_item(STACK)}},
+        {"namespaces": {"shop": build_item(STACK)}, "objects": {CLAIM: build_claim("20Gi")}},
         "applications.shop: namespace 'shop' exists, and the application 'old' owns it; keep it there, or set another"
         " `namespace`",
     ),
@@ -246,7 +274,7 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
     (
         "changed storage class",
         change_claim(CREATED, storage_class="lost", storage="10Gi"),
-        {"namespaces": {"shop": build_item(STACK)}},
+        {"namespaces": {"shop": build_item(STACK)}, "objects": {CLAIM: build_claim("10Gi")}},
         "applications.shop.databases.mysql.main.server.storageClass: storage class 'lost' does not exist; existing"
         " classes: fast, slow",
     ),
@@ -344,9 +372,12 @@ OWN = {"shop": build_item(STACK)}
         (change_server(NEEDED, needs_privileges=True), {}),
         (change_server(EXISTING, needs_privileges=True), {"namespaces": {"shop": build_item()}}),
         (NEEDED, {"namespaces": {"shop": build_item(STACK)}, "objects": {SERVICE: build_item(STACK)}}),
-        (CREATED, {"namespaces": {"shop": build_item()}, "objects": {SERVICE: build_item()}}),
+        (
+            CREATED,
+            {"namespaces": {"shop": build_item()}, "objects": {SERVICE: build_item(), CLAIM: build_claim("20Gi")}},
+        ),
         (change_claim(NEEDED, storage_class="fast"), {"storage_classes": {"fast": build_class()}}),
-        (CREATED, {"storage_classes": {}, "namespaces": OWN}),
+        (CREATED, {"storage_classes": {}, "namespaces": OWN, "objects": {CLAIM: build_claim("20Gi", None)}}),
         (CREATED, {"namespaces": OWN, "objects": {CLAIM: build_claim("10Gi", "fast")}}),
         (CREATED, {"namespaces": OWN, "objects": {CLAIM: build_claim("20480Mi")}}),
         (CREATED, {"namespaces": OWN, "objects": {CLAIM: build_claim("30Gi")}}),
@@ -377,10 +408,13 @@ def test_usable_cluster_has_no_issue(required: ClusterRequirements, observed: di
 
 
 @pytest.mark.parametrize("check", [check_requirements, check_existing_objects])
-def test_terminating_namespaces_are_listed(check: Callable[..., ClusterReport]) -> None:
-    observed = replace(GOOD, namespaces={"shop": build_terminating_item(STACK)})
-    assert check(NEEDED, observed).terminating == ("shop",)
+def test_namespaces_and_claims_in_termination_are_listed(check: Callable[..., ClusterReport]) -> None:
+    claim = {CLAIM: {**build_claim("20Gi"), **TERMINATING}}
+    observed = replace(GOOD, namespaces={"shop": TERMINATING}, objects=claim)
+    assert check(NEEDED, observed).terminating == ("namespace 'shop'",)
     assert check(NEEDED, replace(GOOD, namespaces={"shop": None})).terminating == ()
+    observed = replace(GOOD, namespaces={"shop": build_item(STACK)}, objects=claim)
+    assert check(NEEDED, observed).terminating == ("PersistentVolumeClaim 'mysql-main' in namespace 'shop'",)
 
 
 @pytest.mark.parametrize("stack", [STACK, "/database-groups/production"])

@@ -110,12 +110,11 @@ def test_each_kind_of_a_namespace_is_listed_once(api: Api) -> None:
     assert sorted(api.requests) == sorted([*reads, *rules, *access])
 
 
-def test_recorded_objects_are_not_listed(api: Api) -> None:
+def test_of_recorded_objects_only_volume_claims_are_listed(api: Api) -> None:
     recorded = {SERVICE: RecordedObject(), SECRET: RecordedObject(), CLAIM: RecordedObject(storage="2Gi")}
-    assert api.observe(replace(REQUIRED, recorded=recorded)).objects == {}
-    assert not [path for path in api.requests if path.startswith("/api/v1/namespaces/")]
-    grown = {**recorded, CLAIM: RecordedObject(storage="1Gi")}
-    assert set(api.observe(replace(REQUIRED, recorded=grown)).objects) == {CLAIM}
+    assert set(api.observe(replace(REQUIRED, recorded=recorded)).objects) == {CLAIM}
+    lists = [path for path in api.requests if path.startswith("/api/v1/namespaces/")]
+    assert lists == [f"/api/v1/namespaces/{CLAIM.namespace}/persistentvolumeclaims"]
 
 
 def test_nodes_are_selected_by_their_labels(api: Api) -> None:

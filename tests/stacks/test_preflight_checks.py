@@ -164,7 +164,7 @@ def test_update_waits_until_namespaces_are_deleted(
     checks: Checks, monkeypatch: pytest.MonkeyPatch, requests: int, *, is_deleted: bool
 ) -> None:
     """A killed `pulumi destroy` leaves them. The external servers are not checked while the update waits."""
-    terminating = ClusterReport(issues=ISSUES[2:], terminating=("shop", "blog"))
+    terminating = ClusterReport(issues=ISSUES[2:], terminating=("namespace 'shop'", "namespace 'blog'"))
     seconds: list[float] = []
     messages: list[str] = []
 
@@ -186,7 +186,7 @@ def test_update_waits_until_namespaces_are_deleted(
         with pytest.raises(pulumi.RunError, match="exists\nnothing was changed"):
             run_program(lambda: require_preflight(stack, CONFIG, []))
         assert sum(seconds) == 20
-    assert messages == ["waiting until the cluster has deleted the namespaces 'shop', 'blog'"]
+    assert messages == ["waiting until the cluster has deleted namespace 'shop', namespace 'blog'"]
     assert [bool(endpoints) for endpoints in checks.endpoints] == [True, *[False] * (len(seconds) + 1), True]
 
 
@@ -194,7 +194,7 @@ def test_preview_does_not_wait_for_namespaces(
     checks: Checks, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
-    checks.findings, checks.report = [], ClusterReport(issues=ISSUES[2:], terminating=("shop",))
+    checks.findings, checks.report = [], ClusterReport(issues=ISSUES[2:], terminating=("namespace 'shop'",))
     run_program(lambda: require_preflight(parse_stack(provision("main")), CONFIG, []))
     assert len(checks.endpoints) == len(warnings) == 1
 
