@@ -220,6 +220,8 @@ class Application(pulumi.ComponentResource):
         if namespace_resource:
             self.namespace = namespace_resource.metadata.apply(lambda metadata: metadata.name or "")
         labels, stack = application_labels(name), args.platform.stack
+        # A retained namespace keeps its workloads and volumes, so the destroy deletes what is in it.
+        deleted_with = None if args.retains_namespace else namespace_resource
 
         if server_names := args.servers_with_network_policy:
             create_network_policy(
@@ -230,7 +232,9 @@ class Application(pulumi.ComponentResource):
                 pod_labels=args.pod_labels,
                 parent=self,
             )
-        group_args = [replace(group, namespace=self.namespace) for group in args.database_groups]
+        group_args = [
+            replace(group, namespace=self.namespace, deleted_with=deleted_with) for group in args.database_groups
+        ]
         groups = [DatabaseGroup(group, pulumi.ResourceOptions(parent=self)) for group in group_args]
         self.service_names = [group.service_name for group in groups if group.service_name]
 
@@ -251,8 +255,7 @@ class Application(pulumi.ComponentResource):
             namespace=self.namespace,
             variable_values=variables,
             depends_on=[secret, *groups],
-            # A retained namespace keeps its workloads, so the patched fields must be removed from them.
-            deleted_with=None if args.retains_namespace else namespace_resource,
+            deleted_with=deleted_with,
             parent=self,
         )
         # The next update reads these outputs from the state, even if this update fails. Each group registers its own.

@@ -112,6 +112,8 @@ class DatabaseGroupArgs:
     pod_labels: Mapping[str, str]
     """Labels of the application's Pods."""
     platform: Platform
+    deleted_with: pulumi.Resource | None = None
+    """The namespace, if its deletion deletes the group's volume claim."""
 
     @property
     def protect(self) -> Protect:
@@ -180,6 +182,7 @@ class DatabaseGroupArgs:
             protect=self.protect,
             pod_labels=self.pod_labels,
             platform=self.platform,
+            deleted_with=self.deleted_with,
         )
 
     @cached_property

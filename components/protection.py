@@ -31,10 +31,17 @@ def is_retained(protect: Protect) -> bool:
     return protect is not False
 
 
-def build_data_resource_options(parent: pulumi.Resource, protect: Protect) -> pulumi.ResourceOptions:
+def build_data_resource_options(
+    parent: pulumi.Resource, protect: Protect, *, deleted_with: pulumi.Resource | None = None
+) -> pulumi.ResourceOptions:
     """Return the options of a resource that holds data.
 
     Both options are set on the resource itself: `protect` rejects its deletion, and `retain_on_delete` keeps it in the
-    cluster or on the server when the state no longer has it.
+    cluster or on the server when the state no longer has it. The deletion of `deleted_with` deletes the resource too.
     """
-    return pulumi.ResourceOptions(parent=parent, protect=is_protected(protect), retain_on_delete=is_retained(protect))
+    return pulumi.ResourceOptions(
+        parent=parent,
+        protect=is_protected(protect),
+        retain_on_delete=is_retained(protect),
+        deleted_with=deleted_with,
+    )

@@ -296,7 +296,7 @@ def _create_resources(
             f"{args.resource_name}-volume",
             metadata=args.metadata,
             spec=claim,
-            opts=build_data_resource_options(parent, args.protect),
+            opts=build_data_resource_options(parent, args.protect, deleted_with=args.deleted_with),
         )
 
 

@@ -212,7 +212,7 @@ def create_stateful_set_server(
             f"{args.resource_name}-volume",
             metadata=args.metadata,
             spec=_build_pvc_spec(volume),
-            opts=build_data_resource_options(parent, args.protect),
+            opts=build_data_resource_options(parent, args.protect, deleted_with=args.deleted_with),
         )
         claims = [claim]
     if runtime is None:

@@ -264,6 +264,29 @@ def test_provisioned_database_and_volume_hold_data(server: str) -> None:
     assert types == {NAMESPACE, *expected}
 
 
+@pytest.mark.parametrize(
+    ("keys", "is_deleted"),
+    [
+        ({}, True),
+        ({"createNamespace": False}, False),
+        ({"protect": True}, False),
+        ({"protect": "retain"}, False),
+    ],
+)
+def test_volume_claims_are_deleted_with_a_namespace_that_the_program_deletes(
+    keys: dict[str, Any], *, is_deleted: bool
+) -> None:
+    """Otherwise the Pod of a server that a killed update did not record keeps its claim, and a destroy waits for it."""
+    shared = {"kind": "external", "host": "10.0.0.1", "volume": "data", "storageClass": "files", "storage": "1Gi"}
+    raw = groups(mysql={"main": None}, glusterfs={"main": {"server": shared}})
+    raw["applications"]["shop"].update(keys)
+    recorder = record_stack(raw)
+    namespaces = {namespace.urn for namespace in recorder.resources_of_type("kubernetes:core/v1:Namespace")}
+    claims = recorder.resources_of_type("kubernetes:core/v1:PersistentVolumeClaim")
+    assert len(claims) == 2
+    assert {claim.deleted_with for claim in claims} == (namespaces if is_deleted else {""})
+
+
 def test_retained_group_of_an_unprotected_application_retains_the_namespace() -> None:
     raw = groups(mysql={"a": {"primary": True, "protect": "retain"}, "b": None})
     raw["applications"]["shop"]["protect"] = False

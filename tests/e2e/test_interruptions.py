@@ -86,7 +86,9 @@ def test_objects_that_are_not_recorded_are_taken_up(project: Project, simulated_
     assert not simulated_node.has_namespace(SHOP)
 
 
-def test_update_that_was_killed_while_servers_start_is_finished(project: Project, simulated_node: Cluster) -> None:
+def test_update_that_was_killed_while_servers_start_is_finished_or_destroyed(
+    project: Project, simulated_node: Cluster
+) -> None:
     """Pulumi has not recorded the Services and servers for which it waits."""
     project.new(STACK, build_stack(postgresql={"main": {"server": LOCAL}}, redis={"cache": {"server": LOCAL}}))
     project.kill_up(STACK, lambda: bool(simulated_node.core.list_namespaced_pod(SHOP).items))
@@ -98,6 +100,13 @@ def test_update_that_was_killed_while_servers_start_is_finished(project: Project
     assert secrets == {name: simulated_node.read_secret(SHOP, name) for name in secrets}
     project.assert_settled(STACK)
     project.destroy(STACK).succeeded()
+    assert not simulated_node.has_namespace(SHOP)
+    # The Pods of servers that are not recorded use the volume claims.
+    project.kill_up(STACK, lambda: bool(simulated_node.core.list_namespaced_pod(SHOP).items))
+    project.unlock(STACK)
+    project.python("-m", "stacks", "unrecorded", STACK).succeeded()
+    project.destroy(STACK).succeeded()
+    assert project.resources(STACK) == []
     assert not simulated_node.has_namespace(SHOP)
 
 
