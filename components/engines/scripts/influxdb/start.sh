@@ -78,6 +78,8 @@ if ! is_token_valid; then
         > "$scratch/replacement"
     sed -f "$scratch/replacement" "$INFLUXD_BOLT_PATH" > "$data/new.bolt"
     [ "$(wc -c < "$data/new.bolt")" = "$(wc -c < "$INFLUXD_BOLT_PATH")" ]
+    # A file that was not on the disk before its rename can be empty after a lost node.
+    sync "$data/new.bolt"
     mv "$data/new.bolt" "$INFLUXD_BOLT_PATH"
     rm "$scratch/authorization" "$scratch/replacement"
     start_server "$data/influxd"
