@@ -253,9 +253,27 @@ def build_stack(*, corrected: bool) -> dict[str, Any]:
     return {"applications": {BROKEN: {"createNamespace": False, "databases": databases}}}
 
 
-def read_last_lines(cluster: Cluster) -> dict[str, str]:
+@pytest.mark.parametrize("server", [INFLUXDB])
+def test_log_has_the_reason_why_the_start_script_failed(
+    real_node: Cluster, build_images: Callable[..., None], server: Server
+) -> None:
+    """The start script finds its organization by its name, which the administrator changed."""
+    build_images(server.image)
+    pod = "influxdb-renamed-0"
+    with real_node.create_namespace(NAMESPACE):
+        for manifest in build_server_manifests(NAMESPACE, server.engine, "renamed", server.build_group()):
+            real_node.apply(manifest)
+        real_node.wait_for_pod(NAMESPACE, pod)
+        rename = 'influx org update --id "$(influx org list --hide-headers | cut -f 1)" --name renamed'
+        assert real_node.run(NAMESPACE, pod, rename)[0]
+        real_node.core.delete_namespaced_pod(pod, NAMESPACE, grace_period_seconds=0)
+        lines = wait_for(SECONDS, "the server failed", lambda: read_last_lines(real_node, NAMESPACE) or None)
+        assert f'could not find org "{INFLUXDB_KEYS["org"]}"' in lines["influxdb-renamed"]
+
+
+def read_last_lines(cluster: Cluster, namespace: str = BROKEN) -> dict[str, str]:
     """Return the last lines of each server whose container failed three times: it restarts with the same /tmp."""
-    pods = cluster.core.list_namespaced_pod(BROKEN).items
+    pods = cluster.core.list_namespaced_pod(namespace).items
     states = {
         pod.metadata.name.removesuffix("-0"): (status.state.terminated or status.last_state.terminated)
         for pod in pods
