@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run a command of Pulumi for the stack STACK: scripts/pulumi.sh COMMAND [ARGUMENT...]
 # The commands `check` and `status` run a module of the project that calls Pulumi. Before an update, the project's own
-# reader reports all errors in the syntax of the stack file.
+# reader reports all errors in the syntax of the stack file. Before a destroy, it reports what would not be deleted.
 # YES=1 installs the Pulumi command line without a question.
 set -eu
 
@@ -122,6 +122,7 @@ case ${1:-} in
 up | preview | config | check) create_stack ;;
 esac
 case ${1:-} in
+destroy) .venv/bin/python -m stacks unrecorded "$STACK" ;;
 check) exec .venv/bin/python -m stacks check "$STACK" ;;
 status)
   shift

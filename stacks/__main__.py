@@ -1,4 +1,4 @@
-"""The commands `check STACK`, `validate STACK`, `schema` and `images` of `python -m stacks`."""
+"""The commands `check STACK`, `validate STACK`, `unrecorded STACK`, `schema` and `images` of `python -m stacks`."""
 
 import argparse
 import json
@@ -14,11 +14,12 @@ from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_confi
 from stacks.config_source import read_config_source
 from stacks.image_releases import RegistryError, describe_new_releases, find_newest_releases, render_releases
 from stacks.preflight_checks import run_preflight
-from stacks.pulumi_cli import read_deployed_resources, run_pulumi_json
+from stacks.pulumi_cli import read_deployed_resources, read_deployment, run_pulumi_json
 from stacks.reference import render_pages
 from stacks.schema import SCHEMA_PATH, render_schema
 from stacks.spec import PROJECT
 from stacks.stack_file import StackFileError, load_stack_file
+from stacks.unrecorded_creations import describe_unrecorded_creations, find_unrecorded_creations
 
 __all__ = ["main"]
 
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     check_command.add_argument("stack")
     validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
     validate_command.add_argument("stack")
+    unrecorded_command = commands.add_parser("unrecorded", help="report what a destroy of a stack would not delete")
+    unrecorded_command.add_argument("stack")
     commands.add_parser(
         "schema", help="write stacks/schema.json, docs/reference.md, docs/changes.md and the tables of engines"
     )
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
         return check_stack(options.stack)
     if options.command == "validate":
         return validate_stack_file(options.stack)
+    if options.command == "unrecorded":
+        return check_unrecorded_creations(options.stack)
     if options.command == "images":
         return write_newest_releases()
     for path, content in {SCHEMA_PATH: render_schema(), CHANGES_PATH: render_changes(), **render_pages()}.items():
@@ -71,6 +76,18 @@ def validate_stack_file(stack_name: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def check_unrecorded_creations(stack_name: str) -> int:
+    """Print what a killed update perhaps created without a record. Returns the exit code."""
+    try:
+        creations = find_unrecorded_creations(read_deployment(stack_name))
+    except pulumi.RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if creations:
+        print(f"error: {describe_unrecorded_creations(creations, stack_name)}", file=sys.stderr)
+    return 1 if creations else 0
 
 
 def _get_stack_file_path(stack_name: str) -> Path:

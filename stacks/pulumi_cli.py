@@ -8,7 +8,7 @@ import pulumi
 
 from stacks.previous_state import PreviousState, StateResource, collect_component_outputs
 
-__all__ = ["read_deployed_resources", "read_deployed_state", "run_pulumi_json"]
+__all__ = ["read_deployed_resources", "read_deployed_state", "read_deployment", "run_pulumi_json"]
 
 
 def run_pulumi_json(*arguments: str) -> dict[str, Any]:
@@ -24,10 +24,14 @@ def run_pulumi_json(*arguments: str) -> dict[str, Any]:
     return output
 
 
+def read_deployment(stack: str) -> dict[str, Any]:
+    """Return the state of a stack; empty before its first update. Raises pulumi.RunError."""
+    return run_pulumi_json("stack", "export", "--stack", stack)["deployment"] or {}
+
+
 def read_deployed_resources(stack: str) -> list[StateResource]:
     """Return the resources in the state of a stack. Raises pulumi.RunError."""
-    state = run_pulumi_json("stack", "export", "--stack", stack)["deployment"] or {}
-    return list(state.get("resources", []))
+    return list(read_deployment(stack).get("resources", []))
 
 
 def read_deployed_state(stack: str) -> PreviousState:

@@ -12,56 +12,55 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 MODULE_GROUPS = {
-    "shop": {
-        "test_development.py",
-        "test_manifests.py",
+    "shop": (
         "test_pages.py",
-        "test_persisted_states.py",
+        "test_development.py",
         "test_production.py",
-        "test_secrets.py",
-        "test_status.py",
-        "test_teams.py",
-    },
-    "nodes": {
+        "test_persisted_states.py",
+        "test_manifests.py",
+    ),
+    "databases": (
+        "test_interruptions.py",
+        "test_lost_databases.py",
+        "test_password_change.py",
+        "test_adoption.py",
+        "test_neighbors.py",
+    ),
+    "changes": (
         "test_change_guard.py",
         "test_changes.py",
         "test_chaos.py",
-        "test_first_start.py",
-        "test_memory.py",
-        "test_node.py",
-        "test_recovery.py",
         "test_service_targets.py",
-        "test_upgrading.py",
-    },
-    "databases": {
-        "test_adoption.py",
-        "test_interruptions.py",
-        "test_lost_databases.py",
-        "test_neighbors.py",
-        "test_password_change.py",
-    },
-    "engines": {"test_engines.py", "test_workloads.py"},
-    "servers": {
+        "test_status.py",
+        "test_teams.py",
+        "test_secrets.py",
+    ),
+    "engines": ("test_workloads.py", "test_engines.py"),
+    "servers": (
+        "test_provisioning.py",
         "test_cluster_preflight.py",
+        "test_tls.py",
+        "test_preflight.py",
         "test_mysql.py",
         "test_postgresql.py",
-        "test_preflight.py",
-        "test_provisioning.py",
         "test_scale.py",
-        "test_tls.py",
-    },
-    "files": {"test_stack_file.py"},
+    ),
+    "node": ("test_first_start.py", "test_node.py", "test_upgrading.py", "test_memory.py", "test_recovery.py"),
+    "files": ("test_stack_file.py",),
 }
-"""Modules that use the same namespaces or servers. The modules of a group run one after the other."""
+"""Modules that use the same namespaces or servers. The modules of a group run one after the other, in this order. The
+longest group is the first one, so that it starts first."""
 FOLDERS = ("e2e", "preflight")
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups afterwards
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Assign each test to the group of its module, so that one process runs the whole group."""
+    """Assign each test to the group of its module, so that one process runs the whole group. Sort the groups."""
+    ranks = {name: rank for rank, name in enumerate(name for names in MODULE_GROUPS.values() for name in names)}
     for item in items:
         group = next((name for name, modules in MODULE_GROUPS.items() if item.path.name in modules), None)
         if group and item.path.parent.name in FOLDERS:
             item.add_marker(pytest.mark.xdist_group(group))
         else:
             assert item.path.parent.name != "e2e", f"add {item.path.name} to MODULE_GROUPS in {Path(__file__).name}"
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))

@@ -32,6 +32,7 @@ MISSING_FILE = "error: stacks/Pulumi.prodution.yaml does not exist; existing sta
 LOCAL = "state: .state in this folder, for this clone only; back it up. For a team, move it: docs/teams.md"
 VALIDATE = "python -m stacks validate {1}"
 VALIDATED = VALIDATE.format("", "development")
+UNRECORDED = "python -m stacks unrecorded {0}"
 SHOW, INIT = "stack --stack {0} --show-name --non-interactive", "stack init --no-select {0}"
 
 
@@ -116,8 +117,8 @@ def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, targe
         (["up"], [VALIDATE, SHOW, "up --stack {0}"]),
         (["up", "YES=1", "ARGS=--diff"], [VALIDATE, SHOW, "up --stack {0} --yes --diff"]),
         (["preview", "ARGS=--diff"], [VALIDATE, SHOW, "preview --stack {0} --diff"]),
-        (["destroy"], ["destroy --stack {0} --refresh"]),
-        (["destroy", "YES=1"], ["destroy --stack {0} --refresh --yes"]),
+        (["destroy"], [UNRECORDED, "destroy --stack {0} --refresh"]),
+        (["destroy", "YES=1"], [UNRECORDED, "destroy --stack {0} --refresh --yes"]),
         (["refresh", "YES=1"], ["refresh --stack {0} --yes"]),
         (["config"], [SHOW, "config --stack {0}"]),
         (["outputs", "ARGS=--json"], ["stack output --stack {0} --json"]),
