@@ -306,6 +306,16 @@ def test_server_becomes_the_first_process_of_its_container(case: Release) -> Non
 
 
 @releases
+def test_file_is_on_the_disk_before_it_replaces_another(case: Release) -> None:
+    lines = case.runtime.start_script.splitlines()
+    for number, line in enumerate(lines):
+        if written := re.search(r'> ("\$data/[^"]+")$', line):
+            rest = [text.strip() for text in lines[number:]]
+            moved = next((index for index, text in enumerate(rest) if text.startswith(f"mv {written[1]} ")), 0)
+            assert not moved or f"sync {written[1]}" in rest[:moved]
+
+
+@releases
 def test_container_mounts_what_the_server_writes(case: Release) -> None:
     runtime = case.runtime
     assert bool(runtime.capabilities) == case.contract.runs_as_root

@@ -108,17 +108,18 @@ def _read_rabbitmq(keys: Keys, address: str) -> Any:
         return int(body) if method and body else None
 
 
-def _connect_influxdb(keys: Keys, address: str) -> InfluxDBClient:
+def connect_influxdb(keys: Keys, address: str) -> InfluxDBClient:
+    """Connect with the keys of a Secret to the address of its host."""
     return InfluxDBClient(replace_host(keys, address), keys["token"], org=keys["org"])
 
 
 def _write_influxdb(keys: Keys, address: str) -> None:
-    with _connect_influxdb(keys, address) as client, client.write_api(write_options=SYNCHRONOUS) as writer:
+    with connect_influxdb(keys, address) as client, client.write_api(write_options=SYNCHRONOUS) as writer:
         writer.write(keys["bucket"], record=f"library value={VALUE}")
 
 
 def _read_influxdb(keys: Keys, address: str) -> Any:
-    with _connect_influxdb(keys, address) as client:
+    with connect_influxdb(keys, address) as client:
         tables = client.query_api().query(f'from(bucket: "{keys["bucket"]}") |> range(start: -1h) |> last()')
         return tables[0].records[0].get_value() if tables else None
 

@@ -269,6 +269,10 @@ class Cluster:
         """Return the image of a Pod's first container."""
         return str(self.core.read_namespaced_pod(pod, namespace).spec.containers[0].image)
 
+    def read_pod_address(self, namespace: str, name: str) -> str:
+        """Return the IP address of a Pod."""
+        return str(self.core.read_namespaced_pod(name, namespace).status.pod_ip)
+
     def restart_pod(self, namespace: str, name: str) -> None:
         """Delete a Pod and wait until a new Pod of its name is ready."""
         uid = self.wait_for_pod(namespace, name)

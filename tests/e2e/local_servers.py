@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from components.engines import ENGINES
 from offline.manifests import render_manifests
 from tests.e2e.cluster import Cluster
 from tests.support import CANARY, record_stack
@@ -19,7 +20,7 @@ RECORDING = Lock()
 def build_server_manifests(namespace: str, engine: str, group: str, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the Secret, the volume claim, the ConfigMap and the StatefulSet of a group.
 
-    The password is CANARY. Every other value of the Secret is the placeholder of the manifests.
+    The password or token is CANARY. Every other value of the Secret is the placeholder of the manifests.
     """
     databases = {engine: {group: spec}}
     with RECORDING:
@@ -27,7 +28,7 @@ def build_server_manifests(namespace: str, engine: str, group: str, spec: Mappin
     manifests = [document for text in render_manifests(recorder).values() for document in yaml.safe_load_all(text)]
     for manifest in manifests:
         if manifest["kind"] == "Secret":
-            manifest["data"]["password"] = base64.b64encode(CANARY.encode()).decode()
+            manifest["data"][ENGINES[engine].credential_key] = base64.b64encode(CANARY.encode()).decode()
     own = [found for found in manifests if found["metadata"]["name"] == f"{engine}-{group}"]
     return sorted((found for found in own if found["kind"] in KINDS), key=lambda found: KINDS.index(found["kind"]))
 

@@ -292,7 +292,7 @@ def test_load_does_not_kill_the_server(node: Cluster, name: str, memory: str) ->
     try:
         node.wait_for_pod(NAMESPACE, pod, seconds=180)
         assert node.run(NAMESPACE, pod, SAMPLER)[0]
-        address = node.core.read_namespaced_pod(pod, NAMESPACE).status.pod_ip
+        address = node.read_pod_address(NAMESPACE, pod)
         try:
             figures = server.load(address, parse_quantity(limit))
         finally:

@@ -13,6 +13,10 @@ export INFLUXD_BOLT_PATH=$data/influxd.bolt INFLUXD_SQLITE_PATH=$data/influxd.sq
 tab=$(printf '\t')
 pid=
 
+fail() { # fail REASON
+    echo "database-groups: $1" >&2
+    exit 1
+}
 create_token() {
     head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n'
 }
@@ -44,15 +48,16 @@ if [ ! -e "$INFLUXD_BOLT_PATH" ]; then
     start_server "$data/new"
     printf '{"username": "administrator", "org": "%s", "bucket": "%s", "token": "%s"}' \
         "$APPLICATION_ORG" "$APPLICATION_BUCKET" "$INFLUX_TOKEN" |
-        curl -sf -o "$scratch/answer" -d @- "$INFLUX_HOST/api/v2/setup"
+        curl -sSf -o "$scratch/answer" -d @- "$INFLUX_HOST/api/v2/setup"
     stop_server
     mv "$data/new.sqlite" "$INFLUXD_SQLITE_PATH"
     mv "$data/new.bolt" "$INFLUXD_BOLT_PATH"
 else
     # The administrator has no password, and a new token at every start.
-    INFLUX_TOKEN=$(influxd recovery auth create-operator --username=administrator --org="$APPLICATION_ORG" \
-        --bolt-path="$INFLUXD_BOLT_PATH" 2>"$scratch/answer" |
-        grep "administrator's Recovery Token" | tail -n 1 | grep -o '[-_A-Za-z0-9]\{86\}==')
+    tokens=$(influxd recovery auth create-operator --username=administrator --org="$APPLICATION_ORG" \
+        --bolt-path="$INFLUXD_BOLT_PATH" 2>"$scratch/answer") || fail "$(grep '^Error' "$scratch/answer")"
+    INFLUX_TOKEN=$(printf '%s\n' "$tokens" | grep "administrator's Recovery Token" | tail -n 1 |
+        grep -o '[-_A-Za-z0-9]\{86\}==') || fail 'influxd printed no token for the administrator'
 fi
 export INFLUX_TOKEN
 start_server "$data/influxd"
@@ -77,13 +82,15 @@ if ! is_token_valid; then
     printf 's/"token":"%s"/"token":"%s"%*s/g\n' "$token" "$APPLICATION_TOKEN" $((${#token} - ${#APPLICATION_TOKEN})) '' \
         > "$scratch/replacement"
     sed -f "$scratch/replacement" "$INFLUXD_BOLT_PATH" > "$data/new.bolt"
-    [ "$(wc -c < "$data/new.bolt")" = "$(wc -c < "$INFLUXD_BOLT_PATH")" ]
+    [ "$(wc -c < "$data/new.bolt")" = "$(wc -c < "$INFLUXD_BOLT_PATH")" ] || fail 'the new token changes the length of the file'
+    # A file that was not on the disk before its rename can be empty after a lost node.
+    sync "$data/new.bolt"
     mv "$data/new.bolt" "$INFLUXD_BOLT_PATH"
     rm "$scratch/authorization" "$scratch/replacement"
     start_server "$data/influxd"
     printf 'header = "Authorization: Token %s"\n' "$INFLUX_TOKEN" |
-        curl -sf -K - -o "$scratch/answer" -X PATCH -d '{"status": "active"}' "$INFLUX_HOST/api/v2/authorizations/$id"
-    is_token_valid
+        curl -sSf -K - -o "$scratch/answer" -X PATCH -d '{"status": "active"}' "$INFLUX_HOST/api/v2/authorizations/$id"
+    is_token_valid || fail 'InfluxDB rejects the token of the Secret'
 fi
 stop_server
 rm -rf /tmp/engine "$scratch/answer"
