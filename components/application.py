@@ -152,7 +152,7 @@ class ApplicationArgs:
         candidates = [group for group in with_server or relational if group.is_primary]
         return candidates[0] if len(candidates) == 1 else None
 
-    @property
+    @cached_property
     def variable_names(self) -> tuple[str, ...]:
         """Names of the application's variables, which are the keys of its environment Secret."""
         names = dict.fromkeys(name for group in self.database_groups for name in group.variable_names)

@@ -190,7 +190,7 @@ class DatabaseGroupArgs:
         """How the application reaches the group's server."""
         return self.server_kind.resolve_access(self.server_args, self.spec.server)
 
-    @property
+    @cached_property
     def variable_names(self) -> tuple[str, ...]:
         """Names of the group's environment variables."""
         placeholder = None if self.server_access.password_source is None else ""

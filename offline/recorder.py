@@ -6,6 +6,7 @@ Pulumi's own mocks hide the options of a resource and accept two resources with 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -154,6 +155,19 @@ class Recorder(mocks.MockMonitor):
         )
 
 
+class _CallingThread(ThreadPoolExecutor):
+    """Runs each call of the recorder at once: a change of threads costs more than the call."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Return the ended call."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 class _NoMocks(mocks.Mocks):
     """The mocks that the base class requires. The recorder answers by itself and never calls them."""
 
@@ -179,6 +193,7 @@ def run_program(
     recorder = Recorder(previous)
 
     async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(_CallingThread())
         # The mocks would create their own root resource, whose outputs could arrive after the program's. The state of
         # a failed run belongs to a closed event loop.
         settings.set_root_resource(cast(Resource, object()))

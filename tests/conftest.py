@@ -1,5 +1,6 @@
 """Settings of all tests: which modules must not run at the same time, and how hypothesis searches."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -51,6 +52,12 @@ MODULE_GROUPS = {
 """Modules that use the same namespaces or servers. The modules of a group run one after the other, in this order. The
 longest group is the first one, so that it starts first."""
 FOLDERS = ("e2e", "preflight")
+gc.set_threshold(100_000, 50, 100)  # the default threshold would take a fifth of the time of the tests
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the modules and the list of tests from garbage collection."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups afterwards

@@ -128,12 +128,13 @@ def _absolute(path: str, message: str) -> str:
 FAULTY_STACKS = list(read_faulty_stacks())
 
 
-def list_locations(value: Any, location: Location = ()) -> Iterator[tuple[Location, Any]]:
-    """Yield the location and the value of everything inside a value."""
-    yield location, value
+def list_locations(value: Any, location: Location = ()) -> list[tuple[Location, Any]]:
+    """Return the location and the value of everything inside a value, the value itself first."""
+    found = [(location, value)]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for step, item in items:
-        yield from list_locations(item, (*location, step))
+        found += list_locations(item, (*location, step))
+    return found
 
 
 def replace_value(raw: Any, location: Location, value: Any) -> Any:

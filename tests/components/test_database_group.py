@@ -52,6 +52,7 @@ from tests.support import (
     provisioned_on,
     record_applications,
     record_stack,
+    record_stack_once,
     stack_with_group,
     stack_with_provisioned_group,
     to_json_text,
@@ -108,7 +109,7 @@ def list_kubernetes_objects(recorder: Recorder) -> list[Registration]:
 
 @each_stack
 def test_component_is_the_parent_of_its_resources(raw: dict[str, Any]) -> None:
-    recorder = record_stack(raw)
+    recorder = record_stack_once(raw)
     (application,) = recorder.resources_of_type(APPLICATION)
     group = get_group(recorder)
     assert group.parent == application.urn
@@ -122,7 +123,7 @@ def test_component_is_the_parent_of_its_resources(raw: dict[str, Any]) -> None:
 @each_stack
 def test_group_registers_few_resources(raw: dict[str, Any]) -> None:
     """Each resource costs time in every preview. A provisioned group may have two more."""
-    recorder = record_stack(raw)
+    recorder = record_stack_once(raw)
     group = get_group(recorder)
     members = [found.urn for found in recorder.registrations.values() if group in ancestors(recorder, found)]
     assert 1 < len(members) <= (10 if "externalServers" in raw else 8), members
@@ -130,13 +131,13 @@ def test_group_registers_few_resources(raw: dict[str, Any]) -> None:
 
 @each_stack
 def test_pulumi_names_begin_with_the_application(raw: dict[str, Any]) -> None:
-    for registration in record_stack(raw).registrations.values():
+    for registration in record_stack_once(raw).registrations.values():
         assert registration.type.startswith(PROVIDERS) or re.match(r"shop(-|$)", registration.name)
 
 
 @each_stack
 def test_names_of_objects_depend_on_the_group_and_the_service(raw: dict[str, Any]) -> None:
-    recorder, engine = record_stack(raw), get_engine(raw)
+    recorder, engine = record_stack_once(raw), get_engine(raw)
     for token in (SECRET, CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, STATEFUL_SET, ENDPOINT_SLICE):
         for registration in recorder.resources_of_type(token):
             expected = "shop-databases" if registration.name == "shop-environment" else f"{engine}-main"
@@ -147,7 +148,7 @@ def test_names_of_objects_depend_on_the_group_and_the_service(raw: dict[str, Any
 
 @each_stack
 def test_every_object_has_labels_and_the_stack_annotation(raw: dict[str, Any]) -> None:
-    recorder, engine = record_stack(raw), get_engine(raw)
+    recorder, engine = record_stack_once(raw), get_engine(raw)
     group = get_group(recorder)
     for registration in list_kubernetes_objects(recorder):
         metadata = registration.inputs["metadata"]
@@ -160,7 +161,7 @@ def test_every_object_has_labels_and_the_stack_annotation(raw: dict[str, Any]) -
 
 @each_stack
 def test_objects_depend_on_the_created_namespace(raw: dict[str, Any]) -> None:
-    recorder = record_stack(raw)
+    recorder = record_stack_once(raw)
     (namespace,) = recorder.resources_of_type(NAMESPACE)
     for registration in list_kubernetes_objects(recorder):
         if registration != namespace:
@@ -240,7 +241,7 @@ def test_protect_sets_the_options_of_data(raw: dict[str, Any], environment: str,
     elif key == "group":
         raw["applications"]["shop"]["databases"][engine]["main"]["protect"] = of_group = protect
 
-    options = list_options(record_stack(raw))
+    options = list_options(record_stack_once(raw))
     assert options.pop("other") == {(False, False)}
     assert options.pop("namespace") == {
         (of_application is True, of_application is not False or of_group is not False)
@@ -301,7 +302,7 @@ def test_retained_group_of_an_unprotected_application_retains_the_namespace() ->
 
 @each_stack
 def test_connection_secret_is_a_service_binding(raw: dict[str, Any]) -> None:
-    recorder, engine = record_stack(raw), get_engine(raw)
+    recorder, engine = record_stack_once(raw), get_engine(raw)
     data = decode_secret(recorder, f"shop-{engine}-main-connection")
     secret_type = get_resource(recorder, SECRET, f"shop-{engine}-main-connection").inputs["type"]
     assert (secret_type, data["type"]) == (f"servicebinding.io/{engine}", engine)
@@ -316,7 +317,7 @@ def test_connection_secret_is_a_service_binding(raw: dict[str, Any]) -> None:
 
 @each_stack
 def test_secrets_contain_exactly_the_documented_keys_and_variables(raw: dict[str, Any]) -> None:
-    recorder, engine = record_stack(raw), get_engine(raw)
+    recorder, engine = record_stack_once(raw), get_engine(raw)
     keys = set(decode_secret(recorder, f"shop-{engine}-main-connection"))
     definition, server = ENGINES[engine], raw["applications"]["shop"]["databases"][engine]["main"]["server"]
     expected = set(CONTRACTS[engine].secret_keys)
@@ -445,7 +446,7 @@ def assert_credentials_are_secret(raw: dict[str, Any], monkeypatch: pytest.Monke
 
 @each_stack
 def test_data_of_a_secret_is_a_secret_input(raw: dict[str, Any]) -> None:
-    for secret in record_stack(raw).resources_of_type(SECRET):
+    for secret in record_stack_once(raw).resources_of_type(SECRET):
         assert secret.secret_inputs == {"data"}
 
 
@@ -480,7 +481,7 @@ def test_connection_of_a_group_is_a_secret_output(raw: dict[str, Any]) -> None:
 
 @each_stack
 def test_outputs_of_components_contain_only_names(raw: dict[str, Any]) -> None:
-    recorder, engine = record_stack(raw), get_engine(raw)
+    recorder, engine = record_stack_once(raw), get_engine(raw)
     summary = recorder.stack_outputs()["applications"]["shop"]["databases"][engine]["main"]
     group = recorder.outputs[get_group(recorder).urn]
     assert group == {"application": "shop", "engine": engine, "group": "main", **summary}

@@ -13,7 +13,7 @@ from tests.support import (
     get_pod_template,
     groups,
     managed_server,
-    record_stack,
+    record_stack_once,
     stack_with_group,
     stack_with_provisioned_group,
 )
@@ -21,7 +21,7 @@ from tests.support import (
 
 def get_policy(raw: dict[str, Any]) -> dict[str, Any]:
     """Return the specification of the only NetworkPolicy."""
-    (policy,) = record_stack(raw).resources_of_type(NETWORK_POLICY)
+    (policy,) = record_stack_once(raw).resources_of_type(NETWORK_POLICY)
     return dict(policy.inputs["spec"])
 
 
@@ -45,7 +45,7 @@ def is_allowed(policy: dict[str, Any], labels: dict[str, str]) -> bool:
 @pytest.mark.parametrize("engine", ENGINES_WITH_SERVER)
 def test_policy_selects_the_pods_of_the_server_only(engine: str, kind: str) -> None:
     raw = stack_with_group(engine, managed_server(engine, kind))
-    policy, labels = get_policy(raw), get_pod_template(record_stack(raw), engine)["metadata"]["labels"]
+    policy, labels = get_policy(raw), get_pod_template(record_stack_once(raw), engine)["metadata"]["labels"]
     assert policy["policyTypes"] == ["Ingress"]
     assert is_selected(policy["podSelector"], labels)
     assert not is_selected(policy["podSelector"], {"app.kubernetes.io/name": "shop"})
@@ -100,11 +100,11 @@ def test_policy_covers_every_server_except_for_groups_without_a_policy() -> None
     ],
 )
 def test_application_without_restricted_servers_has_no_policy(raw: dict[str, Any]) -> None:
-    assert record_stack(raw).resources_of_type(NETWORK_POLICY) == []
+    assert record_stack_once(raw).resources_of_type(NETWORK_POLICY) == []
 
 
 def test_each_application_has_its_own_policy() -> None:
     databases = {"databases": {"redis": {"main": None}}}
-    policies = record_stack({"applications": {"a": databases, "b": databases}}).resources_of_type(NETWORK_POLICY)
+    policies = record_stack_once({"applications": {"a": databases, "b": databases}}).resources_of_type(NETWORK_POLICY)
     names = {(policy.inputs["metadata"]["namespace"], policy.inputs["metadata"]["name"]) for policy in policies}
     assert names == {("a", "a-databases"), ("b", "b-databases")}

@@ -26,6 +26,7 @@ from tests.support import (
     managed_server,
     pod_security_violations,
     record_stack,
+    record_stack_once,
     release,
     spec_errors,
     stack_with_group,
@@ -65,7 +66,7 @@ def get_image(variant: Variant, version: str) -> str:
 
 def record_pod(engine: str, server: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
     """Return the specification of a server's Pod. `keys` are keys of the stack."""
-    recorder = record_stack({**stack_with_group(engine, dict(server)), **keys})
+    recorder = record_stack_once({**stack_with_group(engine, dict(server)), **keys})
     pod: dict[str, Any] = get_pod_template(recorder, engine)["spec"]
     return pod
 
@@ -79,7 +80,7 @@ def get_server_spec(recorder: Recorder, engine: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("engine", "variant", "version"), RELEASES)
 def test_server_runs_the_official_image_of_its_version(kind: str, engine: str, variant: str, version: str) -> None:
     server = managed_server(engine, kind, variant=variant, version=version)
-    template = get_pod_template(record_stack(stack_with_group(engine, server, variant=variant)), engine)
+    template = get_pod_template(record_stack_once(stack_with_group(engine, server, variant=variant)), engine)
     (container,) = template["spec"]["containers"]
     assert container["image"] == get_image(ENGINES[engine].get_variant(variant), version)
     assert template["metadata"]["labels"]["app.kubernetes.io/version"] == version
@@ -97,7 +98,7 @@ def test_server_runs_the_default_version_of_the_first_variant(engine: str, kind:
 @pytest.mark.parametrize(("engine", "variant", "series"), SERIES)
 def test_series_runs_its_pinned_release(kind: str, engine: str, variant: str, series: str) -> None:
     server = managed_server(engine, kind, variant=variant, version=series)
-    recorder = record_stack(stack_with_group(engine, server, variant=variant))
+    recorder = record_stack_once(stack_with_group(engine, server, variant=variant))
     template, pinned = get_pod_template(recorder, engine), ENGINES[engine].get_variant(variant).find_release(series)
     assert pinned.startswith(f"{series}.")
     assert template["spec"]["containers"][0]["image"] == f"{ENGINES[engine].get_variant(variant).image}:{pinned}"
@@ -155,7 +156,7 @@ def test_nothing_interrupts_a_recovery_or_a_stop(engine: str, kind: str) -> None
 @each_engine
 @each_kind
 def test_server_depends_on_its_secret_scripts_and_volume(engine: str, kind: str) -> None:
-    recorder, name = record_stack(stack_with_group(engine, managed_server(engine, kind))), f"shop-{engine}-main"
+    recorder, name = record_stack_once(stack_with_group(engine, managed_server(engine, kind))), f"shop-{engine}-main"
     dependencies = urns(
         get_resource(recorder, SECRET, f"{name}-connection"),
         get_resource(recorder, CONFIG_MAP, f"{name}-scripts"),
@@ -167,7 +168,7 @@ def test_server_depends_on_its_secret_scripts_and_volume(engine: str, kind: str)
 @each_engine
 @each_kind
 def test_server_is_one_pod_with_a_separate_volume_claim(engine: str, kind: str) -> None:
-    spec = get_server_spec(record_stack(stack_with_group(engine, managed_server(engine, kind))), engine)
+    spec = get_server_spec(record_stack_once(stack_with_group(engine, managed_server(engine, kind))), engine)
     runtime = get_runtime(engine)
     assert spec["replicas"] == 1
     assert "volumeClaimTemplates" not in spec
@@ -198,7 +199,7 @@ def test_immutable_fields_do_not_depend_on_kind_version_or_variant(engine: str) 
         (managed_server(engine, "dedicated", variant=variant.name, version=version), variant.name),
     ]
     specs = [
-        get_server_spec(record_stack(stack_with_group(engine, server, variant=name)), engine)
+        get_server_spec(record_stack_once(stack_with_group(engine, server, variant=name)), engine)
         for server, name in servers
     ]
     for spec in specs:
@@ -211,7 +212,7 @@ def test_immutable_fields_do_not_depend_on_kind_version_or_variant(engine: str) 
 @each_engine
 @each_kind
 def test_container_runs_the_scripts_of_the_engine(engine: str, kind: str) -> None:
-    recorder = record_stack(stack_with_group(engine, managed_server(engine, kind)))
+    recorder = record_stack_once(stack_with_group(engine, managed_server(engine, kind)))
     (container,) = get_pod_template(recorder, engine)["spec"]["containers"]
     files = get_resource(recorder, CONFIG_MAP, f"shop-{engine}-main-scripts").inputs["data"]
     runtime = get_runtime(engine)
@@ -232,7 +233,7 @@ def test_container_runs_the_scripts_of_the_engine(engine: str, kind: str) -> Non
 @each_engine
 @each_kind
 def test_container_reads_credentials_from_the_connection_secret_only(engine: str, kind: str) -> None:
-    recorder = record_stack(stack_with_group(engine, managed_server(engine, kind)))
+    recorder = record_stack_once(stack_with_group(engine, managed_server(engine, kind)))
     (container,) = get_pod_template(recorder, engine)["spec"]["containers"]
     account = {
         entry["name"]: entry["valueFrom"]["secretKeyRef"]

@@ -2,11 +2,13 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -35,17 +37,46 @@ HOSTILE_PASSWORD = "c4narY '\"\\ %s {x} ü€"
 NO_TLS = "the server does not support TLS on this port"
 
 
-def run_as_superuser(secured: Secured, *statements: str) -> None:
-    with psycopg.connect(
+def connect_as_superuser(secured: Secured) -> "psycopg.Connection[tuple[Any, ...]]":
+    return psycopg.connect(
         host="127.0.0.1",
         port=secured.port,
         user=secured.username,
         password=secured.password,
         dbname="postgres",
         autocommit=True,
-    ) as connection:
+    )
+
+
+def run_as_superuser(secured: Secured, *statements: str) -> None:
+    with connect_as_superuser(secured) as connection:
         for statement in statements:
             connection.execute(statement.encode())
+
+
+@contextmanager
+def replace_certificate(secured: Secured, certificate: tuple[bytes, bytes]) -> Iterator[None]:
+    """Give the server another certificate and key in the context."""
+    files = [secured.ca.with_name(name) for name in ("server.pem", "server.key")]
+
+    def load(contents: Iterable[bytes]) -> None:
+        for path, content in zip(files, contents, strict=True):
+            path.write_bytes(content)
+        with connect_as_superuser(secured) as connection:
+
+            def read_load_time() -> object:
+                return connection.execute("SELECT pg_conf_load_time()").fetchone()
+
+            before = read_load_time()
+            connection.execute("SELECT pg_reload_conf()")
+            wait_until(lambda: read_load_time() != before)
+
+    original = [path.read_bytes() for path in files]
+    load(certificate)
+    try:
+        yield
+    finally:
+        load(original)
 
 
 def run_other_checks(endpoints: list[Endpoint]) -> list[Finding]:
@@ -313,11 +344,17 @@ def test_a_certificate_for_another_host_is_rejected(secured_postgresql: Secured)
     ids=["expired", "not yet valid", "without names"],
 )
 def test_an_invalid_certificate_is_rejected(
-    names: tuple[str, ...], since: timedelta, until: timedelta, result: str, authority: Authority
+    names: tuple[str, ...],
+    since: timedelta,
+    until: timedelta,
+    result: str,
+    *,
+    authority: Authority,
+    secured_postgresql: Secured,
 ) -> None:
-    certificate = authority.issue(*names, since=since, until=until)
-    with postgresql_with_tls(authority, certificate=certificate) as server:
-        finding = only(check([endpoint(server, tls="verify-full", ca_file=str(server.ca))]))
+    with replace_certificate(secured_postgresql, authority.issue(*names, since=since, until=until)):
+        verified = endpoint(secured_postgresql, tls="verify-full", ca_file=str(secured_postgresql.ca))
+        finding = only(check([verified]))
     assert finding.result.startswith(result)
 
 
@@ -462,12 +499,13 @@ def test_a_read_only_database_is_a_warning(
     ],
 )
 def test_a_certificate_that_expires_soon_is_a_warning(
-    since: int, until: int, days: int | None, authority: Authority
+    since: int, until: int, days: int | None, authority: Authority, secured_postgresql: Secured
 ) -> None:
     """Soon is 30 days, or a third of the time for which the certificate is valid."""
     certificate = authority.issue("localhost", since=since * DAY, until=until * DAY)
-    with postgresql_with_tls(authority, certificate=certificate) as server:
-        findings = run_other_checks([endpoint(server, tls="verify-full", ca_file=str(server.ca))])
+    with replace_certificate(secured_postgresql, certificate):
+        verified = endpoint(secured_postgresql, tls="verify-full", ca_file=str(secured_postgresql.ca))
+        findings = run_other_checks([verified])
     assert [finding.is_warning for finding in findings] == ([] if days is None else [True])
     assert all(finding.result.endswith(f", in {days} days") for finding in findings)
 

@@ -44,17 +44,21 @@ def send_without_end(start: bytes, sent: list[int]) -> Handler:
     return handler
 
 
-@pytest.mark.parametrize("start", ["engine", "continue", "line"])
 @pytest.mark.parametrize("engine", WITH_PROTOCOL)
-def test_an_endless_answer_is_read_with_a_limit(engine: str, start: str, fake: MakeFake) -> None:
+def test_an_endless_answer_is_read_with_a_limit(engine: str, fake: MakeFake) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     starts = {"engine": STARTS[engine], "continue": b"HTTP/1.1 100 Continue\r\n\r\n", "line": b"+"}
     sent: list[int] = []
     account = {"username": "shop", "password": "p", "token": "p", "bucket": "shop"}
     begin = time.monotonic()
-    findings = check([fake(send_without_end(starts[start], sent)).endpoint(engine, account=account)], 8)
+    endpoints = [
+        fake(send_without_end(start, sent)).endpoint(engine, path=name, account=account)
+        for name, start in starts.items()
+    ]
+    findings = check(endpoints, 8)
     # The start of an endless page is enough to recognize Elasticsearch.
-    assert len(findings) == (0 if (engine, start) == ("elasticsearch", "engine") else 1)
+    expected = [name for name in starts if (engine, name) != ("elasticsearch", "engine")]
+    assert [finding.path for finding in findings] == expected
     assert time.monotonic() - begin < 8.5
     assert all(total < 2 * MAX_ANSWER_BYTES for total in sent)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 12 * MAX_ANSWER_BYTES // 1024

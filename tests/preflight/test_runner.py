@@ -24,7 +24,6 @@ from tests.e2e.tls import free_port
 from tests.preflight.fakes import (
     HOST,
     FakeServer,
-    Handler,
     MakeFake,
     build_mysql_error,
     build_mysql_greeting,
@@ -228,51 +227,54 @@ def test_in_a_process_of_its_own(setup: str, expression: str, output: str) -> No
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{output}\n", "")
 
 
-@pytest.mark.parametrize(
-    ("handler", "service"),
-    [
-        (serve_web(), "a web server (nginx/1.22)"),
-        (serve_web(headers={}), "a web server"),
-        (send(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"), "an SSH server (OpenSSH_9.2p1)"),
-        (send(b"220 mail.example.org ESMTP\r\n"), "a mail or FTP server (mail.example.org ESMTP)"),
-        (send(b"", b"ERROR\r\n"), "memcached"),
-    ],
-    ids=["web", "web without a name", "ssh", "mail", "memcached"],
-)
-def test_a_service_that_is_no_engine_is_identified(handler: Handler, service: str, fake: MakeFake) -> None:
-    findings = check(list_endpoints(fake(handler), ALL))
-    expected = dict.fromkeys(ALL, f"another service answers: {service}")
-    assert {finding.path: finding.result for finding in findings} == expected
+def assert_services(servers: list[tuple[FakeServer, str]], engines: list[str]) -> None:
+    """Assert that the check of each engine's endpoint on each server finds the server's service."""
+    endpoints = [endpoint for server, _ in servers for endpoint in list_endpoints(server, engines)]
+    findings = check(endpoints)
+    assert [(finding.path, finding.endpoint, finding.result) for finding in findings] == [
+        (engine, f"{HOST}:{server.port}", f"another service answers: {service}")
+        for server, service in servers
+        for engine in engines
+    ]
     assert all("Correct `host` and `port`" in finding.fix for finding in findings)
 
 
-@pytest.mark.parametrize(
-    ("handler", "service"),
-    [
-        (reject_mysql_login(1045, "no"), "MySQL (8.4.0)"),
-        (reject_mysql_login(1045, "no", version="5.5.5-10.11.6-MariaDB"), "MariaDB (10.11.6-MariaDB)"),
-        (send(b"", b"-ERR unknown command\r\n"), "Redis"),
-        (reply_and_close(b"AMQP\0\0\x09\x01"), "RabbitMQ or another AMQP broker"),
-        (serve_web(headers={"X-Elastic-Product": "Elasticsearch"}), "Elasticsearch"),
-        (serve_web(headers={"X-Influxdb-Version": "v2.7.1"}), "InfluxDB (v2.7.1)"),
-        (serve_web(headers={}, body="It looks like you are trying to access MongoDB over HTTP."), "MongoDB"),
-    ],
-    ids=["mysql", "mariadb", "redis", "rabbitmq", "elasticsearch", "influxdb", "mongodb"],
-)
-def test_another_database_is_identified(handler: Handler, service: str, fake: MakeFake) -> None:
-    findings = check(list_endpoints(fake(handler), ["postgresql", *WITHOUT_PROTOCOL]))
-    assert {*results(findings)} == {f"another service answers: {service}"}
-    assert len(findings) == 1 + len(WITHOUT_PROTOCOL)
+def test_a_service_that_is_no_engine_is_identified(fake: MakeFake) -> None:
+    services = [
+        (fake(serve_web()), "a web server (nginx/1.22)"),
+        (fake(serve_web(headers={})), "a web server"),
+        (fake(send(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")), "an SSH server (OpenSSH_9.2p1)"),
+        (fake(send(b"220 mail.example.org ESMTP\r\n")), "a mail or FTP server (mail.example.org ESMTP)"),
+        (fake(send(b"", b"ERROR\r\n")), "memcached"),
+    ]
+    assert_services(services, ALL)
 
 
-@pytest.mark.parametrize("has_account", [True, False])
-@pytest.mark.parametrize("handler", [close, close_after_request, send_garbage])
-def test_an_unknown_service_is_reported_as_unknown(handler: Handler, *, has_account: bool, fake: MakeFake) -> None:
-    endpoints = list_endpoints(fake(handler), WITH_PROTOCOL)
-    if not has_account:
-        endpoints = [replace(endpoint, account={}) for endpoint in endpoints]
-    findings, seconds = measure(endpoints)
-    assert [finding.path for finding in findings] == WITH_PROTOCOL
+def test_another_database_is_identified(fake: MakeFake) -> None:
+    mariadb = reject_mysql_login(1045, "no", version="5.5.5-10.11.6-MariaDB")
+    mongodb = serve_web(headers={}, body="It looks like you are trying to access MongoDB over HTTP.")
+    services = [
+        (fake(reject_mysql_login(1045, "no")), "MySQL (8.4.0)"),
+        (fake(mariadb), "MariaDB (10.11.6-MariaDB)"),
+        (fake(send(b"", b"-ERR unknown command\r\n")), "Redis"),
+        (fake(reply_and_close(b"AMQP\0\0\x09\x01")), "RabbitMQ or another AMQP broker"),
+        (fake(serve_web(headers={"X-Elastic-Product": "Elasticsearch"})), "Elasticsearch"),
+        (fake(serve_web(headers={"X-Influxdb-Version": "v2.7.1"})), "InfluxDB (v2.7.1)"),
+        (fake(mongodb), "MongoDB"),
+    ]
+    assert_services(services, ["postgresql", *WITHOUT_PROTOCOL])
+
+
+def test_an_unknown_service_is_reported_as_unknown(fake: MakeFake) -> None:
+    handlers = (close, close_after_request, send_garbage)
+    endpoints = [endpoint for handler in handlers for endpoint in list_endpoints(fake(handler), WITH_PROTOCOL)]
+    without_account = [
+        replace(endpoint, account={})
+        for handler in handlers
+        for endpoint in list_endpoints(fake(handler), WITH_PROTOCOL)
+    ]
+    findings, seconds = measure([*endpoints, *without_account])
+    assert [finding.path for finding in findings] == WITH_PROTOCOL * 6
     for finding in findings:
         assert finding.result.startswith(f"an unknown service answers, not {PROBES[finding.path].title}: ")
         assert "Traceback" not in finding.result
@@ -288,7 +290,8 @@ def test_findings_have_the_order_of_the_endpoints(fake: MakeFake) -> None:
     slow, port = fake(stay_silent), free_port()
     ports = [port if i % 2 else slow.port for i in range(6)]
     endpoints = [Endpoint(path=f"p{i}", engine="mysql", host=HOST, port=port) for i, port in enumerate(ports)]
-    assert [finding.path for finding in check(endpoints)] == [endpoint.path for endpoint in endpoints]
+    findings = check(endpoints, timeout_seconds=2)
+    assert [finding.path for finding in findings] == [endpoint.path for endpoint in endpoints]
 
 
 @pytest.mark.usefixtures("fake_dns")

@@ -6,7 +6,6 @@ import struct
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -58,28 +57,33 @@ class Recorder:
             connection.sendall(self.answer)
 
 
-@pytest.mark.parametrize("tls", ["require", "verify-full"])
-@pytest.mark.parametrize("engine", ["mysql", "postgresql", *IMPLICIT])
-def test_a_server_without_tls_gets_no_login(engine: str, tls: str, fake: MakeFake) -> None:
-    greeting, answer = {
+def test_a_server_without_tls_gets_no_login(fake: MakeFake) -> None:
+    web = (b"", b"HTTP/1.1 200 OK\r\nX-Influxdb-Version: 2\r\nX-Elastic-Product: Elasticsearch\r\n\r\n")
+    answers = {
+        **dict.fromkeys(IMPLICIT, web),
         "mysql": (build_mysql_greeting(), build_mysql_error(1045, "no")),
         "postgresql": (b"", b"N"),
         "redis": (b"", b"+OK\r\n"),
-    }.get(engine, (b"", b"HTTP/1.1 200 OK\r\nX-Influxdb-Version: 2\r\nX-Elastic-Product: Elasticsearch\r\n\r\n"))
-    recorder = Recorder(greeting, answer)
-    account = get_account(engine)
-    (finding,) = check([fake(recorder).endpoint(engine, tls=tls, account=account, host="localhost")])
-    assert finding.result
-    assert not any(word in request for request in recorder.requests for word in (CANARY.encode(), b"shop", b"AUTH"))
+    }
+    recorders = {(engine, tls): Recorder(*answers[engine]) for engine in answers for tls in ("require", "verify-full")}
+    endpoints = [
+        fake(recorder).endpoint(engine, path=f"{engine} {tls}", tls=tls, account=get_account(engine), host="localhost")
+        for (engine, tls), recorder in recorders.items()
+    ]
+    findings = check(endpoints)
+    assert [finding.path for finding in findings] == [endpoint.path for endpoint in endpoints]
+    assert all(finding.result for finding in findings)
+    for case, recorder in recorders.items():
+        words = [word for word in (CANARY.encode(), b"shop", b"AUTH") if word in b"".join(recorder.requests)]
+        assert words == [], case
 
 
-@pytest.mark.parametrize("engine", IMPLICIT)
-def test_tls_comes_before_the_login(engine: str, fake: MakeFake) -> None:
+def test_tls_comes_before_the_login(fake: MakeFake) -> None:
     """With no mode, each connection before the first one with an account has asked for TLS."""
-    recorder = Recorder(answer=b"+OK\r\n")
-    check([fake(recorder).endpoint(engine, account=get_account(engine))])
-    requests = [request for request in recorder.requests if request]
-    assert requests[0].startswith(TLS_RECORD)
+    recorders = {engine: Recorder(answer=b"+OK\r\n") for engine in IMPLICIT}
+    check([fake(recorder).endpoint(engine, account=get_account(engine)) for engine, recorder in recorders.items()])
+    for engine, recorder in recorders.items():
+        assert next(filter(None, recorder.requests)).startswith(TLS_RECORD), engine
 
 
 def test_postgresql_is_asked_for_tls_before_the_login(fake: MakeFake) -> None:
@@ -202,25 +206,31 @@ def test_a_rejected_handshake_is_no_reason_for_plain_text(engine: str, tls: str 
     assert all(request.startswith(TLS_RECORD) for request in recorder.requests if request)
 
 
-@pytest.mark.parametrize("engine", IMPLICIT)
 def test_a_server_that_requires_a_client_certificate_is_explained(
-    engine: str, fake: MakeFake, authority: Authority, tmp_path: Path
+    fake: MakeFake, authority: Authority, tmp_path: Path
 ) -> None:
     context = build_server_context(authority, tmp_path)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(tmp_path / "ca.pem")
-    (finding,) = check([fake(answer_tls(context)).endpoint(engine, tls="require", account=get_account(engine))])
-    assert finding.result.startswith("the TLS handshake failed: ")
-    assert "requires a certificate of the client" in finding.fix
+    endpoints = [
+        fake(answer_tls(context)).endpoint(engine, path=engine, tls="require", account=get_account(engine))
+        for engine in IMPLICIT
+    ]
+    findings = check(endpoints)
+    assert [finding.path for finding in findings] == IMPLICIT
+    for finding in findings:
+        assert finding.result.startswith("the TLS handshake failed: ")
+        assert "requires a certificate of the client" in finding.fix
 
 
-@pytest.mark.parametrize("engine", ["mysql", "postgresql", *IMPLICIT])
-def test_a_reset_connection_has_its_result(engine: str, fake: MakeFake) -> None:
+def test_a_reset_connection_has_its_result(fake: MakeFake) -> None:
     def handler(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.recv(1)
 
-    settings: dict[str, Any] = {"account": get_account(engine)}
-    (finding,) = check([fake(handler).endpoint(engine, **settings)])
-    assert finding.result.startswith("an unknown service answers, not ")
-    assert "`host` and `port`" in finding.fix
+    engines = ["mysql", "postgresql", *IMPLICIT]
+    findings = check([fake(handler).endpoint(engine, path=engine, account=get_account(engine)) for engine in engines])
+    assert [finding.path for finding in findings] == engines
+    for finding in findings:
+        assert finding.result.startswith("an unknown service answers, not ")
+        assert "`host` and `port`" in finding.fix

@@ -43,18 +43,19 @@ def mutate(rng: random.Random, raw: dict[str, Any]) -> dict[str, Any]:
     """Return a copy with one change at a random location."""
     if not raw:
         return {rng.choice(KEYS): draw_value(rng)}
-    location, value = rng.choice([item for item in list_locations(raw) if item[0]])
+    locations = list_locations(raw)
+    location, value = rng.choice(locations[1:])
     changes: dict[str, Callable[[], Any]] = {
         "replace": lambda: draw_value(rng),
         "wrap": lambda: rng.choice([[value], {rng.choice(KEYS): value}]),
         "text": lambda: json.dumps(value),
-        "copy": lambda: rng.choice(list(list_locations(raw)))[1],
+        "copy": lambda: rng.choice(locations)[1],
         "secret": lambda: rng.choice(SECRETS) if {"password", "token"} & set(location) else draw_value(rng),
     }
     choice = rng.choice([*changes, "delete", "rename", "insert", "insert unknown"])
     if choice in changes:
         return dict(replace_value(raw, location, changes[choice]()))
-    parent = dict(list_locations(raw))[location[:-1]]
+    parent = dict(locations)[location[:-1]]
     if not isinstance(parent, dict):
         return raw
     rest = {key: item for key, item in parent.items() if key != location[-1]}
