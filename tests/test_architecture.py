@@ -100,6 +100,7 @@ NAMING_EXCEPTIONS = {
     ("offline.__main__", "main"): "the entry point of the command",
     ("offline.__main__", "program"): "the program that Pulumi runs",
     ("offline.recorder", "main"): "the program that Pulumi runs",
+    ("offline.recorder", "submit"): "a method of Python's executors",
     ("offline.recorder", "RegisterResource"): "a method of Pulumi's protocol",
     ("offline.recorder", "RegisterResourceOutputs"): "a method of Pulumi's protocol",
     ("offline.recorder", "Invoke"): "a method of Pulumi's protocol",
