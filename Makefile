@@ -69,7 +69,7 @@ test: lint ## run the linters and tests; skips tests whose requirements are miss
 first-starts: .venv/.installed-dev ## kill servers in their first start and under writes, and correct faulty ones (20 minutes)
 	@FIRST_STARTS=20 $(BIN)/python -m pytest -s tests/e2e/test_first_start.py tests/e2e/test_recovery.py
 
-memory-loads: .venv/.installed-dev ## run loads on servers with little memory, and print the peaks (fifteen minutes)
+memory-loads: .venv/.installed-dev ## run loads on servers with little memory, and print the peaks (twenty minutes)
 	@MEMORY_LOADS=1 $(BIN)/python -m pytest -s tests/e2e/test_memory.py
 
 chaos: .venv/.installed-dev ## kill ROUNDS (50) updates at random moments, and finish each with the next one (an hour)
@@ -81,7 +81,7 @@ scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) appl
 password-changes: .venv/.installed-dev ## change the passwords of provisioned databases ten times while clients log in (six minutes)
 	@PASSWORD_CHANGES=10 $(BIN)/python -m pytest -s tests/e2e/test_password_change.py
 
-changes: .venv/.installed-dev ## apply every edit of docs/changes.md to a deployed stack (fifteen minutes)
+changes: .venv/.installed-dev ## apply every edit of docs/changes.md to a deployed stack (twenty minutes)
 	@EVERY_CHANGE=1 $(BIN)/python -m pytest tests/e2e/test_changes.py
 
 states: .venv/.installed-dev ## record the states of the example stacks for the tests of later releases

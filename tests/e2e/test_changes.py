@@ -20,7 +20,7 @@ from tests.e2e.test_workloads import build_manifest
 from tests.e2e.tls import Authority
 
 if "EVERY_CHANGE" not in os.environ:
-    pytest.skip("takes 15 minutes; run `make changes`", allow_module_level=True)
+    pytest.skip("takes 20 minutes; run `make changes`", allow_module_level=True)
 
 STACK = "d-changes"
 OUTCOMES = {name: change.outcome for name, change in list_changes() if is_tested(name, change)}

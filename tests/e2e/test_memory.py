@@ -26,7 +26,7 @@ from tests.e2e.local_servers import build_server_manifests, delete_server
 from tests.support import CANARY
 
 if "MEMORY_LOADS" not in os.environ:
-    pytest.skip("takes 15 minutes; run `make memory-loads`", allow_module_level=True)
+    pytest.skip("takes 20 minutes; run `make memory-loads`", allow_module_level=True)
 
 pytestmark = pytest.mark.timeout(900)
 NAMESPACE = "memory-loads"
