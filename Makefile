@@ -64,7 +64,7 @@ check: .stack .venv/.installed ## check the cluster and the external servers of 
 	@$(PULUMI) check
 
 test: lint ## run the linters and tests; skips tests whose requirements are missing
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 first-starts: .venv/.installed-dev ## kill servers in their first start and under writes, and correct faulty ones (20 minutes)
 	@FIRST_STARTS=20 $(BIN)/python -m pytest -s tests/e2e/test_first_start.py tests/e2e/test_recovery.py
