@@ -220,7 +220,7 @@ class Application(pulumi.ComponentResource):
         if namespace_resource:
             self.namespace = namespace_resource.metadata.apply(lambda metadata: metadata.name or "")
         labels, stack = application_labels(name), args.platform.stack
-        # A retained namespace keeps its workloads and volumes, so the destroy deletes what is in it.
+        # A retained namespace is not deleted, so Pulumi must delete its patches and volume claims one by one.
         deleted_with = None if args.retains_namespace else namespace_resource
 
         if server_names := args.servers_with_network_policy:

@@ -137,11 +137,17 @@ def _list_terminating_namespaces(requirements: ClusterRequirements, observed: Ob
             yield name
 
 
-def _list_terminating_claims(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[RequiredObject]:
-    """Yield the volume claims that the cluster is deleting. Those of a namespace in termination end with it."""
+def _list_claims(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[RequiredObject]:
+    """Yield the volume claims in the existing namespaces. Those of a namespace in termination end with it."""
     for required in requirements.objects:
-        is_in_use = not _is_terminating(observed.namespaces.get(required.key.namespace))
-        if required.storage and is_in_use and _is_terminating(observed.objects.get(required.key)):
+        name = required.key.namespace
+        if required.storage and name in observed.namespaces and not _is_terminating(observed.namespaces[name]):
+            yield required
+
+
+def _list_terminating_claims(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[RequiredObject]:
+    for required in _list_claims(requirements, observed):
+        if _is_terminating(observed.objects.get(required.key)):
             yield required
 
 
@@ -152,11 +158,9 @@ def _check_claims(requirements: ClusterRequirements, observed: ObservedCluster) 
             required.location,
             f"the cluster is deleting {_describe_object(required.key)}; run the command again when it does not exist",
         )
-    for required in requirements.objects:
-        namespace = required.key.namespace
-        is_listed = namespace in observed.namespaces and (required.key.kind, namespace) not in observed.unreadable
-        is_missing = required.key in requirements.recorded and required.key not in observed.objects
-        if required.storage and is_listed and is_missing:
+    for required in _list_claims(requirements, observed):
+        is_listed = (required.key.kind, required.key.namespace) not in observed.unreadable
+        if is_listed and required.key in requirements.recorded and required.key not in observed.objects:
             yield ClusterIssue(
                 required.location,
                 f"{_describe_object(required.key)} is in the state, but not in the cluster: an interrupted"

@@ -23,6 +23,7 @@ from preflight.cluster_models import ObjectKey, RecordedObject
 
 __all__ = [
     "CONNECTION_TYPE",
+    "KUBERNETES_PREFIX",
     "READ_STACK_OUTPUTS_TOKEN",
     "PreviousState",
     "RecordedObjects",
@@ -49,6 +50,7 @@ RecordedObjects: TypeAlias = Mapping[ObjectKey, RecordedObject]
 StateResource: TypeAlias = Mapping[str, Any]
 """A resource in a state, with its `urn`, `type` and `outputs`."""
 KUBERNETES_PREFIX = "kubernetes:"
+"""Beginning of the types of Kubernetes objects."""
 
 
 def read_previous_resources() -> list[StateResource]:

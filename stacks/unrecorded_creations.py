@@ -3,21 +3,19 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stacks.previous_state import StateResource
+from stacks.previous_state import KUBERNETES_PREFIX, StateResource, collect_recorded_objects
 
 __all__ = ["describe_unrecorded_creations", "find_unrecorded_creations"]
 
 LOCAL_TYPES = ("pulumi:", "random:")
 """Beginnings of the types of resources that exist in the state only."""
-KUBERNETES_PREFIX = "kubernetes:"
-NAMESPACE_TYPE = "kubernetes:core/v1:Namespace"
 
 
 def find_unrecorded_creations(deployment: Mapping[str, Any]) -> list[str]:
     """Return the resources that an update perhaps created and that a destroy does not delete, as kinds and names.
 
-    Pulumi records the beginning of each creation, and removes this record only in a refresh. A later update can have
-    created the resource. Objects of a namespace that is recorded are deleted with it.
+    Pulumi records the beginning of each creation, and does not remove this record when a later update creates the
+    resource. Objects of a recorded namespace are deleted with it. A state without resources has nothing to destroy.
 
     Args:
         deployment: the state, as `pulumi stack export` prints it.
@@ -25,9 +23,9 @@ def find_unrecorded_creations(deployment: Mapping[str, Any]) -> list[str]:
     """
     resources: list[StateResource] = deployment.get("resources") or []
     recorded = {resource["urn"] for resource in resources}
-    namespaces = {_read_metadata(resource).get("name") for resource in resources if resource["type"] == NAMESPACE_TYPE}
+    namespaces = {key.name for key in collect_recorded_objects(resources) if key.kind == "Namespace"}
     operations: Iterable[Mapping[str, Any]] = deployment.get("pending_operations") or []
-    pending = (operation["resource"] for operation in operations if operation["type"] == "creating")
+    pending = (operation["resource"] for operation in operations if operation["type"] == "creating" and resources)
     return sorted(
         _describe(resource)
         for resource in pending
@@ -48,7 +46,9 @@ def _describe(resource: StateResource) -> str:
     if resource["type"].startswith(KUBERNETES_PREFIX):
         metadata = _read_metadata(resource)
         return f"{kind} {'/'.join(filter(None, (metadata.get('namespace'), metadata.get('name'))))}"
-    return f"{package} {kind} {resource['urn'].rpartition('::')[2]}"
+    name = (resource.get("inputs") or {}).get("name")
+    # An encrypted name is no text, and some resources have no name.
+    return f"{package} {kind} {name if isinstance(name, str) else resource['urn'].rpartition('::')[2]}"
 
 
 def describe_unrecorded_creations(creations: Iterable[str], stack: str) -> str:
@@ -57,5 +57,6 @@ def describe_unrecorded_creations(creations: Iterable[str], stack: str) -> str:
     return (
         f"a killed update perhaps created these resources, but the state does not record them, so `make destroy` would"
         f" not delete them:{lines}\nrun this, and then `make destroy` again:\n  make up STACK={stack}\n"
-        f'to leave them where they are:\n  make pulumi STACK={stack} ARGS="destroy --refresh"'
+        "if they do not exist, or to leave them where they are, run this instead:\n"
+        f"  make refresh STACK={stack} ARGS=--clear-pending-creates"
     )

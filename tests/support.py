@@ -191,6 +191,15 @@ def record_stack(raw: Mapping[str, Any]) -> Recorder:
     return record_applications(parse_stack(raw, ENCRYPTED).applications)
 
 
+DELETED_NAMESPACES: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"createNamespace": False}, False),
+    ({"protect": True}, False),
+    ({"protect": "retain"}, False),
+]
+"""Keys of an application, and whether the program deletes its namespace with everything in it."""
+
+
 def record_stack_once(raw: Mapping[str, Any]) -> Recorder:
     """Return a copy of the stack's first record in this process. Only for tests that replace nothing in the program."""
     return copy.deepcopy(_record_json(json.dumps(raw)))

@@ -24,6 +24,7 @@ from tests.support import (
     APPLICATION,
     CANARY,
     CONFIG_MAP,
+    DELETED_NAMESPACES,
     ENDPOINT_SLICE,
     ENGINES_WITH_SERVER,
     EXISTING_SERVER,
@@ -265,15 +266,7 @@ def test_provisioned_database_and_volume_hold_data(server: str) -> None:
     assert types == {NAMESPACE, *expected}
 
 
-@pytest.mark.parametrize(
-    ("keys", "is_deleted"),
-    [
-        ({}, True),
-        ({"createNamespace": False}, False),
-        ({"protect": True}, False),
-        ({"protect": "retain"}, False),
-    ],
-)
+@pytest.mark.parametrize(("keys", "is_deleted"), DELETED_NAMESPACES)
 def test_volume_claims_are_deleted_with_a_namespace_that_the_program_deletes(
     keys: dict[str, Any], *, is_deleted: bool
 ) -> None:
@@ -282,8 +275,8 @@ def test_volume_claims_are_deleted_with_a_namespace_that_the_program_deletes(
     raw = groups(mysql={"main": None}, glusterfs={"main": {"server": shared}})
     raw["applications"]["shop"].update(keys)
     recorder = record_stack(raw)
-    namespaces = {namespace.urn for namespace in recorder.resources_of_type("kubernetes:core/v1:Namespace")}
-    claims = recorder.resources_of_type("kubernetes:core/v1:PersistentVolumeClaim")
+    namespaces = {namespace.urn for namespace in recorder.resources_of_type(NAMESPACE)}
+    claims = recorder.resources_of_type(PERSISTENT_VOLUME_CLAIM)
     assert len(claims) == 2
     assert {claim.deleted_with for claim in claims} == (namespaces if is_deleted else {""})
 

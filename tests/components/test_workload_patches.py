@@ -21,6 +21,7 @@ from stacks.config import parse_stack
 from tests.support import (
     APPLICATION,
     CANARY,
+    DELETED_NAMESPACES,
     ENGINES_WITH_SERVER,
     NAMESPACE,
     PERSISTENT_VOLUME_CLAIM,
@@ -197,10 +198,7 @@ def test_pulumi_does_not_compare_a_patch_that_is_up_to_date(up_to_date: bool, ig
 @pytest.mark.parametrize(
     ("keys", "is_deleted"),
     [
-        ({}, True),
-        ({"createNamespace": False}, False),
-        ({"protect": True}, False),
-        ({"protect": "retain"}, False),
+        *DELETED_NAMESPACES,
         ({"databases": {"redis": {"main": {"protect": "retain"}}}}, False),
     ],
     ids=["created", "existing", "protected", "retained", "retained for a group"],

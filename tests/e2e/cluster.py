@@ -10,10 +10,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import kubernetes
 import yaml
@@ -54,6 +54,15 @@ def is_ready(pod: Any) -> bool:
     return any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
 
 
+def _lock_alone(file: IO[str]) -> bool:
+    """Lock a file exclusively, if no other process has a lock on it. Return whether this process has the lock."""
+    try:
+        flock(file, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Cluster:
     """The cluster of the configuration in KUBECONFIG."""
 
@@ -74,60 +83,78 @@ class Cluster:
     @contextmanager
     def use_simulated_nodes(self) -> Iterator[None]:
         """Schedule new Pods on simulated nodes. Several processes use them at the same time."""
-        with self._prepare_nodes() as nodes, self._simulate_kubelets([name for name in nodes if nodes[name]]):
+        with self._separate_nodes() as simulated, self._simulate_kubelets(simulated):
             yield
 
     @contextmanager
     def use_real_node(self, namespaces: Sequence[str]) -> Iterator[None]:
         """Schedule the new Pods of some namespaces on a node that runs containers. One process at a time uses it.
 
-        Raises:
-            StopIteration: no node runs containers.
+        In a cluster without simulated nodes, all Pods run.
         """
         LOCK_FOLDER.mkdir(exist_ok=True)
         with (LOCK_FOLDER / "real-node").open("w") as lock:
             flock(lock, LOCK_EX)
-            with self._prepare_nodes() as nodes:
-                node = next(name for name in nodes if not nodes[name])
-                with serve_webhook(node, namespaces) as configuration:
-                    self.apply(configuration)
-                    try:
-                        yield
-                    finally:
-                        resource = self.dynamic.resources.get(
-                            api_version=configuration["apiVersion"], kind=configuration["kind"]
-                        )
-                        resource.delete(name=configuration["metadata"]["name"])
+            with self._separate_nodes() as simulated:
+                if not simulated:
+                    yield
+                    return
+                names = [node.metadata.name for node in self.core.list_node().items]
+                node = next(name for name in names if name not in simulated)
+                with serve_webhook(node, namespaces) as configuration, self._create(configuration):
+                    yield
 
     @contextmanager
-    def _prepare_nodes(self) -> Iterator[dict[str, bool]]:
-        """Add the taint to the nodes that run containers, and uncordon all nodes. Yield which nodes are simulated.
+    def _create(self, manifest: Mapping[str, Any]) -> Iterator[None]:
+        """Create an object of the cluster, and delete it at the end."""
+        self.apply(manifest)
+        try:
+            yield
+        finally:
+            resource = self.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+            resource.delete(name=manifest["metadata"]["name"])
 
-        The first process records the state of the nodes. The last process restores it.
+    @contextmanager
+    def _separate_nodes(self) -> Iterator[Sequence[str]]:
+        """Uncordon all nodes, and add the taint to those that run containers. Yield the names of the simulated ones.
+
+        The first process records the state of the nodes. The last process restores it. Without simulated nodes, nothing
+        changes.
         """
+        nodes = self.core.list_node().items
+        simulated = [node.metadata.name for node in nodes if self._is_simulated(node)]
+        if not simulated:
+            yield []
+            return
         LOCK_FOLDER.mkdir(exist_ok=True)
         with (LOCK_FOLDER / "gate").open("w") as gate, (LOCK_FOLDER / "nodes").open("a+") as record:
             flock(gate, LOCK_EX)
+            if _lock_alone(record):
+                if not os.fstat(record.fileno()).st_size:  # otherwise, a killed process left it
+                    states = {node.metadata.name: self._read_scheduling(node) for node in nodes}
+                    json.dump(states, record)
+                    record.flush()
+                for node in nodes:
+                    taints = {} if node.metadata.name in simulated else {"taints": [TAINT]}
+                    self.core.patch_node(node.metadata.name, {"spec": {"unschedulable": False, **taints}})
             flock(record, LOCK_SH)
-            nodes = {node.metadata.name: node for node in self.core.list_node().items}
-            simulated = {name: self._is_simulated(node) for name, node in nodes.items()}
-            if not os.fstat(record.fileno()).st_size:
-                states = {name: [node.spec.unschedulable, node.spec.taints] for name, node in nodes.items()}
-                json.dump(self.core.api_client.sanitize_for_serialization(states), record)
-                record.flush()
-                for name in nodes:
-                    taints = [] if simulated[name] else [TAINT]
-                    self.core.patch_node(name, {"spec": {"unschedulable": False, "taints": taints}})
             flock(gate, LOCK_UN)
             try:
                 yield simulated
             finally:
-                with suppress(BlockingIOError):  # other processes still use the nodes
-                    flock(record, LOCK_EX | LOCK_NB)
+                flock(gate, LOCK_EX)
+                if _lock_alone(record):
                     record.seek(0)
-                    for name, (cordoned, taints) in json.load(record).items():
-                        self.core.patch_node(name, {"spec": {"unschedulable": cordoned, "taints": taints}})
+                    for name, scheduling in json.load(record).items():
+                        self.core.patch_node(name, {"spec": scheduling})
                     record.truncate(0)
+
+    def _read_scheduling(self, node: Any) -> dict[str, Any]:
+        """Return the fields of a node's specification that the tests change."""
+        fields = {"unschedulable": node.spec.unschedulable}
+        if not self._is_simulated(node):
+            fields["taints"] = self.core.api_client.sanitize_for_serialization(node.spec.taints)
+        return fields
 
     @contextmanager
     def _simulate_kubelets(self, nodes: Sequence[str]) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """A webhook that sends the Pods of some namespaces to the nodes on which containers run.
 
 All other Pods go to the simulated nodes, because the others have a taint. So the tests of real servers and the tests
-of the API run at the same time.
+of the API run at the same time. The API server must run on the machine of the tests.
 """
 
 import base64
@@ -18,7 +18,7 @@ from typing import Any
 from tests.e2e.tls import Authority
 
 TAINT = {"key": "database-groups-tests", "value": "real", "effect": "NoSchedule"}
-"""Taint of the nodes on which containers run."""
+"""Taint of the nodes on which containers run. A toleration of it has the same keys."""
 NAME = "database-groups-tests"
 TIMEOUT_SECONDS = 30
 """Longest time limit that Kubernetes accepts."""
@@ -29,10 +29,9 @@ def build_patch(pod: dict[str, Any], node: str) -> list[dict[str, Any]]:
     spec = pod["spec"]
     if spec.get("nodeSelector"):
         return []
-    toleration = {key: TAINT[key] for key in ("key", "value", "effect")}
     return [
         {"op": "add", "path": "/spec/nodeSelector", "value": {"kubernetes.io/hostname": node}},
-        {"op": "add", "path": "/spec/tolerations", "value": [*spec.get("tolerations", []), toleration]},
+        {"op": "add", "path": "/spec/tolerations", "value": [*spec.get("tolerations", []), TAINT]},
     ]
 
 
@@ -69,7 +68,7 @@ def serve_webhook(node: str, namespaces: Sequence[str]) -> Iterator[dict[str, An
             "url": f"https://127.0.0.1:{server.server_port}/",
             "caBundle": base64.b64encode(authority.pem).decode(),
         }
-        yield {
+        configuration = {
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "MutatingWebhookConfiguration",
             "metadata": {"name": NAME},
@@ -89,5 +88,8 @@ def serve_webhook(node: str, namespaces: Sequence[str]) -> Iterator[dict[str, An
                 }
             ],
         }
-        server.shutdown()
-        thread.join()
+        try:
+            yield configuration
+        finally:
+            server.shutdown()
+            thread.join()

@@ -152,7 +152,7 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
     ),
     (
         "terminating namespace of the stack",
-        NEEDED,
+        CREATED,
         {"namespaces": {"shop": build_terminating_item(STACK)}},
         "applications.shop: the cluster is deleting namespace 'shop'; run the command again when it does not exist",
     ),

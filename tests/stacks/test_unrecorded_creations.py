@@ -12,7 +12,8 @@ NAMESPACE = "kubernetes:core/v1:Namespace"
 
 
 def build_resource(type_name: str, urn_name: str, **inputs: Any) -> dict[str, Any]:
-    return {"urn": f"urn:pulumi:shop::database-groups::{type_name}::{urn_name}", "type": type_name, "inputs": inputs}
+    urn = f"urn:pulumi:shop::database-groups::{type_name}::{urn_name}"
+    return {"urn": urn, "type": type_name, "inputs": inputs, "outputs": inputs}
 
 
 def build_secret(name: str) -> dict[str, Any]:
@@ -21,22 +22,26 @@ def build_secret(name: str) -> dict[str, Any]:
 
 SHOP = build_resource(NAMESPACE, "shop", metadata={"name": "shop"})
 OTHER = build_resource(NAMESPACE, "other", metadata={"name": "other"})
-DATABASES = build_resource(DATABASE, "shop-postgresql-main-database", name="shop_main")
+STACK = build_resource("pulumi:pulumi:Stack", "database-groups-shop")
+MAIN = build_resource(DATABASE, "shop-postgresql-main-database", name="shop_main")
+ENCRYPTED = build_resource("mysql:index/user:User", "shop-mysql-main-user", name={"ciphertext": "v1:x"})
 
 
 @pytest.mark.parametrize(
     ("recorded", "operation", "pending", "found"),
     [
-        ([], "creating", DATABASES, ["postgresql Database shop-postgresql-main-database"]),
-        ([DATABASES], "creating", DATABASES, []),
-        ([], "deleting", DATABASES, []),
-        ([], "creating", build_secret("redis-main"), ["Secret shop/redis-main"]),
+        ([STACK], "creating", MAIN, ["postgresql Database shop_main"]),
+        ([STACK], "creating", ENCRYPTED, ["mysql User shop-mysql-main-user"]),
+        ([STACK, MAIN], "creating", MAIN, []),
+        ([STACK], "deleting", MAIN, []),
+        ([], "creating", MAIN, []),
+        ([STACK], "creating", build_secret("redis-main"), ["Secret shop/redis-main"]),
         ([OTHER], "creating", build_secret("redis-main"), ["Secret shop/redis-main"]),
         ([SHOP], "creating", build_secret("redis-main"), []),
-        ([], "creating", SHOP, ["Namespace shop"]),
+        ([STACK], "creating", SHOP, ["Namespace shop"]),
         ([OTHER], "creating", SHOP, ["Namespace shop"]),
-        ([], "creating", build_resource("random:index/randomPassword:RandomPassword", "shop-redis"), []),
-        ([], "creating", build_resource("pulumi:providers:mysql", "shop-mysql"), []),
+        ([STACK], "creating", build_resource("random:index/randomPassword:RandomPassword", "shop-redis"), []),
+        ([STACK], "creating", build_resource("pulumi:providers:mysql", "shop-mysql"), []),
     ],
 )
 def test_what_a_destroy_does_not_delete_is_reported(
@@ -58,6 +63,6 @@ def test_the_message_has_the_commands() -> None:
         "  Secret shop/redis-main\n"
         "run this, and then `make destroy` again:\n"
         "  make up STACK=acme/shop\n"
-        "to leave them where they are:\n"
-        '  make pulumi STACK=acme/shop ARGS="destroy --refresh"'
+        "if they do not exist, or to leave them where they are, run this instead:\n"
+        "  make refresh STACK=acme/shop ARGS=--clear-pending-creates"
     )
