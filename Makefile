@@ -6,9 +6,10 @@ ROUNDS ?= 50
 BIN := .venv/bin
 STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
+TEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test first-starts memory-loads changes \
+.PHONY: help render up preview destroy refresh config outputs pulumi check status test test-slow first-starts memory-loads changes \
 	chaos scale password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
@@ -63,8 +64,11 @@ status: .stack .venv/.installed ## print the state of every database of STACK; A
 check: .stack .venv/.installed ## check the cluster and the external servers of STACK, as `make up` does first (pulumi config)
 	@$(PULUMI) check
 
-test: lint ## run the linters and tests; skips tests whose requirements are missing
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+test: lint ## run the linters and tests (a quarter of an hour); skips tests whose requirements are missing
+	@$(TEST) -m 'not slow'
+
+test-slow: .venv/.installed-dev ## kill updates and servers, change passwords, and run the commands of the pages (a quarter of an hour)
+	@$(TEST) -m slow
 
 first-starts: .venv/.installed-dev ## kill servers in their first start and under writes, and correct faulty ones (20 minutes)
 	@FIRST_STARTS=20 $(BIN)/python -m pytest -s tests/e2e/test_first_start.py tests/e2e/test_recovery.py

@@ -1,6 +1,6 @@
 """A first start is complete or leaves nothing: killed Pods, faulty init scripts, and settings that a server rejects.
 
-`make first-starts` kills 20 Pods of each release, and corrects every engine. `make test` tests a few of them.
+`make first-starts` kills 20 Pods of each release, and corrects every engine. `make test-slow` tests a few of them.
 InfluxDB takes part if IMAGE_PROGRAMS has its programs, because no Debian package contains it.
 """
 
@@ -25,7 +25,7 @@ from tests.support import CANARY
 FEW_KILLS = 1
 KILLS = int(os.environ.get("FIRST_STARTS", FEW_KILLS))
 HAS_INFLUXDB = bool(os.environ.get("IMAGE_PROGRAMS"))
-pytestmark = pytest.mark.timeout(600 if KILLS == FEW_KILLS else 3600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 if KILLS == FEW_KILLS else 3600)]
 NAMESPACE = "first-starts"
 BROKEN = "broken"
 NAMESPACES = (NAMESPACE, BROKEN)

@@ -13,6 +13,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer, lab_server
 
+pytestmark = pytest.mark.slow
 STACK = "interrupted"
 SHOP = "interrupted-shop"
 ACCOUNT = "interrupted_shop_main"

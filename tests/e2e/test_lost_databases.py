@@ -10,6 +10,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer
 
+pytestmark = pytest.mark.slow
 STACK = APPLICATION = "g-lost"
 NAME, AWAY = "g_lost_main", "g_lost_away"
 ENGINES = ("postgresql", "mysql")

@@ -146,7 +146,9 @@ def reader(cluster: Cluster, build_images: Callable[..., None], tmp_path: Path) 
         cluster.delete_namespace(NAMESPACE)
 
 
-@pytest.mark.parametrize("page", ["quickstart", "day-two", "troubleshooting"])
+@pytest.mark.parametrize(
+    "page", ["quickstart", *(pytest.param(page, marks=pytest.mark.slow) for page in ("day-two", "troubleshooting"))]
+)
 def test_commands_of_a_page_have_the_output_that_it_shows(page: str, reader: Reader) -> None:
     for step in steps((ROOT / "docs" / f"{page}.md").read_text()):
         reader.follow(step)

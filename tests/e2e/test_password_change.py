@@ -17,6 +17,7 @@ from tests.e2e.project import Project
 from tests.e2e.servers import REFUSED, DatabaseServer, Session
 from tests.e2e.test_provisioning import build_application, build_servers
 
+pytestmark = pytest.mark.slow
 IS_PROOF = "PASSWORD_CHANGES" in os.environ
 """Whether `make password-changes` runs the tests. Other runs have fewer changes, and only the limited accounts."""
 CHANGES = int(os.environ.get("PASSWORD_CHANGES", "2"))

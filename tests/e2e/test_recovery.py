@@ -27,7 +27,7 @@ from tests.support import CANARY
 if "FIRST_STARTS" not in os.environ:
     pytest.skip("takes two minutes; run `make first-starts`", allow_module_level=True)
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NAMESPACE = "recovery"
 NAMESPACES = (NAMESPACE,)
 WRITERS = 4

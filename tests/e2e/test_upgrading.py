@@ -20,7 +20,7 @@ from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import Project
 from tests.pages import ROOT, blocks, sections
 
-pytestmark = pytest.mark.timeout(600)  # the test can wait for other tests that use the nodes
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the test can wait for other tests that use the nodes
 STACK = "upgrading"
 OLD, NEW = "main", "next"  # the names of the groups in the page
 EVERY_BYTE = bytes(range(256)) * 20

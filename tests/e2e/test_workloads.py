@@ -14,6 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from tests.e2e.cluster import SIMULATED_NODE_LABELS, Cluster, wait_for
 from tests.e2e.project import Project
 
+pytestmark = pytest.mark.slow
 WORKLOADS = {"Deployment": "web", "StatefulSet": "jobs", "DaemonSet": "agent"}
 WEB = {"kind": "Deployment", "name": "web"}
 PROGRAM_PREFIX = "database-groups/"
