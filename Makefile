@@ -67,7 +67,7 @@ check: .stack .venv/.installed ## check the cluster and the external servers of 
 test: lint ## run the linters and tests (a quarter of an hour); skips tests whose requirements are missing
 	@$(TEST) -m 'not slow'
 
-test-slow: .venv/.installed-dev ## kill updates and servers, change passwords, and run the commands of the pages (a quarter of an hour)
+test-slow: .venv/.installed-dev ## run the tests that take long: killed updates and servers, password changes, pages (a quarter of an hour)
 	@$(TEST) -m slow
 
 first-starts: .venv/.installed-dev ## kill servers in their first start and under writes, and correct faulty ones (20 minutes)
