@@ -48,6 +48,7 @@ MODULE_GROUPS = {
     ),
     "node": ("test_first_start.py", "test_node.py", "test_upgrading.py", "test_memory.py", "test_recovery.py"),
     "files": ("test_stack_file.py",),
+    "copies": ("test_copies.py",),
 }
 """Modules that use the same namespaces or servers. The modules of a group run one after the other, in this order. The
 longest group is the first one, so that it starts first."""

@@ -19,6 +19,7 @@ __all__ = [
     "RELEASES_PATH",
     "Account",
     "AdministratorConnection",
+    "CopyScripts",
     "Engine",
     "ExistingAccount",
     "Login",
@@ -30,6 +31,7 @@ __all__ = [
     "ServerRuntime",
     "Variant",
     "describe_existing_account",
+    "read_copy_scripts",
     "read_releases",
     "read_script",
 ]
@@ -157,6 +159,28 @@ class ServerRuntime:
     """Whether the start script runs the user's /etc/database-groups/init, if there is one, on an empty volume."""
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that the server needs. With any, it runs as root, outside Pod Security `restricted`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyScripts:
+    """How to copy the data of a group. The scripts run in the engine's image, and connect over the network.
+
+    They read the connection Secret from APPLICATION_HOST, APPLICATION_PASSWORD and so on for each of its keys, and write
+    only to /tmp.
+    """
+
+    dump: str
+    """Shell script that writes the data to standard output. It fails if the output is not the whole data."""
+    restore: str
+    """Shell script that reads the data from standard input. It fails, and changes nothing, if there is data already."""
+    inventory: str
+    """Shell script that prints sorted lines. They are equal for two copies of the same data."""
+
+
+def read_copy_scripts(engine: str) -> CopyScripts:
+    """Return the scripts `scripts/<engine>/{dump,restore,inventory}.sh`."""
+    dump, restore, inventory = (read_script(engine, name) for name in ("dump", "restore", "inventory"))
+    return CopyScripts(dump=dump, restore=restore, inventory=inventory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +323,8 @@ class Engine:
     """Limit in characters. Default: none."""
     provisioner: Provisioner | None = None
     """Default: none; the program cannot create databases on external servers of this engine."""
+    copy_scripts: CopyScripts | None = None
+    """Default: none; the data cannot be copied."""
     supports_database_url: bool = False
     """Whether DATABASE_URL can point to a primary group of this engine."""
     supports_tls_in_uri: bool = False

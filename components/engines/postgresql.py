@@ -34,6 +34,7 @@ from components.engines.definition import (
     ServerRuntime,
     Variant,
     describe_existing_account,
+    read_copy_scripts,
     read_script,
 )
 from components.engines.settings_file import MEBIBYTE, SettingsFile, render_assignments
@@ -331,6 +332,7 @@ POSTGRESQL = Engine(
         supports_extensions=True,
         accounts_take_turns=True,
     ),
+    copy_scripts=read_copy_scripts("postgresql"),
     supports_database_url=True,
     settings_file=SettingsFile(
         build_defaults=_build_defaults,

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -234,7 +234,20 @@ def test_every_script_file_has_a_user() -> None:
         if engine.build_runtime:
             runtime = engine.build_runtime(engine.variants[0], engine.variants[0].default_version)
             used |= set(list_files(runtime).values())
+        if engine.copy_scripts:
+            used |= set(asdict(engine.copy_scripts).values())
     assert {path.read_text() for path in SCRIPTS.rglob("*") if path.is_file()} == used
+
+
+def test_copy_scripts_read_only_the_connection_secret() -> None:
+    for engine in ENGINES.values():
+        connection = Connection(
+            engine=engine.name, provider="", host="h", port=1, username="u", password="p", database="d"
+        )
+        given = {f"APPLICATION_{key.upper()}" for key in connection_secret_data(connection, "uri")}
+        for name, script in asdict(engine.copy_scripts).items() if engine.copy_scripts else ():
+            assert re.match(r"#!/bin/sh\n(#.*\n)*set -eu\n", script), name
+            assert set(re.findall(r"\$\{?(APPLICATION_[A-Z_]+)", script)) <= given, name
 
 
 @releases
