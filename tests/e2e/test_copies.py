@@ -51,7 +51,7 @@ CHANGES = {
         "cell": "UPDATE parted SET v = 'w' WHERE k = 50",
         "empty text instead of NULL": """UPDATE "we ird"."select ""x""%s \\ é" SET x = '' WHERE id = 3""",
         "byte": """UPDATE "we ird"."select ""x""%s \\ é" SET b = '\\x00' WHERE id = 3""",
-        "two rows exchange a value": "UPDATE parted SET k = 1 - k WHERE k IN (0, 1); UPDATE parted SET v = 'w' WHERE k = 1",
+        "two rows exchange a value": "UPDATE parted SET v = CASE k WHEN 50 THEN 'v' ELSE 'w' END WHERE k IN (50, 51)",
         "missing row": "DELETE FROM parted WHERE k = 50",
         "sequence": "SELECT nextval('used')",
         "view": "DROP VIEW v",
