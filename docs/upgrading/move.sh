@@ -11,6 +11,25 @@ use_image() { # use_image SERVER
     image=${image:-$(kubectl --namespace="$namespace" get statefulset "$1" --output='jsonpath={.spec.template.spec.containers[0].image}')}
 }
 
+# Print a part of a script for `move`: it defines `run`, which runs a copy script of the engine on a server.
+write_scripts() { # write_scripts ENGINE
+    local name
+    for name in dump restore inventory; do
+        printf "cat > /tmp/%s.sh <<'END_OF_SCRIPT'\n" "$name"
+        cat "$(dirname "$0")/../../components/engines/scripts/$1/$name.sh"
+        echo END_OF_SCRIPT
+    done
+    cat <<'SCRIPT'
+run() ( # run OLD|NEW SCRIPT
+    for key in host port username password database; do
+        value=$1_$key
+        export "APPLICATION_${key^^}=${!value}"
+    done
+    sh "/tmp/$2.sh"
+)
+SCRIPT
+}
+
 # Run the script of the standard input in a Pod, print its output and return its exit code.
 move() { # move ENGINE
     local pod=move-$1 script

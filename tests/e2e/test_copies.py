@@ -17,8 +17,10 @@ SOURCE, TARGET = "copies_source", "copies_target"
 PASSWORD = "c4narY '\"\\ %s $HOME"
 PROGRAMS = {"postgresql": ("pg_dump", "pg_restore", "psql")}
 EXTENSIONS = ("hstore", "pg_trgm")
+EMPTY = b"extension hstore\nextension pg_trgm\n"
 DATA = {
     "postgresql": r"""
+CREATE EXTENSION citext;
 CREATE SCHEMA "we ird";
 CREATE TYPE mood AS ENUM ('sad', 'o,k');
 CREATE DOMAIN positive AS int CHECK (VALUE > 0);
@@ -42,6 +44,8 @@ CREATE SEQUENCE used; SELECT nextval('used'); CREATE SEQUENCE unused;
 CREATE INDEX ON parted (v);
 SELECT lo_from_bytea(4711, 'hello');
 CREATE TABLE nothing ();
+CREATE TABLE lines (line citext);
+INSERT INTO lines VALUES ('COMMENT ON EXTENSION pg_trgm IS ''data'';'), ('\.'), ('COPY lines (line) FROM stdin;');
 CREATE TABLE child (fk int REFERENCES "we ird"."select ""x""%s \ é" (id));
 ALTER TABLE child ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON child USING (fk > 1);
 """,
@@ -62,6 +66,7 @@ CHANGES = {
         "constraint": "ALTER TABLE child DROP CONSTRAINT child_fk_fkey",
         "large object": "SELECT lo_put(4711, 0, 'J')",
         "column": "ALTER TABLE nothing ADD c int",
+        "extension": "DROP EXTENSION citext CASCADE",
         "policy": "DROP POLICY own ON child",
     }
 }
@@ -150,7 +155,7 @@ def copies(request: pytest.FixtureRequest, server: Callable[[str], DatabaseServe
 def test_copy_has_the_inventory_of_its_source_and_every_difference_is_found(copies: Copies) -> None:
     source = copies.succeed("inventory", SOURCE)
     assert len(source.splitlines()) > 20
-    assert copies.succeed("inventory", TARGET) == b""
+    assert copies.succeed("inventory", TARGET) == EMPTY
     dump = copies.succeed("dump", SOURCE)
     copies.succeed("restore", TARGET, dump)
     assert copies.succeed("inventory", TARGET) == source
@@ -169,7 +174,7 @@ def test_broken_copies_fail_and_leave_the_database_empty(copies: Copies) -> None
     dump = copies.succeed("dump", SOURCE)
     for broken in (b"", dump[:100], dump[: len(dump) // 2], dump[:-20], b"no dump"):
         assert copies.fail("restore", TARGET, broken)
-        assert copies.succeed("inventory", TARGET) == b""
+        assert copies.succeed("inventory", TARGET) == EMPTY
     copies.succeed("restore", TARGET, dump)
 
 

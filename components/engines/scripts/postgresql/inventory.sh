@@ -13,20 +13,22 @@ trap 'rm -f "$lines"' EXIT
 psql --no-password --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >"$lines" <<'STATEMENTS'
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 WITH own AS (
-    SELECT c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) AS name
+    SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, relkind IN ('r', 'p', 'm') AS has_rows,
+        CASE relkind WHEN 'm' THEN 'materialized view' WHEN 'v' THEN 'view' WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type'
+            ELSE 'table' END AS kind
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid >= 16384 AND n.nspname !~ '^pg_' AND c.relkind IN ('r', 'p', 'm', 'v', 'f', 'c')
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.deptype = 'e' AND d.classid = 'pg_class'::regclass AND d.objid = c.oid)
 )
-SELECT CASE WHEN relkind IN ('r', 'p', 'm') THEN format(
-    'SELECT format(''%%s %%s, %%s rows, hash %%s'', %L, %L, count(*), coalesce(sum(hashtextextended((x.*)::text, 0)::numeric), 0)) FROM %s x',
-    relkind, line, name) ELSE format('SELECT %L', format('%s %s', relkind, line)) END
+SELECT CASE WHEN has_rows THEN format(
+    'SELECT format(''%%s, rows: %%s, hash of rows: %%s'', %L, count(*), coalesce(sum(hashtextextended((x.*)::text, 0)::numeric), 0)) FROM %s x',
+    line, name) ELSE format('SELECT %L', line) END
 FROM own, LATERAL (
-    SELECT replace(name, E'\n', '\n') || ' ' || md5(coalesce(string_agg(
-        format('%s %s %s %s', attname, format_type(atttypid, atttypmod), attnotnull, attgenerated), ',' ORDER BY attnum), '')) AS line
+    SELECT format('%s %s, hash of columns: %s', kind, replace(name, E'\n', '\n'), md5(coalesce(string_agg(
+        format('%s %s %s %s', attname, format_type(atttypid, atttypmod), attnotnull, attgenerated), ',' ORDER BY attnum), ''))) AS line
     FROM pg_attribute WHERE attrelid = own.oid AND attnum > 0 AND NOT attisdropped
 ) AS described \gexec
-
+SELECT format('extension %I', extname) FROM pg_extension WHERE oid >= 16384;
 SELECT format('sequence %I.%I %s', schemaname, sequencename, coalesce(last_value::text, 'unused'))
 FROM pg_sequences WHERE schemaname !~ '^pg_';
 SELECT format('index %I.%I on %I', schemaname, indexname, tablename) FROM pg_indexes

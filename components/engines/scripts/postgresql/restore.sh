@@ -8,19 +8,33 @@ run_psql() { # run_psql [ARGUMENT...]: run statements up to the first error
     psql --no-password --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 "$@"
 }
 
+# `initScript` can create objects of the superuser, and extensions: they are no data of the application.
 objects=$(run_psql <<'STATEMENT'
-WITH member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
-found AS (
-    SELECT 'pg_class'::regclass::oid AS classid, oid FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
-    UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typtype IN ('d', 'e', 'r')
-    UNION ALL SELECT 'pg_namespace'::regclass, oid FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'
+WITH found AS (
+    SELECT 'pg_class'::regclass AS class, oid, relowner AS owner FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc
+    UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type WHERE typtype IN ('d', 'e', 'r')
+    UNION ALL SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace WHERE nspname !~ '^pg_'
+    UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomowner FROM pg_largeobject_metadata
 )
-SELECT (SELECT count(*) FROM found WHERE oid >= 16384 AND (classid, oid) NOT IN (SELECT * FROM member))
-    + (SELECT count(*) FROM pg_largeobject_metadata);
+SELECT count(*) FROM found WHERE oid >= 16384 AND pg_has_role(owner, 'MEMBER')
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.deptype = 'e' AND d.classid = found.class AND d.objid = found.oid);
 STATEMENT
 )
 [ "$objects" = 0 ] || { echo "error: the database $PGDATABASE already holds $objects objects; nothing was copied" >&2; exit 1; }
-# A connection string without a database name: pg_restore would read a name with `=` as a connection string.
-pg_restore --no-password --no-owner --no-privileges --single-transaction --exit-on-error --dbname=application_name=restore
+
+# Only the owner of an extension can set its comment, so the copy has none. A pipe would hide which program failed.
+pipes=$(mktemp -d)
+trap 'rm -rf "$pipes"' EXIT
+mkfifo "$pipes/dump" "$pipes/statements"
+exec 3<&0
+pg_restore --no-owner --no-privileges --single-transaction --file=- <&3 >"$pipes/dump" &
+read_dump=$!
+LC_ALL=C sed -e '/^COPY .* FROM stdin;$/,/^\\\.$/b' -e '/^COMMENT ON EXTENSION /d' <"$pipes/dump" >"$pipes/statements" &
+edit_statements=$!
+code=0
+run_psql --output=/dev/null <"$pipes/statements" || code=$?
+wait "$edit_statements" || code=$?
+wait "$read_dump" || code=$?
+[ "$code" = 0 ] || exit "$code"
 run_psql --command='SET client_min_messages = error' --command=ANALYZE
