@@ -165,8 +165,8 @@ class ServerRuntime:
 class CopyScripts:
     """How to copy the data of a group. The scripts run in the engine's image, and connect over the network.
 
-    They read the connection Secret from APPLICATION_HOST, APPLICATION_PASSWORD and so on for each of its keys. They
-    write only to /tmp.
+    They read the connection from ADDRESS, PORT, USERNAME, PASSWORD and DATABASE, the TLS mode, if there is one, from
+    TLS, and the CA certificates from the file CA_FILE. They write only to /tmp.
     """
 
     dump: str

@@ -21,9 +21,11 @@ write_scripts() { # write_scripts ENGINE
     done
     cat <<'SCRIPT'
 run() ( # run OLD|NEW SCRIPT
-    for key in host port username password database; do
+    value=$1_host
+    export ADDRESS=${!value}
+    for key in port username password database; do
         value=$1_$key
-        export "APPLICATION_${key^^}=${!value}"
+        export "${key^^}=${!value}"
     done
     sh "/tmp/$2.sh"
 )

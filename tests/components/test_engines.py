@@ -240,14 +240,11 @@ def test_every_script_file_has_a_user() -> None:
 
 
 def test_copy_scripts_read_only_the_connection_secret() -> None:
+    given = {"ADDRESS", "PORT", "USERNAME", "PASSWORD", "DATABASE", "TLS", "CA_FILE"}
     for engine in ENGINES.values():
-        connection = Connection(
-            engine=engine.name, provider="", host="h", port=1, username="u", password="p", database="d"
-        )
-        given = {f"APPLICATION_{key.upper()}" for key in connection_secret_data(connection, "uri")}
         for name, script in asdict(engine.copy_scripts).items() if engine.copy_scripts else ():
             assert re.match(r"#!/bin/sh\n(#.*\n)*set -eu\n", script), name
-            assert set(re.findall(r"\$\{?(APPLICATION_[A-Z_]+)", script)) <= given, name
+            assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", script)) - given <= {"PGDATABASE"}, name
 
 
 @releases

@@ -2,8 +2,9 @@
 # Print sorted lines that two copies of a database have in common, also on servers of two release series: each table with its
 # columns, the number of its rows and a sum of the hashes of its rows, and all other objects.
 set -eu
-export PGHOST="$APPLICATION_HOST" PGPORT="$APPLICATION_PORT" PGUSER="$APPLICATION_USERNAME" PGPASSWORD="$APPLICATION_PASSWORD"
-export PGDATABASE="$APPLICATION_DATABASE" PGCONNECT_TIMEOUT=15
+# shellcheck disable=SC2153 # the caller sets the variables
+export PGHOST="$ADDRESS" PGPORT="$PORT" PGUSER="$USERNAME" PGPASSWORD="$PASSWORD" PGDATABASE="$DATABASE"
+export PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
 # The text of a row depends on these settings. With row_security=off the server rejects a query that would hide rows.
 export PGOPTIONS='-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1
     -c lc_monetary=C -c row_security=off -c statement_timeout=0 -c client_encoding=UTF8'
@@ -28,7 +29,6 @@ FROM own, LATERAL (
         format('%s %s %s %s', attname, format_type(atttypid, atttypmod), attnotnull, attgenerated), ',' ORDER BY attnum), ''))) AS line
     FROM pg_attribute WHERE attrelid = own.oid AND attnum > 0 AND NOT attisdropped
 ) AS described \gexec
-SELECT format('extension %I', extname) FROM pg_extension WHERE oid >= 16384;
 SELECT format('sequence %I.%I %s', schemaname, sequencename, coalesce(last_value::text, 'unused'))
 FROM pg_sequences WHERE schemaname !~ '^pg_';
 SELECT format('index %I.%I on %I', schemaname, indexname, tablename) FROM pg_indexes

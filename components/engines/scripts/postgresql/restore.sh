@@ -1,8 +1,9 @@
 #!/bin/sh
 # Read a copy from standard input into an empty database, in one transaction: a failure leaves the database empty.
 set -eu
-export PGHOST="$APPLICATION_HOST" PGPORT="$APPLICATION_PORT" PGUSER="$APPLICATION_USERNAME" PGPASSWORD="$APPLICATION_PASSWORD"
-export PGDATABASE="$APPLICATION_DATABASE" PGCONNECT_TIMEOUT=15
+# shellcheck disable=SC2153 # the caller sets the variables
+export PGHOST="$ADDRESS" PGPORT="$PORT" PGUSER="$USERNAME" PGPASSWORD="$PASSWORD" PGDATABASE="$DATABASE"
+export PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
 
 run_psql() { # run_psql [ARGUMENT...]: run statements up to the first error
     psql --no-password --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 "$@"
