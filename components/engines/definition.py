@@ -19,6 +19,7 @@ __all__ = [
     "RELEASES_PATH",
     "Account",
     "AdministratorConnection",
+    "CopyScripts",
     "Engine",
     "ExistingAccount",
     "Login",
@@ -278,6 +279,24 @@ class Provisioner:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CopyScripts:
+    """Shell scripts that copy a database. They run in the image of a server, as any user, with the application's rights.
+
+    They read the connection from ADDRESS, PORT, USERNAME, PASSWORD, DATABASE and so on for each key of the connection
+    Secret, and the CA certificates, if there are any, from the file CA_FILE.
+    """
+
+    dump: str
+    """Write the content to standard output."""
+    restore: str
+    """Fill an empty database from standard input."""
+    inventory: str
+    """Print a sorted line for each part of the content, such as a table with its number of rows."""
+    empty: str | None = None
+    """Delete the whole content. Default: none; a copy never overwrites."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Engine:
     """A type of database."""
 
@@ -307,6 +326,8 @@ class Engine:
     """Key of the connection Secret that holds the credential: `password` or `token`. None for no credential."""
     existing_account: ExistingAccount = ExistingAccount()
     """The keys of an existing account on an external server."""
+    copy_scripts: CopyScripts | None = None
+    """Default: none; the program cannot copy databases of this engine."""
     reserved_names_pattern: str | None = None
     """Regular expression of the names that no database and no user can have."""
     supports_external_volume: bool = False
