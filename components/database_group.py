@@ -380,7 +380,12 @@ def _build_copy_end(group: DatabaseGroup, service: str) -> CopyEnd:
     args, access = group.args, group.args.server_access
     hosts = access.backend.hosts if access.backend else ()
     address = pulumi.Output.from_input(args.namespace).apply(lambda namespace: f"{service}.{namespace}.svc")
-    return CopyEnd(keys=args.connection_keys, connection=group.connection, address=hosts[0] if hosts else address)
+    return CopyEnd(
+        keys=args.connection_keys,
+        connection=group.connection,
+        address=hosts[0] if hosts else address,
+        tls=access.tls,
+    )
 
 
 def build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:

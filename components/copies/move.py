@@ -40,6 +40,8 @@ class CopyEnd:
     """Keys and values of its connection Secret; secret."""
     address: pulumi.Input[str]
     """Host name or IP address at which the Job's Pod reaches the server."""
+    tls: str | None
+    """TLS mode. None: the engine's programs decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +199,8 @@ def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
     ]
     certificates = []
     for end, group in ends.items():
+        if group.tls:
+            env.append({"name": f"{end}_TLS", "value": group.tls})
         for key in group.keys:
             name = _name_key(end, key)
             if key == CA_KEY:

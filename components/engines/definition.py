@@ -283,7 +283,7 @@ class CopyScripts:
     """Shell scripts that copy a database. They run in the image of a server, as any user, with the application's rights.
 
     They read the connection from ADDRESS, PORT, USERNAME, PASSWORD, DATABASE and so on for each key of the connection
-    Secret, and the CA certificates, if there are any, from the file CA_FILE.
+    Secret, the TLS mode, if there is one, from TLS, and the CA certificates from the file CA_FILE.
     """
 
     dump: str

@@ -24,6 +24,7 @@ from components.connection import Connection, build_uri
 from components.engines.definition import (
     Account,
     AdministratorConnection,
+    CopyScripts,
     Engine,
     ExistingAccount,
     Login,
@@ -322,6 +323,12 @@ POSTGRESQL = Engine(
         username=database_account_name(application, group), database=database_account_name(application, group)
     ),
     build_runtime=_build_runtime,
+    copy_scripts=CopyScripts(
+        dump=read_script("postgresql", "dump"),
+        restore=read_script("postgresql", "restore"),
+        inventory=read_script("postgresql", "inventory"),
+        empty=read_script("postgresql", "empty"),
+    ),
     reserved_names_pattern=r"postgres|public|template[01]|pg_.*",
     max_username_length=63,
     max_database_name_length=63,

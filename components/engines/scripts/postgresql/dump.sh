@@ -1,0 +1,5 @@
+# Write the database to standard output.
+set -eu
+export PGPASSWORD="$PASSWORD" PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
+exec pg_dump --format=custom --compress=0 \
+    --host="$ADDRESS" --port="$PORT" --username="$USERNAME" --dbname="$DATABASE"

@@ -1,0 +1,17 @@
+# Fill an empty database from standard input: everything, or nothing after an error.
+#
+# The superuser already created the extensions (`initScript`, `extensions`). The application cannot set their comments.
+set -eu
+export PGPASSWORD="$PASSWORD" PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
+
+run_psql() {
+    psql --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1 \
+        --host="$ADDRESS" --port="$PORT" --username="$USERNAME" --dbname="$DATABASE" "$@"
+}
+
+# The last statement commits, or fails if the dump is incomplete: then nothing is stored.
+{
+    echo 'BEGIN;'
+    if pg_restore --no-owner --no-privileges --file=-; then echo 'COMMIT;'; else echo 'SELECT 1 / 0 AS incomplete;'; fi
+} | LC_ALL=C sed -e '/^COPY .* FROM stdin;$/,/^\\\.$/b' -e '/^COMMENT ON EXTENSION /d' | run_psql
+run_psql --command='SET client_min_messages = error' --command=ANALYZE
