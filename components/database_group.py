@@ -276,7 +276,7 @@ class DatabaseGroupArgs:
             "initScript": access.init_script_digest,
             "protect": self.protect,
             "passwordVersion": self.spec.password_version,
-            **({"copy": copied} if copied else {}),
+            "copy": copied,
         }
 
 

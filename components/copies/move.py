@@ -161,11 +161,11 @@ def _build_secret_data(values: Mapping[str, Any]) -> dict[str, str]:
     data: dict[str, str] = {}
     for end in (SOURCE, TARGET):
         connection = {**values[end.lower()], ADDRESS_KEY: values[f"{end.lower()}_address"]}
-        data |= {_name_key(end, key): value for key, value in connection.items() if key != "uri"}
+        data |= {_build_key(end, key): value for key, value in connection.items() if key != "uri"}
     return encode_secret_data(data)
 
 
-def _name_key(end: str, key: str) -> str:
+def _build_key(end: str, key: str) -> str:
     """Return the variable of a key, which is also its key in the Job's Secret: `SOURCE_ADDRESS`."""
     name = "address" if key == ADDRESS_KEY else key
     return f"{end}_{name}".replace("-", "_").replace(".", "_").upper()
@@ -202,7 +202,7 @@ def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
         if group.tls:
             env.append({"name": f"{end}_TLS", "value": group.tls})
         for key in group.keys:
-            name = _name_key(end, key)
+            name = _build_key(end, key)
             if key == CA_KEY:
                 certificates.append({"key": name, "path": end.lower()})
                 env.append({"name": f"{end}_CA_FILE", "value": f"{CERTIFICATES_PATH}/{end.lower()}"})

@@ -73,8 +73,8 @@ class GroupSummary(TypedDict):
     protect: Protect
     passwordVersion: int | None
     """In the previous state: the version that the connection Secret holds, or None without a Secret."""
-    copy: NotRequired[CopyState]
-    """The copy that fills the group. It has no key without `from`."""
+    copy: CopyState | None
+    """The copy that fills the group."""
 
 
 class GroupState(GroupSummary):

@@ -197,7 +197,7 @@ def validate_init_script(change: GroupChange) -> Iterator[ConfigIssue]:
 
 def validate_copy(change: GroupChange) -> Iterator[ConfigIssue]:
     """Reject another source for a copy that has run, and a number that is lower than that of the last run."""
-    old, new = change.old.get("copy"), change.new.output_summary.get("copy") if change.new else None
+    old, new = change.old.get("copy"), change.new.output_summary["copy"] if change.new else None
     if not old or not new:
         return
     location = (*change.location, "from")
@@ -205,7 +205,7 @@ def validate_copy(change: GroupChange) -> Iterator[ConfigIssue]:
         message = f"the last copy has the number {old['run']}; write `run: {old['run']}` for no change, or"
         yield ConfigIssue((*location, "run"), f"{message} {old['run'] + 1} to copy again")
     elif new["run"] == old["run"] and new["source"] != old["source"]:
-        message = f"the copy {old['run']} was made from {old['source']}, and does not run again. Write"
+        message = f"the copy {old['run']} has copied {old['source']}, and does not run again. Write"
         yield ConfigIssue((*location, "group"), f"{message} `run: {old['run'] + 1}` to copy {new['source']}, or restore it")
 
 
@@ -213,7 +213,7 @@ def list_overwritten_data(change: GroupChange) -> Iterator[ConfigIssue]:
     """Warn about data that a new copy deletes."""
     if change.new is None or change.new.spec.copy_from is None or not change.new.spec.copy_from.overwrite:
         return
-    old, new = change.old.get("copy"), change.new.output_summary.get("copy")
+    old, new = change.old.get("copy"), change.new.output_summary["copy"]
     if not old or (new and new["run"] > old["run"]):
         source = ".".join(change.new.source or ())
         yield ConfigIssue((*change.location, "from"), f"the data of {change.path} is deleted, and copied from {source}")

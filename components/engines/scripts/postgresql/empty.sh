@@ -4,6 +4,10 @@ export PGPASSWORD="$PASSWORD" PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FIL
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 \
     --host="$ADDRESS" --port="$PORT" --username="$USERNAME" --dbname="$DATABASE" <<'SQL'
 SET client_min_messages = error;
+\o /dev/null
+SELECT lo_unlink(oid) FROM pg_largeobject_metadata
+WHERE lomowner = (SELECT oid FROM pg_roles WHERE rolname = current_user);
+\o
 SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace
 WHERE nspowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) AND nspname <> 'public' \gexec
 SELECT format('DROP %s IF EXISTS %s CASCADE',

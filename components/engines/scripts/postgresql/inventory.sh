@@ -1,4 +1,4 @@
-# Print the number of rows of each table and the value of each sequence.
+# Print the number of rows of each table, the value of each sequence, and the views.
 set -eu
 export PGPASSWORD="$PASSWORD" PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
 lines=$(
@@ -9,6 +9,7 @@ FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') \gex
 SELECT 'sequence ' || schemaname || '.' || sequencename, last_value FROM pg_sequences;
 SELECT 'view ' || schemaname || '.' || viewname FROM pg_views
 WHERE schemaname NOT IN ('pg_catalog', 'information_schema');
+SELECT 'large objects', count(*) FROM pg_largeobject_metadata HAVING count(*) > 0;
 SQL
 )
 [ -z "$lines" ] || printf '%s\n' "$lines" | LC_ALL=C sort

@@ -9,9 +9,6 @@ run_psql() {
         --host="$ADDRESS" --port="$PORT" --username="$USERNAME" --dbname="$DATABASE" "$@"
 }
 
-# The last statement commits, or fails if the dump is incomplete: then nothing is stored.
-{
-    echo 'BEGIN;'
-    if pg_restore --no-owner --no-privileges --file=-; then echo 'COMMIT;'; else echo 'SELECT 1 / 0 AS incomplete;'; fi
-} | LC_ALL=C sed -e '/^COPY .* FROM stdin;$/,/^\\\.$/b' -e '/^COMMENT ON EXTENSION /d' | run_psql
+# An incomplete dump ends with an error instead of a COMMIT: then nothing is stored.
+{ pg_restore --no-owner --no-privileges --single-transaction --file=- || echo 'SELECT 1 / 0 AS incomplete_dump;'; } | LC_ALL=C sed -e '/^COPY .* FROM stdin;$/,/^\\\.$/b' -e '/^COMMENT ON EXTENSION /d' | run_psql
 run_psql --command='SET client_min_messages = error' --command=ANALYZE
