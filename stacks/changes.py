@@ -297,7 +297,9 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
         },
         "CopySpec": {
             "group": (
-                Change("with the same `run`", REJECTED, "The copy has run, and does not run again. Write a higher `run`."),
+                Change(
+                    "with the same `run`", REJECTED, "The copy has run, and does not run again. Write a higher `run`."
+                ),
             ),
             "run": (
                 Change("higher", IN_PLACE, "The group is filled again, if it is empty or with `overwrite: true`."),

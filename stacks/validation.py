@@ -208,8 +208,10 @@ def _validate_sources(
         message = f"{path} is filled from this group, directly or through others; remove one `from`"
         yield ConfigIssue((*groups[address].config_location, "from", "group"), message)
     if not cycle:
-        copied = {name: {source[0] for (other, *_), (source,) in sources.items() if other == name} - {name} for name in
-                  {application.name for application in applications}}
+        copied = {
+            name: {source[0] for (other, *_), (source,) in sources.items() if other == name} - {name}
+            for name in {application.name for application in applications}
+        }
         for name in sorted(find_copy_cycle(copied)):
             message = f"copies a group of {format_choices(sorted(copied[name]))}, which copies one of this application"
             yield ConfigIssue(("applications", name), f"{message}; copy one direction first, and remove its `from`")
@@ -231,7 +233,9 @@ def _validate_source(
         message = f"not supported for {engine.name}; remove it, and move the data by hand (docs/upgrading.md)"
         yield ConfigIssue(location, message)
     elif spec.overwrite and copy_scripts.empty is None:
-        message = f"not supported for {engine.name}, whose data the program cannot delete; remove it, and add a new group"
+        message = (
+            f"not supported for {engine.name}, whose data the program cannot delete; remove it, and add a new group"
+        )
         yield ConfigIssue((*location, "overwrite"), message)
     elif address == group.address:
         message = "the group itself; write another group"
@@ -240,8 +244,9 @@ def _validate_source(
         message = f"{path} is a group of {address[1]}; write a group of {engine.name}"
         yield ConfigIssue((*location, "group"), message)
     elif address not in groups:
-        advice = suggest_choice(path, others) if others else "remove `from`"
-        message = f"the group {path} does not exist; {advice}. If the copy has run, remove `from`: the data stays"
+        advice = suggest_choice(path, others) if others else "add the group"
+        message = f"the group {path} does not exist; if the copy has run, remove `from` (the data stays)"
+        message = f"{message}; otherwise {advice}"
         yield ConfigIssue((*location, "group"), message)
     elif group.copy_image is None:
         message = f"not supported for {group.variant.name} on an external server: it has no official image; remove it"

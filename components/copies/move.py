@@ -19,7 +19,7 @@ __all__ = ["CopyArgs", "CopyEnd", "create_copy", "list_copy_objects"]
 
 SCRIPTS_PATH = "/etc/database-groups"
 CERTIFICATES_PATH = "/etc/certificates"
-WORK_PATH = "/tmp"  # noqa: S108 (a folder of the Pod alone)
+WORK_PATH = "/tmp"
 WORK_SIZE = "1Gi"
 REQUESTS = {"cpu": "50m", "memory": "128Mi"}
 LIMITS = {"memory": "512Mi"}
@@ -83,18 +83,17 @@ def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence
     metadata = object_metadata(args.name, args.namespace, copy_labels(args.application), args.stack)
     opts = pulumi.ResourceOptions(parent=parent)
     base_name = f"{args.application}-{args.name}"
+    data: pulumi.Output[Mapping[str, str]] = pulumi.Output.all(
+        source=args.source.connection,
+        source_address=args.source.address,
+        target=args.target.connection,
+        target_address=args.target.address,
+    ).apply(_build_secret_data)
     secret = kubernetes.core.v1.Secret(
         f"{base_name}-connections",
         metadata=metadata,
         type="Opaque",
-        data=pulumi.Output.secret(
-            pulumi.Output.all(
-                source=args.source.connection,
-                source_address=args.source.address,
-                target=args.target.connection,
-                target_address=args.target.address,
-            ).apply(_build_secret_data)
-        ),
+        data=pulumi.Output.secret(data),
         opts=opts,
     )
     config = kubernetes.core.v1.ConfigMap(
@@ -156,7 +155,7 @@ def _can_empty(engine: Engine) -> bool:
     return engine.copy_scripts is not None and engine.copy_scripts.empty is not None
 
 
-def _build_secret_data(values: Mapping[str, Any]) -> dict[str, str]:
+def _build_secret_data(values: Mapping[str, Any]) -> Mapping[str, str]:
     """Return both connections as the data of a Secret, with the addresses that the Job uses."""
     data: dict[str, str] = {}
     for end in (SOURCE, TARGET):

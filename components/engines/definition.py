@@ -280,7 +280,7 @@ class Provisioner:
 
 @dataclass(frozen=True, kw_only=True)
 class CopyScripts:
-    """Shell scripts that copy a database. They run in the image of a server, as any user, with the application's rights.
+    """Shell scripts that copy a database. They run in the image of a server, as the application's account.
 
     They read the connection from ADDRESS, PORT, USERNAME, PASSWORD, DATABASE and so on for each key of the connection
     Secret, the TLS mode, if there is one, from TLS, and the CA certificates from the file CA_FILE.

@@ -8,9 +8,9 @@ from stacks.change_guard.change import MIGRATION_HINT, UNPROTECT_HINT, GroupChan
 from stacks.errors import ConfigIssue
 
 __all__ = [
-    "list_overwritten_data",
     "list_deleted_data",
     "list_moved_server",
+    "list_overwritten_data",
     "validate_account",
     "validate_copy",
     "validate_init_script",
@@ -206,7 +206,9 @@ def validate_copy(change: GroupChange) -> Iterator[ConfigIssue]:
         yield ConfigIssue((*location, "run"), f"{message} {old['run'] + 1} to copy again")
     elif new["run"] == old["run"] and new["source"] != old["source"]:
         message = f"the copy {old['run']} has copied {old['source']}, and does not run again. Write"
-        yield ConfigIssue((*location, "group"), f"{message} `run: {old['run'] + 1}` to copy {new['source']}, or restore it")
+        yield ConfigIssue(
+            (*location, "group"), f"{message} `run: {old['run'] + 1}` to copy {new['source']}, or restore it"
+        )
 
 
 def list_overwritten_data(change: GroupChange) -> Iterator[ConfigIssue]:

@@ -112,5 +112,7 @@ def test_difference_fails_the_copy(copy: Copy) -> None:
 
 
 def test_new_pod_waits_for_the_server(copy: Copy) -> None:
-    copy.scripts["inventory"] = 'if [ -e "$DATABASE.seen" ]; then sort "$DATABASE"; else : >"$DATABASE.seen"; exit 1; fi'
+    copy.scripts["inventory"] = (
+        'if [ -e "$DATABASE.seen" ]; then sort "$DATABASE"; else : >"$DATABASE.seen"; exit 1; fi'
+    )
     assert copy.run().returncode == 0

@@ -90,15 +90,13 @@ def test_spec_is_validated(raw: Raw, errors: list[tuple[str, str]]) -> None:
         (
             build_stack(group="mian"),
             [
-                f"{NEXT}.group: the group shop.postgresql.mian does not exist; did you mean 'shop.postgresql.main'?."
-                " If the copy has run, remove `from`: the data stays"
+                f"{NEXT}.group: the group shop.postgresql.mian does not exist; if the copy has run, remove `from` (the"
+                " data stays); otherwise did you mean 'shop.postgresql.main'?"
             ],
         ),
         (
             groups(sqlite={"main": {"primary": True}, "next": {"from": {"group": "main"}}}),
-            [
-                "applications.shop.databases.sqlite.next.from: not supported for sqlite, which has no server; remove it",
-            ],
+            ["applications.shop.databases.sqlite.next.from: not supported for sqlite, which has no server; remove it"],
         ),
     ],
 )

@@ -1,5 +1,7 @@
+#!/bin/sh
 # Delete everything that the application's user owns in the database. The database itself and extensions stay.
 set -eu
+# shellcheck disable=SC2153  # the Job sets the variables
 export PGPASSWORD="$PASSWORD" PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 \
     --host="$ADDRESS" --port="$PORT" --username="$USERNAME" --dbname="$DATABASE" <<'SQL'

@@ -1,5 +1,7 @@
+#!/bin/sh
 # Print the number of rows of each table, the value of each sequence, and the views.
 set -eu
+# shellcheck disable=SC2153  # the Job sets the variables
 export PGPASSWORD="$PASSWORD" PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
 lines=$(
     psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \

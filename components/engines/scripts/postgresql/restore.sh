@@ -1,7 +1,9 @@
+#!/bin/sh
 # Fill an empty database from standard input: everything, or nothing after an error.
 #
 # The superuser already created the extensions (`initScript`, `extensions`). The application cannot set their comments.
 set -eu
+# shellcheck disable=SC2153  # the Job sets the variables
 export PGPASSWORD="$PASSWORD" PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
 
 run_psql() {
