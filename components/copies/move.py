@@ -76,24 +76,25 @@ def list_copy_objects(name: str, backend: ServiceBackend) -> Iterator[PlannedObj
 def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource]) -> pulumi.Resource:
     """Create a Job that copies the source into the target once, and return it.
 
-    Resources: a Secret with both connections; a ConfigMap with the scripts; a Service for a target in the cluster, whose
+    Resources: a Secret with both connections; a ConfigMap with the scripts; for a target in the cluster a Service: its
     own Service can still point to another group; the Job. Edits do not change the Job: only its name, which holds the
     number of the run, starts another one.
     """
     metadata = object_metadata(args.name, args.namespace, copy_labels(args.application), args.stack)
     opts = pulumi.ResourceOptions(parent=parent)
     base_name = f"{args.application}-{args.name}"
-    data: pulumi.Output[Mapping[str, str]] = pulumi.Output.all(
+    values = pulumi.Output.all(
         source=args.source.connection,
         source_address=args.source.address,
         target=args.target.connection,
         target_address=args.target.address,
-    ).apply(_build_secret_data)
+    )
+    data: pulumi.Output[Mapping[str, str]] = pulumi.Output.secret(values.apply(_build_secret_data))
     secret = kubernetes.core.v1.Secret(
         f"{base_name}-connections",
         metadata=metadata,
         type="Opaque",
-        data=pulumi.Output.secret(data),
+        data=data,
         opts=opts,
     )
     config = kubernetes.core.v1.ConfigMap(
