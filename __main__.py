@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components.application import Application
+from components.application import create_applications
 from components.workload_patches import forget_removed_workloads
 from stacks.change_guard import require_safe_update
 from stacks.config import load_cluster_config, load_stack, log_warnings
@@ -16,7 +16,6 @@ require_safe_update(stack, previous)
 require_preflight(stack, cluster, resources)
 stack = resolve_workloads(stack, cluster, previous)
 log_warnings(stack)
-for application in stack.applications:
-    Application(application)
+create_applications(stack.applications)
 forget_removed_workloads(stack.removed_workloads)
 pulumi.export("applications", stack.outputs)

@@ -1,9 +1,10 @@
 """The `Application` component: namespace, database groups, NetworkPolicy and the Secret with all variables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, TypeVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from components.connection import build_environment_variables, encode_secret_data
+from components.copies.spec import GroupAddress
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, DatabaseGroupEntry
 from components.engines import ENGINES
 from components.network_policy import create_network_policy
@@ -23,7 +25,10 @@ from components.protection import Protect, ProtectSpec, is_protected, is_retaine
 from components.spec import DnsLabel, Labels, SpecModel, StrictBool, constrain_str, format_choices
 from components.workload_patches import VolumeMount, WorkloadPatch, WorkloadSpec, create_patches
 
-__all__ = ["Application", "ApplicationArgs", "ApplicationSpec"]
+__all__ = ["Application", "ApplicationArgs", "ApplicationSpec", "create_applications", "find_copy_cycle"]
+
+
+Node = TypeVar("Node")
 
 
 def _validate_engine_name(name: str) -> str:
@@ -84,6 +89,8 @@ class ApplicationArgs:
     """Patches of the workloads that exist in the cluster."""
     shares_retained_data: bool = False
     """Whether data of another application in the namespace outlives this application."""
+    readers: tuple[tuple[str, str], ...] = ()
+    """Other applications that copy a group of this one, with their namespaces."""
 
     @property
     def namespace(self) -> str:
@@ -128,6 +135,11 @@ class ApplicationArgs:
             for engine, groups in self.spec.databases.items()
             for group_name, spec in groups.items()
         )
+
+    @property
+    def source_applications(self) -> set[str]:
+        """Other applications whose groups the application copies."""
+        return {group.source[0] for group in self.database_groups if group.source} - {self.name}
 
     @property
     def servers_with_network_policy(self) -> list[str]:
@@ -212,7 +224,17 @@ class Application(pulumi.ComponentResource):
     service_names: list[str]
     """Names of the groups' Services."""
 
-    def __init__(self, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    groups: Mapping[GroupAddress, DatabaseGroup]
+    """The application's groups."""
+
+    def __init__(
+        self,
+        args: ApplicationArgs,
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        sources: Mapping[GroupAddress, DatabaseGroup] = MappingProxyType({}),
+    ) -> None:
+        """Create an application. `sources` are groups of other applications."""
         super().__init__(APPLICATION_TYPE, args.name, None, opts)
         name = args.name
         namespace_resource = _create_namespace(args, parent=self) if args.spec.create_namespace else None
@@ -223,19 +245,27 @@ class Application(pulumi.ComponentResource):
         # A retained namespace is not deleted, so Pulumi must delete its patches and volume claims one by one.
         deleted_with = None if args.retains_namespace else namespace_resource
 
+        policy = None
         if server_names := args.servers_with_network_policy:
-            create_network_policy(
+            policy = create_network_policy(
                 f"{name}-network-policy",
                 object_metadata(network_policy_name(name), self.namespace, labels, stack),
                 application=name,
                 server_names=server_names,
                 pod_labels=args.pod_labels,
+                readers=args.readers,
                 parent=self,
             )
         group_args = [
-            replace(group, namespace=self.namespace, deleted_with=deleted_with) for group in args.database_groups
+            replace(group, namespace=self.namespace, deleted_with=deleted_with, network_policy=policy)
+            for group in args.database_groups
         ]
-        groups = [DatabaseGroup(group, pulumi.ResourceOptions(parent=self)) for group in group_args]
+        created: dict[GroupAddress, DatabaseGroup] = {}
+        for group in _sort_by_source(group_args):
+            source = {**sources, **created}[group.source] if group.source else None
+            created[group.address] = DatabaseGroup(group, pulumi.ResourceOptions(parent=self), source=source)
+        self.groups = created
+        groups = [created[group.address] for group in group_args]
         self.service_names = [group.service_name for group in groups if group.service_name]
 
         connections = pulumi.Output.all(*(group.connection for group in groups))
@@ -246,8 +276,10 @@ class Application(pulumi.ComponentResource):
             metadata=object_metadata(self.secret_name, self.namespace, labels, stack),
             type="Opaque",
             data=variables,
-            # The server must accept a new password before any Secret holds it.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[group.secret for group in groups]),
+            # The server must accept a new password before any Secret holds it, and hold its data.
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[resource for group in groups for resource in (group.secret, *group.copies)]
+            ),
         )
         create_patches(
             name,
@@ -260,6 +292,34 @@ class Application(pulumi.ComponentResource):
         )
         # The next update reads these outputs from the state, even if this update fails. Each group registers its own.
         self.register_outputs({**args.outputs})
+
+
+def create_applications(applications: Iterable[ApplicationArgs]) -> None:
+    """Create the applications, each after those whose groups it copies."""
+    groups: dict[GroupAddress, DatabaseGroup] = {}
+    remaining = {application.name: application for application in applications}
+    while remaining:
+        name = next(name for name, args in remaining.items() if not args.source_applications & set(remaining))
+        groups |= Application(remaining.pop(name), sources=groups).groups
+
+
+def find_copy_cycle(sources: Mapping[Node, Collection[Node]]) -> list[Node]:
+    """Return the nodes that are on a cycle, or after one, of a graph; empty without a cycle."""
+    remaining = {node: set(others) for node, others in sources.items()}
+    while done := [node for node, others in remaining.items() if not others & set(remaining)]:
+        for node in done:
+            del remaining[node]
+    return list(remaining)
+
+
+def _sort_by_source(groups: Sequence[DatabaseGroupArgs]) -> list[DatabaseGroupArgs]:
+    """Return the groups, each after the one that fills it."""
+    remaining = {group.address: group for group in groups}
+    result = []
+    while remaining:
+        address = next(address for address, group in remaining.items() if group.source not in remaining)
+        result.append(remaining.pop(address))
+    return result
 
 
 def _create_namespace(args: ApplicationArgs, *, parent: pulumi.Resource) -> kubernetes.core.v1.Namespace:

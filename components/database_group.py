@@ -19,11 +19,13 @@ from components.connection import (
     encode_secret_data,
     list_variable_names,
 )
+from components.copies.move import CopyArgs, CopyEnd, create_copy, list_copy_objects
+from components.copies.spec import CopySpec, GroupAddress, resolve_source
 from components.engines.definition import Account, Engine, Variant
 from components.passwords import create_password
 from components.persisted.labels import group_labels, object_metadata
-from components.persisted.names import DATABASE_GROUP_TYPE, object_name, resource_name, service_name
-from components.persisted.outputs import GroupOutputs, GroupSummary
+from components.persisted.names import DATABASE_GROUP_TYPE, copy_name, object_name, resource_name, service_name
+from components.persisted.outputs import CopyState, GroupOutputs, GroupSummary
 from components.planned_objects import PlannedObject
 from components.platform import Platform
 from components.protection import Protect, ProtectSpec
@@ -85,6 +87,8 @@ class DatabaseGroupSpec(SpecModel):
     `make refresh` first. Remove the key afterwards. Default: `false`."""
     network_policy: StrictBool = True
     """Whether the NetworkPolicy restricts the group's server to the application's Pods. Default: `true`."""
+    copy_from: CopySpec | None = Field(default=None, alias="from")
+    """Group that fills this one once: `{group: main}`. Default: none."""
     server: Annotated[
         ServerSpec,
         BeforeValidator(_expand_kind_shorthand),
@@ -114,6 +118,8 @@ class DatabaseGroupArgs:
     platform: Platform
     deleted_with: pulumi.Resource | None = None
     """The namespace, if its deletion deletes the group's volume claim."""
+    network_policy: pulumi.Resource | None = None
+    """The NetworkPolicy of the group's server."""
 
     @property
     def protect(self) -> Protect:
@@ -144,6 +150,29 @@ class DatabaseGroupArgs:
     def object_name(self) -> str:
         """Name of the connection Secret, the server, its volume claim and its ConfigMap."""
         return object_name(self.engine.name, self.original_name)
+
+    @property
+    def address(self) -> GroupAddress:
+        """Application, engine and name of the group."""
+        return self.application, self.engine.name, self.group_name
+
+    @property
+    def source(self) -> GroupAddress | None:
+        """The group that fills this one; None without `from`."""
+        spec = self.spec.copy_from
+        return resolve_source(spec.group, self.application, self.engine.name) if spec else None
+
+    @property
+    def copy_name(self) -> str | None:
+        """Name of the Job that fills the group; None without `from`."""
+        return copy_name(self.object_name, self.spec.copy_from.run) if self.spec.copy_from else None
+
+    @property
+    def copy_image(self) -> str | None:
+        """Image with the engine's programs: that of the server, or the official one; None if there is none."""
+        version = self.variant.find_release(self.variant.default_version)
+        official = f"{self.variant.image}:{version}" if self.variant.image else None
+        return self.server_access.image or official
 
     @property
     def service_name(self) -> str:
@@ -190,11 +219,16 @@ class DatabaseGroupArgs:
         """How the application reaches the group's server."""
         return self.server_kind.resolve_access(self.server_args, self.spec.server)
 
+    @property
+    def connection_keys(self) -> tuple[str, ...]:
+        """Keys of the connection Secret."""
+        placeholder = None if self.server_access.password_source is None else ""
+        return tuple(build_connection_data(self, placeholder))
+
     @cached_property
     def variable_names(self) -> tuple[str, ...]:
         """Names of the group's environment variables."""
-        placeholder = None if self.server_access.password_source is None else ""
-        keys = build_connection_data(self, placeholder)
+        keys = self.connection_keys
         return list_variable_names(self.engine.name, self.group_name, keys, is_primary=self.is_primary)
 
     @property
@@ -217,13 +251,16 @@ class DatabaseGroupArgs:
         yield from self.server_kind.list_objects(self.server_args, self.spec.server)
         if self.server_access.backend:
             yield from list_service_objects(self.service_name, self.server_access.backend, self.object_name)
+            if self.copy_name:
+                yield from list_copy_objects(self.copy_name, self.server_access.backend)
 
     @property
     def output_summary(self) -> GroupSummary:
         """The group in the stack output. It holds names only."""
         access, volume = self.server_access, self.server_access.volume
         account = access.owner if access.account_is_managed else Account()
-        server = access.external_server_name
+        server, copy = access.external_server_name, self.spec.copy_from
+        copied: CopyState | None = {"source": ".".join(self.source or ()), "run": copy.run} if copy else None
         return {
             "kind": self.spec.server.kind,
             "variant": self.variant.name,
@@ -239,6 +276,7 @@ class DatabaseGroupArgs:
             "initScript": access.init_script_digest,
             "protect": self.protect,
             "passwordVersion": self.spec.password_version,
+            "copy": copied,
         }
 
 
@@ -246,7 +284,8 @@ class DatabaseGroup(pulumi.ComponentResource):
     """Component `database-groups:index:DatabaseGroup`.
 
     Resources: a RandomPassword, if the password is generated; the connection Secret; what the server kind creates; the
-    Service with its EndpointSlice, if the group has a server.
+    copy of another group, if the group has `from`; the Service with its EndpointSlice, if the group has a server. The
+    Service waits for the copy.
     """
 
     connection: pulumi.Output[Mapping[str, str]]
@@ -257,11 +296,21 @@ class DatabaseGroup(pulumi.ComponentResource):
     """The connection Secret."""
     secret_name: str
     """Name of the connection Secret."""
+    copies: list[pulumi.Resource]
+    """The Job that fills the group, if there is one. Before it has ended, no application may use the group."""
+    args: DatabaseGroupArgs
 
-    def __init__(self, args: DatabaseGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        args: DatabaseGroupArgs,
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        source: "DatabaseGroup | None" = None,
+    ) -> None:
         name = args.resource_name
         super().__init__(DATABASE_GROUP_TYPE, name, None, opts)
         access, stack = args.server_access, args.platform.stack
+        self.args = args
         self.service_name = args.service_name if access.backend else None
         self.secret_name = args.object_name
 
@@ -280,6 +329,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         )
         credentials = ServerCredentials(account=access.account, secret=self.secret, password=password)
         args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
+        self.copies = [_create_copy(self, source)] if source else []
         if access.backend:
             create_service(
                 object_metadata(args.service_name, args.namespace, args.labels, stack),
@@ -288,6 +338,7 @@ class DatabaseGroup(pulumi.ComponentResource):
                 endpoint_slice_name=args.object_name,
                 port_name=args.engine.name,
                 parent=self,
+                depends_on=self.copies,
             )
         # The next update reads these outputs from the state, even if this update fails.
         outputs: GroupOutputs = {
@@ -297,6 +348,44 @@ class DatabaseGroup(pulumi.ComponentResource):
             **args.output_summary,
         }
         self.register_outputs({**outputs})
+
+
+def _create_copy(group: DatabaseGroup, source: DatabaseGroup) -> pulumi.Resource:
+    """Create the Job that fills a group from its source."""
+    args, backend = group.args, group.args.server_access.backend
+    name, spec, image = args.copy_name, args.spec.copy_from, args.copy_image
+    if name is None or spec is None or image is None or backend is None:
+        raise ValueError(args.path)
+    policy = source.args.network_policy
+    copy_args = CopyArgs(
+        application=args.application,
+        path=".".join(args.config_location),
+        name=name,
+        namespace=args.namespace,
+        stack=args.platform.stack,
+        engine=args.engine,
+        variant=args.variant,
+        image=image,
+        spec=spec,
+        source=_build_copy_end(source, source.args.service_name),
+        target=_build_copy_end(group, name),
+        target_backend=backend,
+        logs_failures=args.platform.failure_reporter is not None,
+    )
+    return create_copy(copy_args, parent=group, depends_on=[group.secret, source, *([policy] if policy else [])])
+
+
+def _build_copy_end(group: DatabaseGroup, service: str) -> CopyEnd:
+    """Return one end of a copy. `service` is the Service of a server in the cluster."""
+    args, access = group.args, group.args.server_access
+    hosts = access.backend.hosts if access.backend else ()
+    address = pulumi.Output.from_input(args.namespace).apply(lambda namespace: f"{service}.{namespace}.svc")
+    return CopyEnd(
+        keys=args.connection_keys,
+        connection=group.connection,
+        address=hosts[0] if hosts else address,
+        tls=access.tls,
+    )
 
 
 def build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:

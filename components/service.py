@@ -1,7 +1,7 @@
 """The Service of a group: the only address that its application uses, whatever the server kind."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -62,8 +62,9 @@ def create_service(
     endpoint_slice_name: str,
     port_name: str,
     parent: pulumi.Resource,
-) -> None:
-    """Create a Service with its metadata.
+    depends_on: Sequence[pulumi.Resource] = (),
+) -> kubernetes.core.v1.Service:
+    """Create a Service with its metadata, and return it.
 
     Resources: a Service. Its selector selects Pods, or no Pod for IP addresses; for a host name its type is
     ExternalName. For IP addresses also the EndpointSlice `endpoint_slice_name`.
@@ -92,6 +93,7 @@ def create_service(
         # The field is immutable. Without the other option, Pulumi would create a second Service of the same name first.
         opts=pulumi.ResourceOptions(
             parent=parent,
+            depends_on=list(depends_on),
             replace_on_changes=["spec.ipFamilies"],
             delete_before_replace=True,
             # Pulumi also waits here until the server is ready.
@@ -110,3 +112,4 @@ def create_service(
             ports=[port],
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[service]),
         )
+    return service

@@ -77,6 +77,7 @@ TITLES = {
     "ApplicationSpec": "Keys of an application",
     "WorkloadSpec": "Keys of a workload",
     "DatabaseGroupSpec": "Keys of a group",
+    "CopySpec": "Keys of `from`",
     "StatefulSetServerSpec": "Keys of a local or dedicated server",
     "ResourcesSpec": "Keys of `resources`",
     "ExternalKindSpec": "Keys of a group on an external server",
@@ -288,7 +289,27 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             ),
             "recreate": (Change("", IN_PLACE, "A database that the server no longer has is created again, empty."),),
             "networkPolicy": (Change("", IN_PLACE, "The NetworkPolicy changes."),),
+            "from": (
+                Change("added", IN_PLACE, "The group is filled, if it is empty. Otherwise the update fails."),
+                Change("removed", IN_PLACE, "The Job is deleted. The data stays."),
+            ),
             "server": (Change("", IN_PLACE, "See its keys."),),
+        },
+        "CopySpec": {
+            "group": (
+                Change(
+                    "with the same `run`", REJECTED, "The copy has run, and does not run again. Write a higher `run`."
+                ),
+            ),
+            "run": (
+                Change("higher", IN_PLACE, "The group is filled again, if it is empty or with `overwrite: true`."),
+                Change("lower", REJECTED, "The copy has run. Write the last number, or a higher one."),
+            ),
+            "overwrite": (
+                Change("with a higher `run`", WARNING, "The data of the group is deleted, and copied again."),
+                Change("with the same `run`", IN_PLACE, "Nothing: the copy has run."),
+            ),
+            "timeoutMinutes": (Change("", IN_PLACE, "The next copy may take so long."),),
         },
         "StatefulSetServerSpec": {
             "kind": (

@@ -230,7 +230,13 @@ def _build_application_args(
     ]
     retained = {application.namespace for application in applications if application.has_retained_data}
     return tuple(
-        dataclasses.replace(application, shares_retained_data=application.namespace in retained)
+        dataclasses.replace(
+            application,
+            shares_retained_data=application.namespace in retained,
+            readers=tuple(
+                (other.name, other.namespace) for other in applications if application.name in other.source_applications
+            ),
+        )
         for application in applications
     )
 

@@ -64,7 +64,14 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "protect": "false",
             "recreate": "true",
             "networkPolicy": "false",
+            "from": "{group: main}",
             "server": "{kind: dedicated, storage: 50Gi}",
+        },
+        "CopySpec": {
+            "group": "main",
+            "run": "2",
+            "overwrite": "true",
+            "timeoutMinutes": "600",
         },
         "StatefulSetServerSpec": {
             "kind": "dedicated",

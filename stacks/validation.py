@@ -1,9 +1,10 @@
 """Validation across several values of a stack: names and their lengths, uniqueness, primary groups, namespaces."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from components.application import ApplicationArgs
+from components.application import ApplicationArgs, find_copy_cycle
+from components.copies.spec import GroupAddress
 from components.database_group import DatabaseGroupArgs
 from components.persisted.names import (
     MAX_DNS_LABEL_LENGTH,
@@ -60,6 +61,7 @@ def validate_applications(
             issues = list(_validate_group(group, with_account_names=not has_long_name))
             yield from issues
             valid_groups += [] if issues else [group]
+    yield from _validate_sources(applications, valid_groups)
     yield from _validate_shared_namespaces(applications)
     yield from _validate_unique(claim for application in applications for claim in _claim_workloads(application))
     yield from _validate_unique(claim for application in applications for claim in _claim_pulumi_names(application))
@@ -187,6 +189,70 @@ def _validate_recreate(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
         yield ConfigIssue((*group.config_location, "recreate"), "supported with `provisionOn` only; remove it")
 
 
+def _validate_sources(
+    applications: Sequence[ApplicationArgs], valid_groups: Sequence[DatabaseGroupArgs]
+) -> Iterator[ConfigIssue]:
+    """Reject a `from` that names no group that can be copied. `valid_groups` have no issues of their own."""
+    groups = {group.address: group for application in applications for group in application.database_groups}
+    sources: dict[GroupAddress, list[GroupAddress]] = {}
+    for group in valid_groups:
+        if group.source is None:
+            continue
+        issues = list(_validate_source(group, groups))
+        yield from issues
+        if not issues:
+            sources[group.address] = [group.source]
+    cycle = find_copy_cycle(sources)
+    for address in cycle:
+        path = ".".join(sources[address][0])
+        message = f"{path} is filled from this group, directly or through others; remove one `from`"
+        yield ConfigIssue((*groups[address].config_location, "from", "group"), message)
+    if not cycle:
+        copied = {
+            name: {source[0] for (other, *_), (source,) in sources.items() if other == name} - {name}
+            for name in {application.name for application in applications}
+        }
+        for name in sorted(find_copy_cycle(copied)):
+            message = f"copies a group of {format_choices(sorted(copied[name]))}, which copies one of this application"
+            yield ConfigIssue(("applications", name), f"{message}; copy one direction first, and remove its `from`")
+
+
+def _validate_source(
+    group: DatabaseGroupArgs, groups: Mapping[GroupAddress, DatabaseGroupArgs]
+) -> Iterator[ConfigIssue]:
+    """Yield the issue of a group's `from`, apart from cycles; the first one only."""
+    spec, address, engine = group.spec.copy_from, group.source, group.engine
+    if spec is None or address is None:
+        return
+    location, path = (*group.config_location, "from"), ".".join(address)
+    others = [".".join(other) for other in groups if other[1] == engine.name and other != group.address]
+    copy_scripts = engine.copy_scripts
+    if engine.port is None:
+        yield ConfigIssue(location, f"not supported for {engine.name}, which has no server; remove it")
+    elif copy_scripts is None:
+        message = f"not supported for {engine.name}; remove it, and move the data by hand (docs/upgrading.md)"
+        yield ConfigIssue(location, message)
+    elif spec.overwrite and copy_scripts.empty is None:
+        message = (
+            f"not supported for {engine.name}, whose data the program cannot delete; remove it, and add a new group"
+        )
+        yield ConfigIssue((*location, "overwrite"), message)
+    elif address == group.address:
+        message = "the group itself; write another group"
+        yield ConfigIssue((*location, "group"), f"{message} of {engine.name}")
+    elif address[1] != engine.name:
+        message = f"{path} is a group of {address[1]}; write a group of {engine.name}"
+        yield ConfigIssue((*location, "group"), message)
+    elif address not in groups:
+        advice = suggest_choice(path, others) if others else "add the group"
+        message = f"the group {path} does not exist; if the copy has run, remove `from` (the data stays)"
+        message = f"{message}; otherwise {advice}"
+        yield ConfigIssue((*location, "group"), message)
+    elif group.copy_image is None:
+        message = f"not supported for {group.variant.name} on an external server: it has no official image; remove it"
+        yield ConfigIssue(location, message)
+
+
 def _validate_account_names(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
     """Reject names of a user and a database that are too long for the engine; the first one only."""
     access, engine = group.server_access, group.engine
@@ -282,6 +348,10 @@ def _claim_pulumi_names(application: ApplicationArgs) -> Iterator[NameClaim]:
             description=f"would be the Pulumi resource '{shorten(group.resource_name)}'",
         )
         owners.setdefault(("Service", service), group.config_location)
+        if group.copy_name:
+            copy = service_resource_name(application.name, group.copy_name)
+            description = f"would create the Service '{shorten(group.copy_name)}'"
+            yield NameClaim(identity=("Service", copy), owner=group.config_location, description=description)
     for number, workload in enumerate(application.spec.workloads):
         name = workload_resource_name(application.name, workload.kind, workload.name)
         owners.setdefault((workload.kind, name), ("applications", application.name, "workloads", number))

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from components.application import Application, ApplicationArgs
+from components.application import ApplicationArgs, create_applications
 from components.engines import ENGINES
 from components.engines.definition import Variant
 from components.spec import SpecModel
@@ -221,8 +221,7 @@ def record_applications(applications: Collection[ApplicationArgs]) -> Recorder:
     with_stack = [replace(args, platform=replace(args.platform, stack=STACK)) for args in applications]
 
     def program() -> None:
-        for args in with_stack:
-            Application(args)
+        create_applications(with_stack)
         pulumi.export("applications", {args.name: args.output_summary for args in with_stack})
 
     return run_program(program)

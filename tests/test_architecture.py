@@ -23,6 +23,7 @@ LAYERS = (
     ("engines",),
     ("external_servers", "network_policy", "platform", "service", "workload_patches"),
     ("servers",),
+    ("copies",),
     ("database_group",),
     ("application",),
 )

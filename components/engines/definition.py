@@ -175,12 +175,14 @@ class CopyScripts:
     """Shell script that reads the data from standard input. It fails, and changes nothing, if there is data already."""
     inventory: str
     """Shell script that prints sorted lines. They are equal for two copies of the same data."""
+    empty: str | None = None
+    """Shell script that deletes the whole data. Default: none; a copy never overwrites."""
 
 
 def read_copy_scripts(engine: str) -> CopyScripts:
-    """Return the scripts `scripts/<engine>/{dump,restore,inventory}.sh`."""
-    dump, restore, inventory = (read_script(engine, name) for name in ("dump", "restore", "inventory"))
-    return CopyScripts(dump=dump, restore=restore, inventory=inventory)
+    """Return the scripts `scripts/<engine>/{dump,restore,inventory,empty}.sh`."""
+    dump, restore, inventory, empty = (read_script(engine, name) for name in ("dump", "restore", "inventory", "empty"))
+    return CopyScripts(dump=dump, restore=restore, inventory=inventory, empty=empty)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,13 @@ __all__ = [
     "STACK_ANNOTATION",
     "VERSION_LABEL",
     "application_labels",
+    "copy_labels",
+    "copy_pod_labels",
     "default_pod_labels",
     "endpoint_slice_labels",
     "field_manager",
     "group_labels",
+    "namespace_labels",
     "network_policy_selector",
     "object_metadata",
     "pod_selector_labels",
@@ -69,6 +72,21 @@ def application_labels(application: str) -> dict[str, str]:
 def default_pod_labels(application: str) -> dict[str, str]:
     """Return the labels that an application's Pods have unless `podSelector` names others."""
     return {NAME: application}
+
+
+def copy_labels(application: str) -> dict[str, str]:
+    """Return the labels of the objects of a copy. No server and no Service selects them."""
+    return {COMPONENT: "copy", **application_labels(application)}
+
+
+def copy_pod_labels(application: str) -> dict[str, str]:
+    """Return the labels of a copy's Pod, which the application's NetworkPolicy admits."""
+    return {**copy_labels(application), APPLICATION_LABEL: application}
+
+
+def namespace_labels(namespace: str) -> dict[str, str]:
+    """Return the label that Kubernetes gives to a namespace."""
+    return {"kubernetes.io/metadata.name": namespace}
 
 
 def group_labels(application: str, engine: str, object_name: str) -> dict[str, str]:

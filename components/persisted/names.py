@@ -14,6 +14,7 @@ __all__ = [
     "MAX_DNS_LABEL_LENGTH",
     "MAX_STATEFUL_SET_NAME_LENGTH",
     "REMOVED_WORKLOADS",
+    "copy_name",
     "database_account_name",
     "endpoint_slice_resource_name",
     "environment_secret_name",
@@ -46,6 +47,11 @@ def object_name(engine: str, group: str) -> str:
 def service_name(engine: str, group: str, *, is_primary: bool) -> str:
     """Return the name of a group's Service: `mysql` for the primary group, otherwise `mysql-main`."""
     return engine if is_primary else f"{engine}-{group}"
+
+
+def copy_name(server: str, run: int) -> str:
+    """Return the name of the Job that fills a group, and of its objects: `postgresql-next-from-1`."""
+    return f"{server}-from-{run}"
 
 
 def environment_secret_name(application: str) -> str:

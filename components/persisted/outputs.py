@@ -11,6 +11,7 @@ from components.protection import Protect
 __all__ = [
     "ApplicationOutputs",
     "ApplicationState",
+    "CopyState",
     "DatabaseRecordOutputs",
     "GroupOutputs",
     "GroupState",
@@ -35,6 +36,14 @@ class RecordedDatabase(DatabaseRecordOutputs):
     """Whether the state has a `DatabaseRecord`. An interrupted `destroy` has deleted it first."""
     isDatabaseInState: bool
     isUserInState: bool
+
+
+class CopyState(TypedDict):
+    """The copy that filled a group."""
+
+    source: str
+    """Group that was copied, as `<application>.<engine>.<group>`."""
+    run: int
 
 
 class GroupSummary(TypedDict):
@@ -64,6 +73,8 @@ class GroupSummary(TypedDict):
     protect: Protect
     passwordVersion: int | None
     """In the previous state: the version that the connection Secret holds, or None without a Secret."""
+    copy: CopyState | None
+    """The copy that fills the group."""
 
 
 class GroupState(GroupSummary):

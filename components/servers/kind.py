@@ -80,6 +80,8 @@ class ServerAccess:
     """The target of the Service; None without a server."""
     version: str | None = None
     """Version of a server in the cluster."""
+    image: str | None = None
+    """Image of a server in the cluster."""
     external_server_name: str | None = None
     """Entry of `externalServers` on which the program creates the account."""
     usernames: tuple[str, ...] = ()

@@ -133,6 +133,7 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
         backend=ServiceBackend(port=port, pod_selector=selector, start_timeout_minutes=minutes) if port else None,
         version=resolve_version(args.variant, spec.version, spec.image) or None,
+        image=_resolve_image(args, spec) if runtime else None,
         accepts_new_password=runtime is not None and runtime.change_password_script is not None,
         volume=volume if has_volume else None,
         init_script=spec.init_script,
@@ -355,6 +356,11 @@ def _build_runtime(args: ServerArgs, spec: StatefulSetServerSpec) -> ServerRunti
     return build_runtime(args.variant, spec.version or args.variant.default_version) if build_runtime else None
 
 
+def _resolve_image(args: ServerArgs, spec: StatefulSetServerSpec) -> str:
+    """Return the user's image, otherwise the official one with the pinned release."""
+    return spec.image or f"{args.variant.image}:{resolve_version(args.variant, spec.version, None)}"
+
+
 def _build_config_map_data(
     args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime, placement: PodPlacement
 ) -> dict[str, str]:
@@ -427,7 +433,7 @@ def _build_container_spec(
     lifecycle = {"postStart": {"exec": {"command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/started"]}}}
     return {
         "name": args.engine.name,
-        "image": spec.image or f"{args.variant.image}:{resolve_version(args.variant, spec.version, None)}",
+        "image": _resolve_image(args, spec),
         "command": ["/bin/sh", f"{SCRIPTS_MOUNT_PATH}/start"],
         "env": _build_container_env(args, runtime, credentials),
         "ports": [{"name": args.engine.name, "containerPort": args.engine.port, "protocol": "TCP"}],

@@ -14,7 +14,9 @@ from stacks.change_guard.change import ApplicationChange, GroupChange, list_appl
 from stacks.change_guard.group_rules import (
     list_deleted_data,
     list_moved_server,
+    list_overwritten_data,
     validate_account,
+    validate_copy,
     validate_init_script,
     validate_original_name,
     validate_password_version,
@@ -71,9 +73,10 @@ GROUP_RULES: tuple[GroupRule, ...] = (
     validate_storage_size,
     validate_storage_class,
     validate_init_script,
+    validate_copy,
 )
 APPLICATION_WARNINGS: tuple[ApplicationRule, ...] = (list_deleted_databases, list_removed_names, list_moved_names)
-GROUP_WARNINGS: tuple[GroupRule, ...] = (list_deleted_data, list_moved_server)
+GROUP_WARNINGS: tuple[GroupRule, ...] = (list_deleted_data, list_moved_server, list_overwritten_data)
 
 
 def require_safe_update(stack: Stack, previous: PreviousState) -> None:

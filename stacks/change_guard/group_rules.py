@@ -10,7 +10,9 @@ from stacks.errors import ConfigIssue
 __all__ = [
     "list_deleted_data",
     "list_moved_server",
+    "list_overwritten_data",
     "validate_account",
+    "validate_copy",
     "validate_init_script",
     "validate_original_name",
     "validate_password_version",
@@ -191,6 +193,32 @@ def validate_init_script(change: GroupChange) -> Iterator[ConfigIssue]:
             "the server is initialized, so the script would never run."
             f" {remedy}, and run the statements with `kubectl exec` (docs/day-two.md)",
         )
+
+
+def validate_copy(change: GroupChange) -> Iterator[ConfigIssue]:
+    """Reject another source for a copy that has run, and a number that is lower than that of the last run."""
+    old, new = change.old.get("copy"), change.new.output_summary["copy"] if change.new else None
+    if not old or not new:
+        return
+    location = (*change.location, "from")
+    if new["run"] < old["run"]:
+        message = f"the last copy has the number {old['run']}; write `run: {old['run']}` for no change, or"
+        yield ConfigIssue((*location, "run"), f"{message} {old['run'] + 1} to copy again")
+    elif new["run"] == old["run"] and new["source"] != old["source"]:
+        message = f"the copy {old['run']} has copied {old['source']}, and does not run again. Write"
+        yield ConfigIssue(
+            (*location, "group"), f"{message} `run: {old['run'] + 1}` to copy {new['source']}, or restore it"
+        )
+
+
+def list_overwritten_data(change: GroupChange) -> Iterator[ConfigIssue]:
+    """Warn about data that a new copy deletes."""
+    if change.new is None or change.new.spec.copy_from is None or not change.new.spec.copy_from.overwrite:
+        return
+    old, new = change.old.get("copy"), change.new.output_summary["copy"]
+    if not old or (new and new["run"] > old["run"]):
+        source = ".".join(change.new.source or ())
+        yield ConfigIssue((*change.location, "from"), f"the data of {change.path} is deleted, and copied from {source}")
 
 
 def list_deleted_data(change: GroupChange) -> Iterator[ConfigIssue]:

@@ -229,7 +229,7 @@ def test_scripts_pass_shellcheck(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_every_script_file_has_a_user() -> None:
-    used: set[str] = set()
+    used: set[str | None] = set()
     for engine in ENGINES.values():
         if engine.build_runtime:
             runtime = engine.build_runtime(engine.variants[0], engine.variants[0].default_version)

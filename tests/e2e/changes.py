@@ -161,11 +161,20 @@ def set_environment(config: Config) -> None:
     config["environment"] = "development"
 
 
+COPIES = "tests/stacks/test_copies.py"
 TESTED_ELSEWHERE = {
     "ExternalKindSpec.adopt: of a new group": "tests/e2e/test_adoption.py",
     "AdministratorSpec.username: who cannot, on PostgreSQL 16 and later": "tests/preflight/test_postgresql.py",
+    "DatabaseGroupSpec.from: added": COPIES,
+    "DatabaseGroupSpec.from: removed": COPIES,
+    "CopySpec.group: with the same `run`": COPIES,
+    "CopySpec.run: higher": COPIES,
+    "CopySpec.run: lower": COPIES,
+    "CopySpec.overwrite: with a higher `run`": COPIES,
+    "CopySpec.overwrite: with the same `run`": COPIES,
+    "CopySpec.timeoutMinutes": COPIES,
 }
-"""Changes that another test applies: the servers themselves decide about the outcome."""
+"""Changes that another test applies: the servers themselves decide about the outcome, or a Job has to run."""
 
 
 def is_tested(name: str, change: Change) -> bool:

@@ -1,0 +1,69 @@
+"""Copies on a node with containers: a new group is filled from another one, and the short names move afterwards."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.project import Project
+
+if "COPIES" not in os.environ:
+    pytest.skip("takes minutes; run `make from`", allow_module_level=True)
+
+pytestmark = pytest.mark.timeout(900)
+NAMESPACE = "copies"
+NAMESPACES = (NAMESPACE,)
+IMAGE = "postgres:17"
+SERVER = {"kind": "dedicated", "version": "17", "resources": {"cpu": "100m", "memory": "512Mi"}}
+PSQL = (
+    'PGPASSWORD="$APPLICATION_PASSWORD" psql --no-psqlrc -tA -v ON_ERROR_STOP=1'
+    ' -h "$POD_IP" -U "$APPLICATION_USERNAME" -d "$APPLICATION_DATABASE"'
+)
+
+
+def build_stack(main: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
+    groups = {"main": {"server": SERVER, **main}, **({"next": {"server": SERVER, **other}} if other else {})}
+    return {"applications": {NAMESPACE: {"createNamespace": False, "databases": {"postgresql": groups}}}}
+
+
+def test_group_is_filled_once_and_then_again_on_purpose(
+    module_project: Project, real_node: Cluster, build_images: Callable[..., None]
+) -> None:
+    build_images(IMAGE)
+
+    def query(group: str, statement: str) -> str:
+        succeeded, output = real_node.run(NAMESPACE, f"postgresql-{group}-0", f'{PSQL} -c "{statement}"')
+        assert succeeded, output
+        return output.strip()
+
+    with real_node.create_namespace(NAMESPACE):
+        module_project.new(NAMESPACE, build_stack({"primary": True}))
+        module_project.up(NAMESPACE).succeeded()
+        query("main", "CREATE TABLE saved AS SELECT generate_series(1, 1000) AS value")
+
+        module_project.write(NAMESPACE, build_stack({"primary": True}, {"from": {"group": "main"}}))
+        module_project.up(NAMESPACE).succeeded()
+        assert query("next", "SELECT count(*) FROM saved") == "1000"
+
+        # A second run finds the data of the first one.
+        query("main", "INSERT INTO saved VALUES (1001)")
+        second = {"primary": True, "from": {"group": "main", "run": 2}}
+        module_project.write(NAMESPACE, build_stack({"primary": False}, second))
+        output = module_project.up(NAMESPACE).failed().output
+        assert f"kubectl logs --namespace {NAMESPACE} job/postgresql-next-from-2" in output
+        selector = real_node.read_service(NAMESPACE, "postgresql").spec.selector
+        assert selector["app.kubernetes.io/instance"] == "postgresql-main"
+
+        third = {"primary": True, "from": {"group": "main", "run": 3, "overwrite": True}}
+        module_project.write(NAMESPACE, build_stack({"primary": False}, third))
+        module_project.up(NAMESPACE).succeeded()
+        assert query("next", "SELECT count(*) FROM saved") == "1001"
+        selector = real_node.read_service(NAMESPACE, "postgresql").spec.selector
+        assert selector["app.kubernetes.io/instance"] == "postgresql-next"
+
+        module_project.write(NAMESPACE, build_stack({"primary": False}, {"primary": True}))
+        module_project.up(NAMESPACE).succeeded()
+        assert query("next", "SELECT count(*) FROM saved") == "1001"
+        module_project.destroy(NAMESPACE).succeeded()

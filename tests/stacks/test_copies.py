@@ -1,0 +1,239 @@
+"""The key `from`: its validation, its edits, and what it registers."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from components.application import find_copy_cycle
+from components.copies.spec import CopySpec, resolve_source
+from offline.recorder import Recorder, Registration
+from stacks.change_guard import list_update_warnings, validate_update
+from stacks.config import parse_stack
+from tests.support import (
+    NETWORK_POLICY,
+    SECRET,
+    SERVICE,
+    STATEFUL_SET,
+    config_issues,
+    decode_secret,
+    get_resource,
+    groups,
+    pod_security_violations,
+    record_stack,
+    spec_errors,
+)
+
+Raw = dict[str, Any]
+JOB = "kubernetes:batch/v1:Job"
+NEXT = "applications.shop.databases.postgresql.next.from"
+
+
+def build_stack(**keys: Any) -> Raw:
+    """Return a stack whose group `next` is a copy of `main`."""
+    return groups(postgresql={"main": {"primary": True}, "next": {"from": {"group": "main", **keys}}})
+
+
+def build_teams(source: Any, other: Any = None) -> Raw:
+    """Return a stack with the applications `shop` and `blog`, whose groups `next` have a source."""
+
+    def build_application(path: Any) -> Raw:
+        databases = {"main": {"primary": True}, **({"next": {"from": {"group": path}}} if path else {})}
+        return {"databases": {"postgresql": databases}}
+
+    return {"applications": {"blog": build_application(source), "shop": build_application(other)}}
+
+
+# Validation
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("main", ("shop", "postgresql", "main")),
+        ("postgresql.main", ("shop", "postgresql", "main")),
+        ("blog.postgresql.main", ("blog", "postgresql", "main")),
+    ],
+)
+def test_resolve_source_completes_a_path(path: str, address: tuple[str, str, str]) -> None:
+    assert resolve_source(path, "shop", "postgresql") == address
+
+
+@pytest.mark.parametrize(
+    ("raw", "errors"),
+    [
+        ({"group": "main"}, []),
+        ({"group": "a.b.c.d"}, [("group", "source_path")]),
+        ({"group": "Main"}, [("group", "source_path")]),
+        ({}, [("group", "missing")]),
+        ({"group": "main", "run": 0}, [("run", "greater_than_equal")]),
+        ({"group": "main", "run": 10000}, [("run", "less_than_equal")]),
+        ({"group": "main", "overwrite": "yes"}, [("overwrite", "bool_type")]),
+        ({"group": "main", "backup": "latest"}, [("backup", "extra_forbidden")]),
+    ],
+)
+def test_spec_is_validated(raw: Raw, errors: list[tuple[str, str]]) -> None:
+    assert spec_errors(CopySpec, raw) == errors
+
+
+@pytest.mark.parametrize(
+    ("raw", "messages"),
+    [
+        (build_stack(), []),
+        (build_teams("shop.postgresql.main"), []),
+        (build_stack(group="next"), [f"{NEXT}.group: the group itself; write another group of postgresql"]),
+        (
+            groups(postgresql={"next": {"from": {"group": "mysql.main"}}}, mysql={"main": {}}),
+            [f"{NEXT}.group: shop.mysql.main is a group of mysql; write a group of postgresql"],
+        ),
+        (
+            build_stack(group="mian"),
+            [
+                f"{NEXT}.group: the group shop.postgresql.mian does not exist; if the copy has run, remove `from` (the"
+                " data stays); otherwise did you mean 'shop.postgresql.main'?"
+            ],
+        ),
+        (
+            groups(sqlite={"main": {"primary": True}, "next": {"from": {"group": "main"}}}),
+            ["applications.shop.databases.sqlite.next.from: not supported for sqlite, which has no server; remove it"],
+        ),
+    ],
+)
+def test_source_is_validated(raw: Raw, messages: list[str]) -> None:
+    assert config_issues(raw) == messages
+
+
+def test_cycle_of_groups_is_rejected() -> None:
+    raw = groups(
+        postgresql={"a": {"primary": True, "from": {"group": "b"}}, "b": {"from": {"group": "a"}}, "c": {}},
+    )
+    assert [message.split(":")[0] for message in config_issues(raw)] == [
+        "applications.shop.databases.postgresql.a.from.group",
+        "applications.shop.databases.postgresql.b.from.group",
+    ]
+
+
+def test_cycle_of_applications_is_rejected() -> None:
+    messages = config_issues(build_teams("shop.postgresql.main", "blog.postgresql.main"))
+    assert [message.split(":")[0] for message in messages] == ["applications.blog", "applications.shop"]
+
+
+def test_find_copy_cycle_finds_nodes_that_never_end() -> None:
+    assert find_copy_cycle({"a": ["b"], "b": ["c"], "c": []}) == []
+    assert find_copy_cycle({"a": ["b"], "b": ["a"], "c": []}) == ["a", "b"]
+
+
+def test_name_of_the_job_cannot_be_the_name_of_a_group() -> None:
+    raw = build_stack()
+    raw["applications"]["shop"]["databases"]["postgresql"]["next-from-1"] = {}
+    (message,) = config_issues(raw)
+    assert "name conflict" in message
+
+
+# Edits
+
+
+def apply_edit(before: Raw, after: Raw) -> tuple[list[str], list[str]]:
+    """Return the rejections and the warnings of an edit of a deployed stack."""
+    state = json.loads(json.dumps(parse_stack(before).outputs))
+    applications = {application.name: application for application in parse_stack(after).applications}
+    rejected, warnings = validate_update(state, applications), list_update_warnings(state, applications)
+    return list(map(str, rejected)), list(map(str, warnings))
+
+
+def without_source(raw: Raw) -> Raw:
+    result = copy.deepcopy(raw)
+    del result["applications"]["shop"]["databases"]["postgresql"]["next"]["from"]
+    return result
+
+
+OTHER = groups(postgresql={"main": {"primary": True}, "old": {}, "next": {"from": {"group": "main", "run": 2}}})
+OTHER_SOURCE = copy.deepcopy(OTHER)
+OTHER_SOURCE["applications"]["shop"]["databases"]["postgresql"]["next"]["from"]["group"] = "old"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rejected", "warned"),
+    [
+        (without_source(build_stack()), build_stack(), "", ""),
+        (build_stack(), without_source(build_stack()), "", ""),
+        (build_stack(), build_stack(run=2), "", ""),
+        (build_stack(), build_stack(timeoutMinutes=5), "", ""),
+        (build_stack(), build_stack(overwrite=True), "", ""),
+        (build_stack(run=2), build_stack(), "the last copy has the number 2; write `run: 2` for no change", ""),
+        (OTHER, OTHER_SOURCE, "`run: 3` to copy shop.postgresql.old, or restore it", ""),
+        (
+            build_stack(),
+            build_stack(run=2, overwrite=True),
+            "",
+            "the data of postgresql.next is deleted, and copied from shop.postgresql.main",
+        ),
+        (without_source(build_stack()), build_stack(overwrite=True), "", "the data of postgresql.next is deleted"),
+    ],
+)
+def test_edit_has_its_outcome(before: Raw, after: Raw, rejected: str, warned: str) -> None:
+    for text, found in zip((rejected, warned), apply_edit(before, after), strict=True):
+        assert [text in message for message in found] == ([True] if text else [])
+
+
+# Resources
+
+
+def get_job(recorder: Recorder, name: str = "shop-postgresql-next-from-1-job") -> Registration:
+    return get_resource(recorder, JOB, name)
+
+
+def test_job_runs_once_with_the_image_of_the_target() -> None:
+    recorder = record_stack(build_stack())
+    spec = get_job(recorder).inputs["spec"]
+    pod = spec["template"]["spec"]
+    server = get_resource(recorder, STATEFUL_SET, "shop-postgresql-next-server").inputs["spec"]["template"]["spec"]
+    assert spec["backoffLimit"] == 0
+    assert spec["activeDeadlineSeconds"] == 3600
+    assert "ttlSecondsAfterFinished" not in spec
+    assert pod["containers"][0]["image"] == server["containers"][0]["image"]
+    assert list(pod_security_violations(pod)) == []
+
+
+def test_target_is_reached_through_a_service_of_its_own() -> None:
+    """The short name points to the source until the copy has ended."""
+    raw = groups(postgresql={"main": {}, "next": {"primary": True, "from": {"group": "main"}}})
+    recorder = record_stack(raw)
+    values = decode_secret(recorder, "shop-postgresql-next-from-1-connections")
+    assert values["SOURCE_ADDRESS"] == "postgresql-main.shop.svc"
+    assert values["TARGET_ADDRESS"] == "postgresql-next-from-1.shop.svc"
+    own = get_resource(recorder, SERVICE, "shop-postgresql-next-from-1").inputs["spec"]["selector"]
+    assert own == get_resource(recorder, SERVICE, "shop-postgresql").inputs["spec"]["selector"]
+    labels = get_job(recorder).inputs["spec"]["template"]["metadata"]["labels"]
+    assert not own.items() <= labels.items(), "the Service would select the Job's Pod"
+
+
+def test_names_move_after_the_copy() -> None:
+    raw = groups(postgresql={"main": {}, "next": {"primary": True, "from": {"group": "main"}}})
+    order = [registration.name for registration in record_stack(raw).registrations.values()]
+    job = order.index("shop-postgresql-next-from-1-job")
+    assert job < order.index("shop-postgresql")
+    assert job < order.index("shop-environment")
+    for name in ("shop-postgresql-main", "shop-postgresql-main-server", "shop-postgresql-next-server"):
+        assert order.index(name) < job
+
+
+def test_source_of_another_application_admits_the_pod() -> None:
+    recorder = record_stack(build_teams("shop.postgresql.main"))
+    peers = get_resource(recorder, NETWORK_POLICY, "shop-network-policy").inputs["spec"]["ingress"][0]["from"]
+    (peer,) = [peer for peer in peers if "namespaceSelector" in peer]
+    labels = get_job(recorder, "blog-postgresql-next-from-1-job").inputs["spec"]["template"]["metadata"]["labels"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+    assert list(peer["namespaceSelector"]["matchLabels"].values()) == ["blog"]
+    values = decode_secret(recorder, "blog-postgresql-next-from-1-connections")
+    assert values["SOURCE_ADDRESS"] == "postgresql.shop.svc"
+
+
+def test_no_credential_is_in_the_job() -> None:
+    recorder = record_stack(build_stack())
+    variables = get_job(recorder).inputs["spec"]["template"]["spec"]["containers"][0]["env"]
+    given = {variable["name"] for variable in variables if "value" in variable}
+    assert given == {"SCRIPTS", "WORK", "HOME", "REPORT", "OVERWRITE"}
+    assert {"SOURCE_PASSWORD", "TARGET_PASSWORD"} <= {variable["name"] for variable in variables} - given
+    assert get_resource(recorder, SECRET, "shop-postgresql-next-from-1-connections")
