@@ -46,7 +46,14 @@ MODULE_GROUPS = {
         "test_postgresql.py",
         "test_scale.py",
     ),
-    "node": ("test_first_start.py", "test_node.py", "test_upgrading.py", "test_memory.py", "test_recovery.py"),
+    "node": (
+        "test_first_start.py",
+        "test_from.py",
+        "test_node.py",
+        "test_upgrading.py",
+        "test_memory.py",
+        "test_recovery.py",
+    ),
     "files": ("test_stack_file.py",),
     "copies": ("test_copies.py",),
 }

@@ -1,6 +1,5 @@
 """Copies on a node with containers: a new group is filled from another one, and the short names move afterwards."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +8,11 @@ import pytest
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 
-if "COPIES" not in os.environ:
-    pytest.skip("takes minutes; run `make from`", allow_module_level=True)
-
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NAMESPACE = "copies"
 NAMESPACES = (NAMESPACE,)
-IMAGE = "postgres:17"
-SERVER = {"kind": "dedicated", "version": "17", "resources": {"cpu": "100m", "memory": "512Mi"}}
+IMAGES = ("postgres:15", "postgres:17")
+SERVER = {"kind": "dedicated", "resources": {"cpu": "100m", "memory": "512Mi"}}
 PSQL = (
     'PGPASSWORD="$APPLICATION_PASSWORD" psql --no-psqlrc -tA -v ON_ERROR_STOP=1'
     ' -h "$POD_IP" -U "$APPLICATION_USERNAME" -d "$APPLICATION_DATABASE"'
@@ -24,14 +20,16 @@ PSQL = (
 
 
 def build_stack(main: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
-    groups = {"main": {"server": SERVER, **main}, **({"next": {"server": SERVER, **other}} if other else {})}
+    groups = {"main": {"server": {**SERVER, "version": "15"}, **main}}
+    if other:
+        groups["next"] = {"server": {**SERVER, "version": "17"}, **other}
     return {"applications": {NAMESPACE: {"createNamespace": False, "databases": {"postgresql": groups}}}}
 
 
 def test_group_is_filled_once_and_then_again_on_purpose(
     module_project: Project, real_node: Cluster, build_images: Callable[..., None]
 ) -> None:
-    build_images(IMAGE)
+    build_images(*IMAGES)
 
     def query(group: str, statement: str) -> str:
         succeeded, output = real_node.run(NAMESPACE, f"postgresql-{group}-0", f'{PSQL} -c "{statement}"')
