@@ -239,7 +239,7 @@ def test_page_has_an_example(engine: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("README.md", 2), ("docs/stack-file.md", 8), ("docs/upgrading.md", 1), ("docs/workloads.md", 1)]
+    ("name", "count"), [("README.md", 2), ("docs/stack-file.md", 8), ("docs/upgrading.md", 3), ("docs/workloads.md", 1)]
 )
 def test_examples_of_a_page_are_recognized(name: str, count: int) -> None:
     assert len(examples(ROOT / name)) == count

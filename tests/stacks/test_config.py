@@ -201,6 +201,7 @@ def test_outputs_hold_names_only() -> None:
         "initScript": None,
         "protect": True,
         "passwordVersion": 1,
+        "copy": None,
     }
     archive = outputs["shop"]["databases"]["mysql"]["archive"]
     assert (archive["database"], archive["username"]) == (None, None)
