@@ -10,7 +10,7 @@ TEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
 .PHONY: help render up preview destroy refresh config outputs pulumi check status test test-slow first-starts memory-loads changes \
-	chaos scale password-changes from states lint schema images requirements clean .stack
+	chaos scale password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,9 +84,6 @@ scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) appl
 
 password-changes: .venv/.installed-dev ## change the passwords of provisioned databases ten times while clients log in (six minutes)
 	@PASSWORD_CHANGES=10 $(BIN)/python -m pytest -s tests/e2e/test_password_change.py
-
-from: .venv/.installed-dev ## copy a group to another one on a node with containers (ten minutes)
-	@COPIES=1 $(BIN)/python -m pytest -s tests/e2e/test_from.py
 
 changes: .venv/.installed-dev ## apply every edit of docs/changes.md to a deployed stack (twenty minutes)
 	@EVERY_CHANGE=1 $(BIN)/python -m pytest tests/e2e/test_changes.py
