@@ -87,11 +87,15 @@ def render_pages() -> dict[Path, str]:
 
 
 def _render_engine_page(page: str, engine: Engine) -> str:
-    """Return the page of an engine with the rows of its variants."""
-    rows = "".join(
-        _format_row((f"Variant `{variant.name}`", _describe_variant(variant))) for variant in engine.variants
-    )
-    return re.sub(r"^(\| Variant .*\n)+", lambda _: rows, page, flags=re.MULTILINE)
+    """Return the page of an engine with the rows of its variants and its copies."""
+    variants = [(f"Variant `{variant.name}`", _describe_variant(variant)) for variant in engine.variants]
+    rows = "".join(map(_format_row, [*variants, ("Copies: `from`", _describe_copies(engine))]))
+    return re.sub(r"^(\| (Variant|Copies).*\n)+", lambda _: rows, page, flags=re.MULTILINE)
+
+
+def _describe_copies(engine: Engine) -> str:
+    scripts = engine.copy_scripts
+    return f"supported. A copy does not contain {scripts.limits}" if scripts else "not supported"
 
 
 def _describe_variant(variant: Variant) -> str:

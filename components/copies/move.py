@@ -176,15 +176,8 @@ def _build_scripts(engine: Engine) -> dict[str, str]:
     scripts = engine.copy_scripts
     if scripts is None:
         raise ValueError(engine.name)
-    move = importlib.resources.files("components.copies").joinpath("scripts/move.sh").read_text(encoding="utf-8")
-    files = {
-        "move": move,
-        "dump": scripts.dump,
-        "restore": scripts.restore,
-        "inventory": scripts.inventory,
-        "empty": scripts.empty,
-    }
-    return {name: content for name, content in files.items() if content is not None}
+    receive = importlib.resources.files("components.copies").joinpath("scripts/receive.sh").read_text(encoding="utf-8")
+    return {"receive": receive, **scripts.files}
 
 
 def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
@@ -234,7 +227,7 @@ def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
             {
                 "name": "copy",
                 "image": args.image,
-                "command": ["/bin/sh", f"{SCRIPTS_PATH}/move"],
+                "command": ["/bin/sh", f"{SCRIPTS_PATH}/receive"],
                 "env": env,
                 "resources": {"requests": REQUESTS, "limits": LIMITS},
                 "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -166,23 +166,35 @@ class CopyScripts:
     """How to copy the data of a group. The scripts run in the engine's image, and connect over the network.
 
     They read the connection from ADDRESS, PORT, USERNAME, PASSWORD and DATABASE, the TLS mode, if there is one, from
-    TLS, and the CA certificates from the file CA_FILE. They write only to /tmp.
+    TLS, and the CA certificates from the file CA_FILE. They write only to TMPDIR, and are in one folder.
     """
 
     dump: str
-    """Shell script that writes the data to standard output. It fails if the output is not the whole data."""
+    """Shell script that writes a copy to standard output: the inventory, an empty line and the data, of one moment. It
+    fails if the copy is not complete."""
     restore: str
-    """Shell script that reads the data from standard input. It fails, and changes nothing, if there is data already."""
+    """Shell script that reads the data of a copy from standard input. It fails, and changes nothing, if the database
+    holds data already."""
     inventory: str
-    """Shell script that prints sorted lines. They are equal for two copies of the same data."""
+    """Shell script that prints sorted lines. They are equal for two copies of the same data, with two exceptions: a
+    line that begins with `in SERIES:` counts in one release series only, and the number of a line that ends with
+    `at least NUMBER` can be larger in the copy."""
     empty: str | None = None
     """Shell script that deletes the whole data. Default: none; a copy never overwrites."""
+    limits: str
+    """What a copy does not contain, as the end of the sentence `A copy does not contain …`."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The scripts by their names in the folder."""
+        scripts = {"dump": self.dump, "restore": self.restore, "inventory": self.inventory, "empty": self.empty}
+        return {name: script for name, script in scripts.items() if script is not None}
 
 
-def read_copy_scripts(engine: str) -> CopyScripts:
+def read_copy_scripts(engine: str, *, limits: str) -> CopyScripts:
     """Return the scripts `scripts/<engine>/{dump,restore,inventory,empty}.sh`."""
     dump, restore, inventory, empty = (read_script(engine, name) for name in ("dump", "restore", "inventory", "empty"))
-    return CopyScripts(dump=dump, restore=restore, inventory=inventory, empty=empty)
+    return CopyScripts(dump=dump, restore=restore, inventory=inventory, empty=empty, limits=limits)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -332,7 +332,10 @@ POSTGRESQL = Engine(
         supports_extensions=True,
         accounts_take_turns=True,
     ),
-    copy_scripts=read_copy_scripts("postgresql"),
+    copy_scripts=read_copy_scripts(
+        "postgresql",
+        limits="roles, privileges, comments of extensions, and what `ALTER DATABASE` and `ALTER ROLE` set",
+    ),
     supports_database_url=True,
     settings_file=SettingsFile(
         build_defaults=_build_defaults,

@@ -11,24 +11,25 @@ use_image() { # use_image SERVER
     image=${image:-$(kubectl --namespace="$namespace" get statefulset "$1" --output='jsonpath={.spec.template.spec.containers[0].image}')}
 }
 
-# Print a part of a script for `move`: it defines `run`, which runs a copy script of the engine on a server.
-write_scripts() { # write_scripts ENGINE
-    local name
-    for name in dump restore inventory; do
-        printf "cat > /tmp/%s.sh <<'END_OF_SCRIPT'\n" "$name"
-        cat "$(dirname "$0")/../../components/engines/scripts/$1/$name.sh"
+# Print a script for `move`: it copies the old group to the new one with the scripts of the engine.
+write_copy() { # write_copy ENGINE
+    local components file
+    components=$(dirname "$0")/../../components
+    for file in "$components/engines/scripts/$1"/{dump,restore,inventory}.sh "$components/copies/scripts/receive.sh"; do
+        printf "cat > /tmp/%s <<'END_OF_SCRIPT'\n" "$(basename "$file" .sh)"
+        cat "$file"
         echo END_OF_SCRIPT
     done
     cat <<'SCRIPT'
-run() ( # run OLD|NEW SCRIPT
-    value=$1_host
-    export ADDRESS=${!value}
-    for key in port username password database; do
-        value=$1_$key
-        export "${key^^}=${!value}"
-    done
-    sh "/tmp/$2.sh"
-)
+export SCRIPTS=/tmp WORK=/tmp REPORT=/tmp/report
+for name in $(compgen -e | grep -E '^(OLD|NEW)_'); do
+    key=${name#*_} side=TARGET
+    [[ $name = OLD_* ]] && side=SOURCE
+    [[ $key = host ]] && key=address
+    [[ $key = uri ]] || export "${side}_${key^^}=${!name}"
+done
+sh /tmp/receive
+cat /tmp/TARGET
 SCRIPT
 }
 

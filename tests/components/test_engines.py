@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sysconfig
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -235,16 +235,16 @@ def test_every_script_file_has_a_user() -> None:
             runtime = engine.build_runtime(engine.variants[0], engine.variants[0].default_version)
             used |= set(list_files(runtime).values())
         if engine.copy_scripts:
-            used |= set(asdict(engine.copy_scripts).values())
+            used |= set(engine.copy_scripts.files.values())
     assert {path.read_text() for path in SCRIPTS.rglob("*") if path.is_file()} == used
 
 
 def test_copy_scripts_read_only_the_connection_secret() -> None:
     given = {"ADDRESS", "PORT", "USERNAME", "PASSWORD", "DATABASE", "TLS", "CA_FILE"}
     for engine in ENGINES.values():
-        for name, script in asdict(engine.copy_scripts).items() if engine.copy_scripts else ():
+        for name, script in engine.copy_scripts.files.items() if engine.copy_scripts else ():
             assert re.match(r"#!/bin/sh\n(#.*\n)*set -eu\n", script), name
-            assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", script)) - given <= {"PGDATABASE"}, name
+            assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", script)) - given <= {"PGDATABASE", "SNAPSHOT"}, name
 
 
 @releases

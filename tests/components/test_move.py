@@ -1,15 +1,16 @@
 """The script of a copy, with scripts of an engine that read and write files."""
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MOVE = ROOT / "components" / "copies" / "scripts" / "move.sh"
+RECEIVE = ROOT / "components" / "copies" / "scripts" / "receive.sh"
 SCRIPTS = {
-    "dump": 'cat "$DATABASE"',
+    "dump": 'sh "${0%/*}/inventory"; echo; cat "$DATABASE"',
     "restore": 'cat >"$DATABASE"',
     "inventory": 'sort "$DATABASE"',
     "empty": ': >"$DATABASE"',
@@ -40,7 +41,7 @@ class Copy:
             "TARGET_DATABASE": str(self.target),
             **variables,
         }
-        return subprocess.run(["sh", MOVE], env=env, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(["sh", RECEIVE], env=env, capture_output=True, text=True, timeout=30, check=False)
 
     @property
     def report(self) -> str:
@@ -75,23 +76,27 @@ def test_overwrite_empties_the_target(copy: Copy) -> None:
 @pytest.mark.parametrize(
     ("script", "content", "report"),
     [
-        ("dump", 'cat "$DATABASE"; exit 4', "the dump failed with exit code 4; the log has the reason"),
+        ("dump", "echo; echo row; exit 4", "the source failed with exit code 4; the log has the reason"),
+        ("dump", "echo table a 2; exit 0", "cannot read the source: exit code 0; the log has the reason"),
+        ("dump", "echo refused >&2; exit 3", "cannot read the source: exit code 3; the log has the reason"),
         (
             "restore",
             "cat >/dev/null; exit 5",
-            "the restore failed with exit code 5 (dump: 0); the log has the reason",
+            "the restore failed with exit code 5 (source: 0); the log has the reason",
         ),
-        ("inventory", "exit 6", "cannot read the SOURCE database; the log has the reason"),
+        ("inventory", "exit 6", "cannot read the target; the log has the reason"),
     ],
 )
 def test_failure_of_a_script_fails_the_copy(copy: Copy, script: str, content: str, report: str) -> None:
     copy.scripts[script] = content
-    assert copy.run().returncode == 1
+    result = copy.run()
+    assert result.returncode == 1
     assert copy.report == report
+    assert ("refused" in result.stderr) == ("refused" in content)
 
 
-def test_restore_that_ends_early_ends_the_dump(copy: Copy) -> None:
-    copy.scripts |= {"restore": "exit 7", "dump": "while :; do echo row; done"}
+def test_restore_that_ends_early_ends_the_source(copy: Copy) -> None:
+    copy.scripts |= {"restore": "exit 7", "dump": "echo; while :; do echo row; done"}
     assert copy.run().returncode == 1
     assert copy.report.startswith("the restore failed with exit code 7")
 
@@ -103,12 +108,68 @@ def test_failure_of_empty_fails_the_copy(copy: Copy) -> None:
     assert copy.report == "cannot empty the target; the log has the reason"
 
 
-def test_difference_fails_the_copy(copy: Copy) -> None:
-    copy.scripts["restore"] = 'sed "s/b 3/b 2/" >"$DATABASE"'
+@pytest.mark.parametrize(
+    ("source", "target", "differences"),
+    [
+        ("table a", "table a", ""),
+        (
+            "table a 2\ntable b 3",
+            "table a 2\ntable b 2",
+            "only in the source: table b 3\nonly in the target: table b 2\n",
+        ),
+        ("table a\ntable a b", "table a b", "only in the source: table a\n"),
+        ("in 15: view v: 1\ntable a", "in 17: view v: 2\ntable a", ""),
+        (
+            "in 15: view v: 1",
+            "in 15: view v: 2",
+            "only in the source: in 15: view v: 1\nonly in the target: in 15: view v: 2\n",
+        ),
+        ("in 15: view v: 1\ntable a", "table a", "only in the source: in 15: view v: 1\n"),
+        ("in 1: v", "in 15: v", ""),
+        ("key a, next at least 5", "key a, next at least 7", ""),
+        ("key a, next at least -5", "key a, next at least 3", ""),
+        (
+            "key a, next at least 9223372036854775807",
+            "key a, next at least 9223372036854775806",
+            "only in the source: key a, next at least 9223372036854775807\n"
+            "only in the target: key a, next at least 9223372036854775806\n",
+        ),
+        (
+            "key a at least 5",
+            "key b at least 5",
+            "only in the source: key a at least 5\nonly in the target: key b at least 5\n",
+        ),
+        ("key [a* at least 5", "key [a* at least 6", ""),
+    ],
+)
+def test_difference_fails_the_copy(copy: Copy, source: str, target: str, differences: str) -> None:
+    copy.source.write_text(f"{source}\n")
+    target_text = f"{target}\n"
+    copy.scripts["restore"] = f'cat >/dev/null; printf %s {shlex.quote(target_text)} >"$DATABASE"'
     result = copy.run()
-    assert result.returncode == 1
-    assert "only in the source: table b 3\nonly in the target: table b 2\n" in result.stderr
-    assert copy.report == "the copy differs from the source: 2 and 2 entries"
+    assert result.returncode == (1 if differences else 0)
+    assert result.stderr.startswith(differences)
+    counts = f"{source.count(chr(10)) + 1} and {target.count(chr(10)) + 1} entries"
+    assert copy.report.startswith(f"the target differs from the source: {counts}" if differences else "copied ")
+
+
+def test_writes_during_the_copy_are_no_difference(copy: Copy) -> None:
+    """The inventory of the copy counts, not that of the source."""
+    copy.scripts["restore"] = f'cat >"$DATABASE"; echo table c 1 >>{shlex.quote(str(copy.source))}'
+    assert copy.run().returncode == 0
+    assert copy.target.read_text() == "table a 2\ntable b 3\n"
+
+
+def test_another_script_can_write_the_copy(copy: Copy) -> None:
+    copy.scripts["snapshot"] = "echo table s; echo; echo table s"
+    assert copy.run(PRODUCER="snapshot").returncode == 0
+    assert copy.target.read_text() == "table s\n"
+
+
+def test_source_that_answers_later_is_copied(copy: Copy) -> None:
+    copy.scripts["dump"] = f'[ -e "$DATABASE.seen" ] || {{ : >"$DATABASE.seen"; exit 1; }}; {SCRIPTS["dump"]}'
+    assert copy.run().returncode == 0
+    assert copy.target.read_text() == copy.source.read_text()
 
 
 def test_new_pod_waits_for_the_server(copy: Copy) -> None:

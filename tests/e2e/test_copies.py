@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,12 +41,23 @@ CREATE VIEW v AS SELECT count(*) AS c FROM parted;
 CREATE MATERIALIZED VIEW mv AS SELECT k FROM parted;
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.v = NEW.v || '!'; RETURN NEW; END$$;
 CREATE TRIGGER tr BEFORE INSERT ON parted FOR EACH ROW EXECUTE FUNCTION f();
-CREATE SEQUENCE used; SELECT nextval('used'); CREATE SEQUENCE unused;
+CREATE SEQUENCE used; SELECT nextval('used'); CREATE SEQUENCE unused; CREATE SEQUENCE down INCREMENT -2;
+SELECT setval('unused', 50, false), nextval('down');
 CREATE INDEX ON parted (v);
 SELECT lo_from_bytea(4711, 'hello');
 CREATE TABLE nothing ();
 CREATE TABLE lines (line citext);
 INSERT INTO lines VALUES ('COMMENT ON EXTENSION pg_trgm IS ''data'';'), ('\.'), ('COPY lines (line) FROM stdin;');
+CREATE FUNCTION looks_like_a_dump() RETURNS text LANGUAGE plpgsql AS $$BEGIN RETURN '
+COMMENT ON EXTENSION pg_trgm IS ''text'';
+'; END$$;
+CREATE MATERIALIZED VIEW empty_view AS SELECT k FROM parted WITH NO DATA;
+CREATE RULE skip AS ON DELETE TO lines WHERE OLD.line = 'x' DO INSTEAD NOTHING;
+CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
+CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int);
+CREATE COLLATION german (PROVIDER = icu, LOCALE = 'de');
+CREATE STATISTICS correlated ON k, v FROM parted;
+COMMENT ON TABLE lines IS E'two\nlines';
 CREATE TABLE child (fk int REFERENCES "we ird"."select ""x""%s \ é" (id));
 ALTER TABLE child ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON child USING (fk > 1);
 """,
@@ -57,10 +70,35 @@ CHANGES = {
         "two rows exchange a value": "UPDATE parted SET v = CASE k WHEN 50 THEN 'v' ELSE 'w' END WHERE k IN (50, 51)",
         "missing row": "DELETE FROM parted WHERE k = 50",
         "sequence": "SELECT nextval('used')",
+        "first value of a sequence": "SELECT setval('unused', 5000, false)",
+        "used value of a sequence": "SELECT setval('unused', 5000, true)",
+        "sequence downwards": "SELECT nextval('down')",
+        "increment": "ALTER SEQUENCE used INCREMENT 3",
+        "definition of a view": "CREATE OR REPLACE VIEW v AS SELECT count(*) AS c FROM parted WHERE k > 5",
+        "definition of a materialized view": "DROP MATERIALIZED VIEW mv;"
+        " CREATE MATERIALIZED VIEW mv AS SELECT k FROM parted WHERE k >= 0",
+        "filled materialized view": "REFRESH MATERIALIZED VIEW empty_view",
         "view": "DROP VIEW v",
         "function": "CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "security of a function": "ALTER FUNCTION f() SECURITY DEFINER",
+        "volatility": "ALTER FUNCTION twice(int) STABLE",
+        "aggregate": "DROP AGGREGATE total(int)",
+        "event of a trigger": "DROP TRIGGER tr ON parted;"
+        " CREATE TRIGGER tr BEFORE INSERT OR UPDATE ON parted FOR EACH ROW EXECUTE FUNCTION f()",
         "disabled trigger": "ALTER TABLE parted DISABLE TRIGGER tr",
+        "unique index": "CREATE INDEX i ON child (fk)",
+        "index that became unique": "DROP INDEX i; CREATE UNIQUE INDEX i ON child (fk)",
+        "columns of an index": "DROP INDEX i; CREATE UNIQUE INDEX i ON child ((fk + 1))",
         "index": "DROP INDEX parted_v_idx",
+        "default": "ALTER TABLE child ALTER fk SET DEFAULT 1",
+        "another default": "ALTER TABLE child ALTER fk SET DEFAULT 2",
+        "check of a domain": "ALTER DOMAIN positive DROP CONSTRAINT positive_check;"
+        " ALTER DOMAIN positive ADD CONSTRAINT positive_check CHECK (VALUE > -1)",
+        "rule": "DROP RULE skip ON lines",
+        "comment": "COMMENT ON TABLE lines IS 'other'",
+        "statistics": "DROP STATISTICS correlated",
+        "collation": "DROP COLLATION german",
+        "row-level security": "ALTER TABLE child DISABLE ROW LEVEL SECURITY",
         "label": "ALTER TYPE mood ADD VALUE 'new'",
         "constraint": "ALTER TABLE child DROP CONSTRAINT child_fk_fkey",
         "large object": "SELECT lo_put(4711, 0, 'J')",
@@ -75,14 +113,14 @@ class Copies:
     """The scripts of an engine and a server with two empty databases."""
 
     server: DatabaseServer
+    scripts: Path
     folder: Path
+    """Folder of temporary files."""
 
     def run(
         self, script: str, database: str, *, data: bytes = b"", **variables: str
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run a script with the connection Secret of a database. Assert that no output has the password."""
-        scripts = ENGINES[self.server.engine].copy_scripts
-        assert scripts
         environment = {
             "PATH": os.environ["PATH"],
             "TMPDIR": str(self.folder),
@@ -94,7 +132,7 @@ class Copies:
             **variables,
         }
         done = subprocess.run(
-            ["sh", "-c", asdict(scripts)[script]],
+            ["sh", self.scripts / script],
             env=environment,
             input=data,
             capture_output=True,
@@ -123,13 +161,13 @@ class Copies:
             session.run(statements)
 
 
-def create_databases(server: DatabaseServer, *names: str) -> None:
+def create_databases(server: DatabaseServer, *names: str, options: str = "") -> None:
     """Create databases with owners and extensions."""
     literal = "'" + PASSWORD.replace("'", "''") + "'"
     for name in names:
         with server.administrator() as session:
             session.run(f"CREATE ROLE {name} LOGIN PASSWORD {literal}")
-            session.run(f"CREATE DATABASE {name} OWNER {name}")
+            session.run(f"CREATE DATABASE {name} OWNER {name} {options}")
         with server.administrator(name) as session:
             for extension in EXTENSIONS:
                 session.run(f"CREATE EXTENSION {extension}")
@@ -144,7 +182,14 @@ def copies(request: pytest.FixtureRequest, server: Callable[[str], DatabaseServe
     found = server(engine)
     found.drop(SOURCE, TARGET)
     create_databases(found, SOURCE, TARGET)
-    copies = Copies(found, tmp_path)
+    scripts = ENGINES[engine].copy_scripts
+    assert scripts
+    folders = [tmp_path / name for name in ("scripts", "temporary")]
+    for folder in folders:
+        folder.mkdir()
+    for name, content in scripts.files.items():
+        (folders[0] / name).write_text(content)
+    copies = Copies(found, *folders)
     copies.change(SOURCE, DATA[engine])
     yield copies
     found.drop(SOURCE, TARGET)
@@ -154,7 +199,8 @@ def test_copy_has_the_inventory_of_its_source_and_every_difference_is_found(copi
     source = copies.succeed("inventory", SOURCE)
     assert len(source.splitlines()) > 20
     assert copies.succeed("inventory", TARGET) == b""
-    dump = copies.succeed("dump", SOURCE)
+    inventory, _, dump = copies.succeed("dump", SOURCE).partition(b"\n\n")
+    assert inventory + b"\n" == source
     copies.succeed("restore", TARGET, dump)
     assert copies.succeed("inventory", TARGET) == source
     assert re.search(r"already holds \d+ objects; nothing was copied", copies.fail("restore", TARGET, dump))
@@ -169,7 +215,7 @@ def test_copy_has_the_inventory_of_its_source_and_every_difference_is_found(copi
 
 
 def test_broken_copies_fail_and_leave_the_database_empty(copies: Copies) -> None:
-    dump = copies.succeed("dump", SOURCE)
+    _, _, dump = copies.succeed("dump", SOURCE).partition(b"\n\n")
     for broken in (b"", dump[:100], dump[: len(dump) // 2], dump[:-20], b"no dump"):
         assert copies.fail("restore", TARGET, broken)
         assert copies.succeed("inventory", TARGET) == b""
@@ -194,3 +240,68 @@ def test_rows_that_the_account_must_not_read_are_no_copy(copies: Copies) -> None
         session.run("ALTER TABLE hidden FORCE ROW LEVEL SECURITY")
     for script in ("dump", "inventory"):
         assert "row-level security" in copies.fail(script, SOURCE)
+
+
+def test_empty_deletes_everything(copies: Copies) -> None:
+    assert copies.succeed("empty", SOURCE) == b""
+    assert copies.succeed("inventory", SOURCE) == b""
+    copies.change(SOURCE, DATA[copies.server.engine])
+
+
+def test_comments_of_extensions_do_not_stop_a_copy(copies: Copies) -> None:
+    """Only the administrator can set them. They can have lines that look like the end of the statement."""
+    with copies.server.administrator(SOURCE) as session:
+        session.run(r"COMMENT ON EXTENSION hstore IS E'it''s\n'';\n--\n-- Name: x; Type: TABLE\n''quoted'' text'")
+    source, _, data = copies.succeed("dump", SOURCE).partition(b"\n\n")
+    copies.succeed("restore", TARGET, data)
+    assert copies.succeed("inventory", TARGET) == source + b"\n"
+
+
+def test_hashes_do_not_depend_on_the_encoding(copies: Copies) -> None:
+    copies.server.drop(SOURCE)
+    create_databases(copies.server, SOURCE, options="TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    copies.change(SOURCE, "CREATE TABLE texts AS SELECT 'é' || i AS text FROM generate_series(1, 100) i")
+    source, _, data = copies.succeed("dump", SOURCE).partition(b"\n\n")
+    copies.succeed("restore", TARGET, data)
+    assert copies.succeed("inventory", TARGET) == source + b"\n"
+
+
+def test_copy_is_of_one_moment(copies: Copies) -> None:
+    """An application writes until the copy has ended. Inventory and data do not have the same writes by accident."""
+    copies.change(SOURCE, "CREATE TABLE writes (k serial PRIMARY KEY, t text)")
+    ended = threading.Event()
+
+    def write() -> None:
+        with copies.server.session(SOURCE, PASSWORD, SOURCE) as session:
+            while not ended.is_set():
+                session.run("INSERT INTO writes (t) SELECT repeat('x', 1000) FROM generate_series(1, 20)")
+
+    with ThreadPoolExecutor() as executor:
+        writer = executor.submit(write)
+        try:
+            source, _, data = copies.succeed("dump", SOURCE).partition(b"\n\n")
+        finally:
+            ended.set()
+        writer.result()
+    copies.succeed("restore", TARGET, data)
+
+    def drop_sequences(inventory: bytes) -> list[str]:
+        return [line for line in inventory.decode().splitlines() if " at least " not in line]
+
+    copied = copies.succeed("inventory", TARGET)
+    assert drop_sequences(copied) == drop_sequences(source)
+    assert drop_sequences(copies.succeed("inventory", SOURCE)) != drop_sequences(source)
+
+
+def test_dump_that_ends_early_fails(copies: Copies) -> None:
+    """The connection of pg_dump ends while it writes."""
+    copies.change(
+        SOURCE, "CREATE TABLE large AS SELECT repeat(md5(i::text), 100) AS t FROM generate_series(1, 50000) i"
+    )
+    with ThreadPoolExecutor() as executor, copies.server.administrator() as session:
+        dump = executor.submit(copies.run, "dump", SOURCE)
+        statement = f"""SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = '{SOURCE}' AND application_name = 'pg_dump' AND query ~ '^COPY.*large'"""
+        while not dump.done():
+            session.run(statement)
+    assert dump.result().returncode != 0

@@ -1,7 +1,29 @@
 #!/bin/sh
-# Write the database at one moment to standard output, without owners and privileges: the target has its own role.
+# Write the inventory, an empty line and the data of one moment to standard output, without owners and privileges: the
+# target has its own role. A transaction holds the moment while `inventory` and `pg_dump` read it.
 set -eu
 # shellcheck disable=SC2153 # the caller sets the variables
 export PGHOST="$ADDRESS" PGPORT="$PORT" PGUSER="$USERNAME" PGPASSWORD="$PASSWORD" PGDATABASE="$DATABASE"
 export PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
-exec pg_dump --no-password --format=custom --compress=0 --no-owner --no-privileges
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cat >"$work/write" <<'SCRIPT'
+set -eu
+SNAPSHOT=$snapshot sh "$inventory"
+echo
+# Through a pipe, pg_dump writes no positions, which would be wrong after the inventory.
+{
+    pg_dump --no-password --snapshot="$snapshot" --format=custom --compress=0 --no-owner --no-privileges
+    : >"$work/dumped"
+} | cat
+mv "$work/dumped" "$work/complete"
+SCRIPT
+export work inventory="${0%/*}/inventory"
+PGOPTIONS='-c idle_in_transaction_session_timeout=0' psql --no-password --no-psqlrc --quiet --no-align --tuples-only \
+    --set=ON_ERROR_STOP=1 <<'STATEMENTS'
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT pg_export_snapshot() AS snapshot \gset
+\setenv snapshot :snapshot
+\! sh "$work/write"
+STATEMENTS
+[ -e "$work/complete" ]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Read a copy from standard input into an empty database, in one transaction: a failure leaves the database empty.
+# Read the data of a copy from standard input into an empty database, in one transaction: a failure leaves it empty.
 set -eu
 # shellcheck disable=SC2153 # the caller sets the variables
 export PGHOST="$ADDRESS" PGPORT="$PORT" PGUSER="$USERNAME" PGPASSWORD="$PASSWORD" PGDATABASE="$DATABASE"
@@ -24,14 +24,18 @@ STATEMENT
 )
 [ "$objects" = 0 ] || { echo "error: the database $PGDATABASE already holds $objects objects; nothing was copied" >&2; exit 1; }
 
-# Only the owner of an extension can set its comment, so the copy has none. A pipe would hide which program failed.
+# Only the owner of an extension can set its comment, so the copy has none. The edit finds the comment by the line that
+# pg_restore writes above it, up to the end of its text, and skips the rows of tables.
 pipes=$(mktemp -d)
 trap 'rm -rf "$pipes"' EXIT
+# A pipe of the shell would hide which program failed.
 mkfifo "$pipes/dump" "$pipes/statements"
 exec 3<&0
 pg_restore --no-owner --no-privileges --single-transaction --file=- <&3 >"$pipes/dump" &
 read_dump=$!
-LC_ALL=C sed -e '/^COPY .* FROM stdin;$/,/^\\\.$/b' -e '/^COMMENT ON EXTENSION /d' <"$pipes/dump" >"$pipes/statements" &
+LC_ALL=C sed -E -e '/^COPY .* FROM stdin;$/,/^\\\.$/b' -e '/^-- Name: EXTENSION .*; Type: COMMENT; /!b' \
+    -e ':next' -e "/\nCOMMENT ON EXTENSION [^\n]* IS '([^']|'')*';\$/d" -e N -e 'b next' \
+    <"$pipes/dump" >"$pipes/statements" &
 edit_statements=$!
 code=0
 run_psql --output=/dev/null <"$pipes/statements" || code=$?
