@@ -26,8 +26,9 @@ HOSTNAME_MISMATCH_CODES = {62, 64}
 EXPIRED_CODE, NOT_YET_VALID_CODE = 10, 9
 UNKNOWN_CA_FIX = (
     "Set `caFile` to a PEM file with the CA certificate, or add it to the CA certificates of this system "
-    "(SSL_CERT_FILE). `tls: require` encrypts without verification."
+    "(SSL_CERT_FILE)."
 )
+NO_VERIFICATION_FIX = " `tls: require` encrypts without verification."
 PROVIDER_CA_FIX = (
     "Pulumi's provider for this engine uses only the CA certificates of this system. Run pulumi with SSL_CERT_FILE set "
     "to a PEM file that contains these and the server's CA. `tls: require` encrypts without verification."
@@ -90,7 +91,7 @@ def explain_verification_failure(
         return ProbeError(
             f"the server's certificate is not valid for {host}: "
             + (f"it is valid for {names}" if names else "it has no subject alternative names"),
-            ("Set `host` to one of these names, or use" if names else "Use")
+            (f"Set {context.endpoint.keys.host} to one of these names, or use" if names else "Use")
             + f" a certificate with {host} as a subject alternative name. The common name (CN) is ignored.",
         )
     if error.verify_code == EXPIRED_CODE:
@@ -109,7 +110,7 @@ def explain_verification_failure(
     source = "the CA certificates of this system" if by_provider or not ca_file else ca_file
     return ProbeError(
         f"an unknown CA{issuer} signed the server's certificate; it is not in {source} ({error.verify_message})",
-        PROVIDER_CA_FIX if by_provider else UNKNOWN_CA_FIX,
+        PROVIDER_CA_FIX if by_provider else UNKNOWN_CA_FIX + (NO_VERIFICATION_FIX if context.endpoint.keys.tls else ""),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 __all__ = [
     "SECRET_KEYS",
+    "AddressKeys",
     "Endpoint",
     "Finding",
     "PlannedDatabase",
@@ -18,7 +19,7 @@ __all__ = [
 ProvisionedPart = Literal["database", "user"]
 TlsMode = Literal["disable", "require", "verify-full"]
 """TLS modes, named as in libpq. This package must not import `components`, so a test compares the modes with theirs."""
-SECRET_KEYS = frozenset({"password", "token"})
+SECRET_KEYS = frozenset({"accountKey", "password", "repositoryPassword", "secretKey", "serviceAccountKey", "token"})
 """Keys of an account whose values must not appear in a message. A test compares them with those of `stacks`."""
 
 
@@ -64,12 +65,37 @@ class ProvisionedDatabase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AddressKeys:
+    """The keys of an address in the stack file, as messages name them."""
+
+    host: str = "`host`"
+    port: str = "`port`"
+    tls: bool = True
+    """Whether the key `tls` has the TLS mode. Otherwise the address is a URL, and its scheme decides."""
+    is_fixed: bool = False
+    """Whether the address belongs to a cloud, so that the stack file cannot correct it."""
+
+    @property
+    def host_correction(self) -> str:
+        """How to correct the host, at the start of a sentence."""
+        network = "Check the network of this machine"
+        return network if self.is_fixed else f"Correct {self.host} in the stack file"
+
+    @property
+    def correction(self) -> str:
+        """How to correct host and port, at the start of a sentence."""
+        keys = self.host if self.host == self.port else f"{self.host} and {self.port}"
+        return self.host_correction if self.is_fixed else f"Correct {keys} in the stack file"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """An address of an external server, with the account to check."""
+    """An address of an external server or a backup store, with the account to check."""
 
     path: str
     """Path in the stack file: `externalServers.mysql-hq`."""
     engine: str
+    """Engine, or kind of a backup store."""
     host: str
     """Host name or IP address."""
     port: int
@@ -78,7 +104,9 @@ class Endpoint:
     ca_file: str | None = None
     """Path of a PEM file with the CA certificates. Default: None; the CA certificates of the system."""
     account: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
-    """Any of the keys username, password, database, token, org, bucket and vhost."""
+    """Any of the keys username, password, database, token, org, bucket and vhost. A store has keys of its own."""
+    keys: AddressKeys = AddressKeys()
+    """The keys of the address in the stack file."""
     is_administrator: bool = False
     """Whether the program provisions databases with the account."""
     planned_databases: tuple[PlannedDatabase, ...] = ()

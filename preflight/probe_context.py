@@ -42,6 +42,8 @@ class ProbeContext:
     timeout_fix: str = "This machine is overloaded. Run the check again."
     """The fix to report if the current step does not end in time."""
     findings: list[Finding] = field(default_factory=list)
+    received_secrets: list[str] = field(default_factory=list, repr=False)
+    """Secrets that the check received for the account, such as an access token."""
     server_identity: tuple[object, ...] = ()
     """What only this server has, whatever its address is. Empty if the probe has not read it."""
     answers: dict[str, bool] = field(default_factory=dict)
@@ -115,7 +117,7 @@ class ProbeContext:
     def _list_secret_forms(self) -> Iterator[str]:
         """Yield every secret of the account in every form in which a message may contain it."""
         account = self.endpoint.account
-        for secret in (account[key] for key in SECRET_KEYS if account.get(key)):
+        for secret in (*(account[key] for key in SECRET_KEYS if account.get(key)), *self.received_secrets):
             raw, pair = secret.encode(), f"{self.username or ''}:{secret}".encode()
             latin_1 = raw.decode("latin-1")
             yield from (secret, quote(secret, safe=""), quote(secret), quote_plus(secret))

@@ -36,6 +36,7 @@ REPORTING_MARGIN_SECONDS = 0.25
 """Time reserved to report the servers that do not answer."""
 CHECK_LOG = "Check the server's log."
 NO_TLS_FIX = "{}, or set `tls: disable` if you trust the network."
+NO_TLS_IN_URL_FIX = "Enable TLS on the server, or write `http://` in {} if you trust the network."
 LISTENER_FIX = "Check on the server which program listens on this port."
 
 EndpointKey = tuple[object, ...]
@@ -204,13 +205,16 @@ def _resolve_and_connect(contexts: list[ProbeContext]) -> str:
     host, port = contexts[0].endpoint.host, contexts[0].endpoint.port
     dns_fix = "Check why the DNS servers of this machine do not answer. An IP address needs no DNS."
     _set_step(contexts, f"resolving the host name {host}", dns_fix)
-    addresses = resolve_host(host, port)
+    keys = contexts[0].endpoint.keys
+    addresses = resolve_host(host, port, keys)
     hint = get_probe(contexts[0].endpoint.engine).listen_setting_hint
 
     def on_attempt(address: str) -> None:
         _set_step(contexts, f"connecting to {address}, port {port}", "Check whether a firewall drops the packets.")
 
-    return connect_first(addresses, port, contexts[0].remaining_seconds, hint, on_attempt)
+    return connect_first(
+        addresses, port, contexts[0].remaining_seconds, listen_setting_hint=hint, keys=keys, on_attempt=on_attempt
+    )
 
 
 def _run_worker(waiting: deque[ProbeContext], unexpected_services: UnexpectedServices, results: ResultQueue) -> None:
@@ -251,15 +255,17 @@ def _run_probe(context: ProbeContext, unexpected_services: UnexpectedServices) -
 
 def _explain_unexpected_service(context: ProbeContext, error: UnexpectedProtocolError, title: str) -> Finding:
     """Explain what answers: another service than the engine, or the engine without the planned TLS."""
-    check = context.step
+    check, keys = context.step, context.endpoint.keys
     if isinstance(error, TlsNotSupportedError) and error.enable_hint:
         return Finding(str(error), NO_TLS_FIX.format(error.enable_hint))
     context.set_step("identifying the service that answers", LISTENER_FIX)
     name = detect_service(context) or ""
     is_engine = name == title or name.startswith((f"{title} (", f"{title} or "))
     name, message = context.redact(name), context.redact(error)
-    address_fix = f"Correct `host` and `port` in the stack file: this service is not {title}."
-    if is_engine and isinstance(error, TlsNotSupportedError):
+    address_fix = f"{keys.correction}: this service is not {title}."
+    if name and isinstance(error, TlsNotSupportedError) and not keys.tls:
+        result, fix = f"{error}; {name} answers", NO_TLS_IN_URL_FIX.format(keys.host)
+    elif is_engine and isinstance(error, TlsNotSupportedError):
         result, fix = str(error), NO_TLS_FIX.format("Set `port` to the TLS port of the server")
     elif is_engine:
         result, fix = f"{name} answers, but the session failed: {message}", CHECK_LOG
@@ -269,7 +275,7 @@ def _explain_unexpected_service(context: ProbeContext, error: UnexpectedProtocol
         result = "the port accepts connections but sends no data"
         fix = (
             "Check whether the server hangs, or whether a proxy or port forwarding answers for a stopped server. "
-            "Otherwise correct `host` and `port` in the stack file."
+            f"Otherwise: {keys.correction[0].lower()}{keys.correction[1:]}."
         )
     else:
         result, fix = f"an unknown service answers, not {title}: {message}", address_fix

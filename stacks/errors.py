@@ -20,7 +20,7 @@ __all__ = [
 Location: TypeAlias = tuple[str | int, ...]
 """The keys and list indices from the top of the stack file to a value."""
 
-SECRET_KEYS = frozenset({"password", "token"})
+SECRET_KEYS = frozenset({"accountKey", "password", "repositoryPassword", "secretKey", "serviceAccountKey", "token"})
 """Keys with secrets."""
 PRINTABLE_TEXT_RE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._/]{0,62}")
 """Text that a message may repeat: short, on one line, and neither a URI nor an account with a password."""

@@ -88,8 +88,8 @@ VERBS = PREDICATES | set(
         "convert count create decode dereference describe detect draw drop encode exit expand explain fetch find "
         "forget format get grant group hash hide identify join limit list load log match measure merge normalize open "
         "parse probe prove provision quote raise read reassign recover redact reject remove render replace represent "
-        "request require resolve restart restore retain retry run select set shorten sort split start strip suggest "
-        "translate unwrap validate verify wait wrap write",
+        "request require resolve restart restore retain retry run select send set shorten sort split start strip "
+        "suggest translate unwrap validate verify wait wrap write",
     )
 )
 """Verbs with which the name of a function begins."""

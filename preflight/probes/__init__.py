@@ -1,4 +1,7 @@
-"""The table of the engines that can be checked. Each engine has a module, which is imported on its first use."""
+"""The tables of the engines and the backup stores that can be checked.
+
+Each engine and each kind of store has a module, which is imported on its first use.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from preflight.errors import ProbeError
 from preflight.probe_context import ProbeContext
 from preflight.service_detection import detect_service
 
-__all__ = ["PROBES", "Probe", "get_probe"]
+__all__ = ["PROBES", "STORE_PROBES", "Probe", "get_probe"]
 
 Rows = list[tuple[Any, ...]]
 
@@ -111,6 +114,30 @@ def _run_redis(context: ProbeContext) -> None:
     probe(context)
 
 
+def _run_azure(context: ProbeContext) -> None:
+    from preflight.probes.azure import probe
+
+    probe(context)
+
+
+def _run_google(context: ProbeContext) -> None:
+    from preflight.probes.google import probe
+
+    probe(context)
+
+
+def _run_rest(context: ProbeContext) -> None:
+    from preflight.probes.rest import probe
+
+    probe(context)
+
+
+def _run_s3(context: ProbeContext) -> None:
+    from preflight.probes.s3 import probe
+
+    probe(context)
+
+
 PROBES: Mapping[str, Probe] = MappingProxyType(
     {
         "elasticsearch": Probe(
@@ -160,9 +187,18 @@ PROBES: Mapping[str, Probe] = MappingProxyType(
         ),
     }
 )
+STORE_PROBES: Mapping[str, Probe] = MappingProxyType(
+    {
+        "azure": Probe(title="Azure Blob Storage", listen_setting_hint="", run=_run_azure),
+        "google": Probe(title="Google Cloud Storage", listen_setting_hint="", run=_run_google),
+        "rest": Probe(title="rest-server", listen_setting_hint="`--listen :8000`, for all addresses", run=_run_rest),
+        "s3": Probe(title="S3", listen_setting_hint="the listen address in its configuration", run=_run_s3),
+    }
+)
+"""The kinds of backup stores that this machine can check."""
 FALLBACK_PROBE = Probe(title="the engine", listen_setting_hint="the listen address in its configuration")
 
 
 def get_probe(engine: str) -> Probe:
-    """Return the probe of an engine. An engine without one gets a probe that only identifies the service."""
-    return PROBES.get(engine, FALLBACK_PROBE)
+    """Return the probe of an engine or a kind of store. Without one, return one that only identifies the service."""
+    return PROBES.get(engine) or STORE_PROBES.get(engine, FALLBACK_PROBE)

@@ -1,4 +1,4 @@
-"""HTTP requests to databases, with the standard library's client."""
+"""HTTP requests to databases and stores, with the standard library's client."""
 
 import http.client
 from collections.abc import Mapping
@@ -29,9 +29,13 @@ def request(
     headers: Mapping[str, bytes] | None = None,
     method: str = "GET",
     body: bytes | None = None,
+    timeout_seconds: float | None = None,
 ) -> HttpResponse:
-    """Send a request and return the response. Raises UnexpectedProtocolError if the response is not HTTP."""
-    connection = http.client.HTTPConnection(*context.target, timeout=context.login_timeout)
+    """Send a request and return the response. Raises UnexpectedProtocolError if the response is not HTTP.
+
+    Default timeout: that of a login.
+    """
+    connection = http.client.HTTPConnection(*context.target, timeout=timeout_seconds or context.login_timeout)
     try:
         connection.request(method, path, body=body, headers={"Host": context.endpoint.address, **(headers or {})})
         response = connection.getresponse()

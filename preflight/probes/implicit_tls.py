@@ -47,8 +47,15 @@ def _probe_without_tls(context: ProbeContext, probe_session: Session) -> None:
             probe_session(context)
     except UnexpectedProtocolError:
         if accepts_tls(context) and _can_connect_without_account(context, probe_session, create_unverified_context()):
-            raise ProbeError(f"{TLS_ONLY}, but `tls: disable` is set", TLS_ONLY_FIX) from None
+            raise _explain_missing_tls(context) from None
         raise
+
+
+def _explain_missing_tls(context: ProbeContext) -> ProbeError:
+    keys = context.endpoint.keys
+    if keys.tls:
+        return ProbeError(f"{TLS_ONLY}, but `tls: disable` is set", TLS_ONLY_FIX)
+    return ProbeError(f"{TLS_ONLY}, but {keys.host} begins with `http://`", f"Write `https://` in {keys.host}.")
 
 
 def _probe_with_tls(context: ProbeContext, probe_session: Session) -> None:

@@ -1,0 +1,107 @@
+"""Stores of backups on 127.0.0.1: versitygw (S3) and rest-server, as a user would run them."""
+
+import base64
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.tls import free_port
+
+START_TIMEOUT_SECONDS = 30
+ACCESS_KEY, SECRET_KEY = "of-a-test", "secret-of-a-test"
+USERNAME, PASSWORD = "backups", "password-of-a-test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningStore:
+    """A store that listens on 127.0.0.1."""
+
+    port: int
+    folder: Path
+    """The folder with its data. A bucket is a folder."""
+    scheme: str
+
+    @property
+    def url(self) -> str:
+        """URL with the name localhost, which certificates contain."""
+        return f"{self.scheme}://localhost:{self.port}"
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program. Skip the test if it is not installed."""
+    path = shutil.which(name)
+    if not path:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+@contextlib.contextmanager
+def serve_s3(
+    folder: Path, certificate: tuple[bytes, bytes] | None = None, arguments: Sequence[str] = ()
+) -> Iterator[RunningStore]:
+    """Run versitygw until the end of the context."""
+    data, users, port = folder / "s3", folder / "users", free_port()
+    for path in (data, users):
+        path.mkdir(parents=True, exist_ok=True)
+    tls = [f"--cert={path}" for path in _write_certificate(folder, certificate)[:1]]
+    tls += [f"--key={path}" for path in _write_certificate(folder, certificate)[1:]]
+    program = [find_program("versitygw"), "--port", f"127.0.0.1:{port}", "--iam-dir", str(users), *tls, *arguments]
+    environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
+    with _run([*program, "posix", str(data)], port, environment):
+        yield RunningStore(port=port, folder=data, scheme="https" if certificate else "http")
+
+
+@contextlib.contextmanager
+def serve_rest(
+    folder: Path, certificate: tuple[bytes, bytes] | None = None, arguments: Sequence[str] = ()
+) -> Iterator[RunningStore]:
+    """Run rest-server until the end of the context."""
+    data, port = folder / "rest", free_port()
+    data.mkdir(parents=True, exist_ok=True)
+    digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()  # noqa: S324 (a format of .htpasswd)
+    (data / ".htpasswd").write_text(f"{USERNAME}:{{SHA}}{digest}\n")
+    paths = _write_certificate(folder, certificate)
+    tls = ["--tls", "--tls-cert", str(paths[0]), "--tls-key", str(paths[1])] if paths else []
+    program = [find_program("rest-server"), "--listen", f"127.0.0.1:{port}", "--path", str(data), *tls, *arguments]
+    with _run(program, port, dict(os.environ)):
+        yield RunningStore(port=port, folder=data, scheme="https" if certificate else "http")
+
+
+def _write_certificate(folder: Path, certificate: tuple[bytes, bytes] | None) -> list[Path]:
+    """Write certificate and key, and return their paths."""
+    paths = [folder / "store.crt", folder / "store.key"] if certificate else []
+    for path, content in zip(paths, certificate or (), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+@contextlib.contextmanager
+def _run(command: Sequence[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        _wait_for_port(process, port)
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    end = time.monotonic() + START_TIMEOUT_SECONDS
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            output = process.communicate()[0].decode()
+            raise AssertionError(f"the store does not listen: {output}")
+        time.sleep(0.05)
