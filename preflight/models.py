@@ -107,6 +107,8 @@ class Endpoint:
     """Any of the keys username, password, database, token, org, bucket and vhost. A store has keys of its own."""
     keys: AddressKeys = AddressKeys()
     """The keys of the address in the stack file."""
+    subject: str = "external server"
+    """What is checked, in the heading of the findings."""
     is_administrator: bool = False
     """Whether the program provisions databases with the account."""
     planned_databases: tuple[PlannedDatabase, ...] = ()
@@ -139,6 +141,8 @@ class Finding:
     """Path in the stack file. Default: the path of the endpoint."""
     endpoint: str = ""
     """Address of the server: `mysql.example.org:3306`."""
+    subject: str = "external server"
+    """What was checked."""
     is_warning: bool = False
     """Whether the update can continue."""
     takes_over: frozenset[ProvisionedPart] = frozenset()

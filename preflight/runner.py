@@ -31,6 +31,7 @@ MAX_PARALLEL_LOGINS = 4
 """Per server. Its connection limit is for applications."""
 THREAD_STACK_BYTES = 512 * 1024
 """The default of 8 MB is too large for 1,000 threads."""
+STACK_SIZE_LOCK = threading.Lock()
 SPARE_SOCKETS = 256
 REPORTING_MARGIN_SECONDS = 0.25
 """Time reserved to report the servers that do not answer."""
@@ -90,12 +91,17 @@ def run_statements(endpoint: Endpoint, statements: Sequence[str], timeout_second
 
 def format_findings(findings: Sequence[Finding]) -> str:
     """Format failed checks, or warnings, as one text, without the level `error:` or `warning:`."""
+    groups: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.subject].append(finding)
+    return "\n\n".join(_format_group(subject, group) for subject, group in groups.items())
+
+
+def _format_group(subject: str, findings: Sequence[Finding]) -> str:
     count = len(findings)
     plural = "s" if count != 1 else ""
     is_failure = any(not finding.is_warning for finding in findings)
-    header = (
-        f"{count} external server check{plural} failed:" if is_failure else f"{count} external server warning{plural}:"
-    )
+    header = f"{count} {subject} check{plural} failed:" if is_failure else f"{count} {subject} warning{plural}:"
     return "\n\n".join([header, *map(_format_finding, findings)])
 
 
@@ -130,12 +136,13 @@ def _group_by_endpoint(endpoints: Iterable[Endpoint], deadline: float) -> dict[E
 
 @contextmanager
 def _limit_thread_stack_size() -> Iterator[None]:
-    """Limit the stack size of the threads that are started in the context."""
-    previous = threading.stack_size(THREAD_STACK_BYTES)
-    try:
-        yield
-    finally:
-        threading.stack_size(previous)
+    """Limit the stack size of the threads that are started in the context. The size belongs to the whole process."""
+    with STACK_SIZE_LOCK:
+        previous = threading.stack_size(THREAD_STACK_BYTES)
+        try:
+            yield
+        finally:
+            threading.stack_size(previous)
 
 
 def _raise_socket_limit(addresses: int) -> None:
@@ -168,7 +175,8 @@ def _select_findings(endpoint: Endpoint, context: ProbeContext) -> Iterator[Find
     paths |= {provisioned.path for provisioned in endpoint.provisioned_databases}
     for finding in context.findings:
         if not finding.path or finding.path in paths:
-            yield replace(finding, path=finding.path or endpoint.path, endpoint=endpoint.address)
+            path = finding.path or endpoint.path
+            yield replace(finding, path=path, endpoint=endpoint.address, subject=endpoint.subject)
 
 
 def _probe_host(contexts: list[ProbeContext], results: ResultQueue) -> None:

@@ -9,6 +9,7 @@ __all__ = ["build_azure_endpoint", "build_google_endpoint", "build_rest_endpoint
 
 PORTS = {"http": 80, "https": 443}
 TLS_MODES: Mapping[str, TlsMode] = {"http": "disable", "https": "verify-full"}
+HTTPS = urlsplit("https://")
 AMAZON = "amazonaws.com"
 HOST_STYLE_DOMAINS = (f".{AMAZON}", ".googleapis.com", ".aliyuncs.com")
 """Services at which restic writes the bucket's name in the host name, unless the bucket's name has a dot."""
@@ -35,7 +36,8 @@ def build_s3_endpoint(
     account = {"bucket": bucket, "prefix": prefix, "accessKey": access_key, "secretKey": secret_key}
     account |= {"basePath": "" if is_in_host else f"/{bucket}", **({"region": region} if region else {})}
     host = f"{bucket}.{host}" if is_in_host else host
-    return _build_endpoint(path, "s3", parts, host=host, ca_file=ca_file, account=account, key="`endpoint`")
+    keys = AddressKeys(host="`endpoint`", port="`endpoint`", tls=False)
+    return _build_endpoint(path, "s3", host=host, account=account, keys=keys, url=parts, ca_file=ca_file)
 
 
 def build_azure_endpoint(path: str, *, account: str, account_key: str, container: str, prefix: str) -> Endpoint:
@@ -43,15 +45,14 @@ def build_azure_endpoint(path: str, *, account: str, account_key: str, container
     values = {"account": account, "accountKey": account_key, "container": container, "prefix": prefix}
     host = f"{account}.blob.core.windows.net"
     keys = AddressKeys(host="`account`", port="`account`", tls=False)
-    return Endpoint(path=path, engine="azure", host=host, port=443, tls="verify-full", account=values, keys=keys)
+    return _build_endpoint(path, "azure", host=host, account=values, keys=keys)
 
 
 def build_google_endpoint(path: str, *, service_account_key: str, bucket: str, prefix: str) -> Endpoint:
     """Build the endpoint of a bucket of Google Cloud Storage."""
     values = {"serviceAccountKey": service_account_key, "bucket": bucket, "prefix": prefix}
     keys = AddressKeys(tls=False, is_fixed=True)
-    host = "storage.googleapis.com"
-    return Endpoint(path=path, engine="google", host=host, port=443, tls="verify-full", account=values, keys=keys)
+    return _build_endpoint(path, "google", host="storage.googleapis.com", account=values, keys=keys)
 
 
 def build_rest_endpoint(
@@ -62,27 +63,29 @@ def build_rest_endpoint(
     account = {"username": username, "password": password, "basePath": parts.path.rstrip("/")}
     account |= {"appendOnly": "true"} if append_only else {}
     host = parts.hostname or ""
-    return _build_endpoint(path, "rest", parts, host=host, ca_file=ca_file, account=account, key="`url`")
+    keys = AddressKeys(host="`url`", port="`url`", tls=False)
+    return _build_endpoint(path, "rest", host=host, account=account, keys=keys, url=parts, ca_file=ca_file)
 
 
 def _build_endpoint(
     path: str,
-    engine: str,
-    url: SplitResult,
+    kind: str,
     *,
     host: str,
-    ca_file: str | None,
     account: Mapping[str, str],
-    key: str,
+    keys: AddressKeys,
+    url: SplitResult = HTTPS,
+    ca_file: str | None = None,
 ) -> Endpoint:
-    """Build the endpoint of a URL. `key` is the key of the URL in the stack file."""
+    """Build an endpoint with the scheme and the port of a URL."""
     return Endpoint(
         path=path,
-        engine=engine,
+        engine=kind,
         host=host,
         port=url.port or PORTS[url.scheme],
         tls=TLS_MODES[url.scheme],
         ca_file=ca_file,
         account=account,
-        keys=AddressKeys(host=key, port=key, tls=False),
+        keys=keys,
+        subject="backup store",
     )

@@ -318,6 +318,11 @@ def test_findings_are_formatted_with_the_commands_on_lines_of_their_own() -> Non
         "    fix: Do this:\n           SELECT 1;"
     )
     assert format_findings([finding]) == "1 external server check failed:" + text.format("a")
+    store = replace(finding, path="backupStores.a", subject="backup store")
+    stores = "1 backup store check failed:" + text.format("a").replace("external", "").replace(
+        "Servers", "backupStores"
+    )
+    assert format_findings([finding, store]) == f"{format_findings([finding])}\n\n{stores}"
     two = [finding, replace(finding, path="externalServers.b")]
     assert format_findings(two) == "2 external server checks failed:" + text.format("a") + text.format("b")
 
