@@ -19,7 +19,8 @@ from components.connection import (
     encode_secret_data,
     list_variable_names,
 )
-from components.copies.move import CopyArgs, CopyEnd, create_copy, list_copy_objects
+from components.copies.move import CopyArgs, create_copy, list_copy_objects
+from components.copies.pod import CopyEnd
 from components.copies.spec import CopySpec, GroupAddress, resolve_source
 from components.engines.definition import Account, Engine, Variant
 from components.passwords import create_password

@@ -9,39 +9,25 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.connection import encode_secret_data
+from components.copies.pod import (
+    CopyEnd,
+    PodArgs,
+    build_pod_spec,
+    list_connection_entries,
+    list_connection_mounts,
+    list_connection_variables,
+)
 from components.copies.spec import CopySpec
 from components.engines.definition import Engine, Variant
 from components.persisted.labels import copy_labels, copy_pod_labels, object_metadata
 from components.planned_objects import PlannedObject
 from components.service import ServiceBackend, create_service
 
-__all__ = ["CopyArgs", "CopyEnd", "create_copy", "list_copy_objects"]
+__all__ = ["CopyArgs", "create_copy", "list_copy_objects", "read_scripts"]
 
-SCRIPTS_PATH = "/etc/database-groups"
-CERTIFICATES_PATH = "/etc/certificates"
-WORK_PATH = "/tmp"
-WORK_SIZE = "1Gi"
 REQUESTS = {"cpu": "50m", "memory": "128Mi"}
 LIMITS = {"memory": "512Mi"}
-CA_KEY = "ca.crt"
-ADDRESS_KEY = "host"
-SKIPPED_KEYS = ("uri", CA_KEY)
-"""Keys of the connection Secret that no script reads from a variable."""
-SOURCE, TARGET = "SOURCE", "TARGET"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CopyEnd:
-    """A group between which data moves."""
-
-    keys: Sequence[str]
-    """Keys of its connection Secret."""
-    connection: pulumi.Output[Mapping[str, str]]
-    """Keys and values of its connection Secret; secret."""
-    address: pulumi.Input[str]
-    """Host name or IP address at which the Job's Pod reaches the server."""
-    tls: str | None
-    """TLS mode. None: the engine's programs decide."""
+SOURCE, TARGET = "SOURCE_", "TARGET_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +84,7 @@ def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence
         opts=opts,
     )
     config = kubernetes.core.v1.ConfigMap(
-        f"{base_name}-scripts", metadata=metadata, data=_build_scripts(args.engine), opts=opts
+        f"{base_name}-scripts", metadata=metadata, data=read_scripts(args.engine, "receive"), opts=opts
     )
     service = []
     if args.target_backend.pod_selector:
@@ -158,86 +144,39 @@ def _can_empty(engine: Engine) -> bool:
 
 def _build_secret_data(values: Mapping[str, Any]) -> Mapping[str, str]:
     """Return both connections as the data of a Secret, with the addresses that the Job uses."""
-    data: dict[str, str] = {}
-    for end in (SOURCE, TARGET):
-        connection = {**values[end.lower()], ADDRESS_KEY: values[f"{end.lower()}_address"]}
-        data |= {_build_key(end, key): value for key, value in connection.items() if key != "uri"}
-    return encode_secret_data(data)
+    source = list_connection_entries(values["source"], values["source_address"], SOURCE)
+    return encode_secret_data({**source, **list_connection_entries(values["target"], values["target_address"], TARGET)})
 
 
-def _build_key(end: str, key: str) -> str:
-    """Return the variable of a key, which is also its key in the Job's Secret: `SOURCE_ADDRESS`."""
-    name = "address" if key == ADDRESS_KEY else key
-    return f"{end}_{name}".replace("-", "_").replace(".", "_").upper()
-
-
-def _build_scripts(engine: Engine) -> dict[str, str]:
-    """Return the files in SCRIPTS_PATH."""
-    scripts = engine.copy_scripts
-    if scripts is None:
+def read_scripts(engine: Engine, *names: str) -> dict[str, str]:
+    """Return the engine's scripts and the named ones of this package, by the names of their files."""
+    if engine.copy_scripts is None:
         raise ValueError(engine.name)
-    receive = importlib.resources.files("components.copies").joinpath("scripts/receive.sh").read_text(encoding="utf-8")
-    return {"receive": receive, **scripts.files}
+    folder = importlib.resources.files("components.copies") / "scripts"
+    own = {name: folder.joinpath(f"{name}.sh").read_text(encoding="utf-8") for name in names}
+    return {**own, **engine.copy_scripts.files}
 
 
 def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
-    """Return the specification of the Pod (core/v1 PodSpec), which Pod Security `restricted` allows."""
-    user, ends = args.variant.run_as_user, {SOURCE: args.source, TARGET: args.target}
-    env: list[dict[str, Any]] = [
-        {"name": "SCRIPTS", "value": SCRIPTS_PATH},
-        {"name": "WORK", "value": WORK_PATH},
-        {"name": "HOME", "value": WORK_PATH},
-        {"name": "REPORT", "value": "/dev/termination-log"},
-        {"name": "OVERWRITE", "value": str(args.spec.overwrite).lower()},
-    ]
-    certificates = []
-    for end, group in ends.items():
-        if group.tls:
-            env.append({"name": f"{end}_TLS", "value": group.tls})
-        for key in group.keys:
-            name = _build_key(end, key)
-            if key == CA_KEY:
-                certificates.append({"key": name, "path": end.lower()})
-                env.append({"name": f"{end}_CA_FILE", "value": f"{CERTIFICATES_PATH}/{end.lower()}"})
-            elif key not in SKIPPED_KEYS:
-                env.append({"name": name, "valueFrom": {"secretKeyRef": {"name": args.name, "key": name}}})
-    volumes: list[dict[str, Any]] = [
-        {"name": "scripts", "configMap": {"name": args.name}},
-        {"name": "work", "emptyDir": {"sizeLimit": WORK_SIZE}},
-    ]
-    mounts: list[dict[str, Any]] = [
-        {"name": "scripts", "mountPath": SCRIPTS_PATH, "readOnly": True},
-        {"name": "work", "mountPath": WORK_PATH},
-    ]
-    if certificates:
-        volumes.append({"name": "certificates", "secret": {"secretName": args.name, "items": certificates}})
-        mounts.append({"name": "certificates", "mountPath": CERTIFICATES_PATH, "readOnly": True})
-    return {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": user,
-            "runAsGroup": user,
-            "fsGroup": user,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [
-            {
-                "name": "copy",
-                "image": args.image,
-                "command": ["/bin/sh", f"{SCRIPTS_PATH}/receive"],
-                "env": env,
-                "resources": {"requests": REQUESTS, "limits": LIMITS},
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "capabilities": {"drop": ["ALL"]},
-                    "readOnlyRootFilesystem": True,
-                },
-                "volumeMounts": mounts,
-            }
-        ],
-        "volumes": volumes,
-    }
+    """Return the specification of the Pod (core/v1 PodSpec)."""
+    ends = {SOURCE: args.source, TARGET: args.target}
+    return build_pod_spec(
+        PodArgs(
+            container="copy",
+            image=args.image,
+            user=args.variant.run_as_user,
+            script="receive",
+            config_map=args.name,
+            variables=[
+                {"name": "OVERWRITE", "value": str(args.spec.overwrite).lower()},
+                *(
+                    variable
+                    for prefix, end in ends.items()
+                    for variable in list_connection_variables(end, args.name, prefix)
+                ),
+            ],
+            requests=REQUESTS,
+            limits=LIMITS,
+            mounts=list(list_connection_mounts(ends, args.name)),
+        )
+    )

@@ -234,6 +234,6 @@ def test_no_credential_is_in_the_job() -> None:
     recorder = record_stack(build_stack())
     variables = get_job(recorder).inputs["spec"]["template"]["spec"]["containers"][0]["env"]
     given = {variable["name"] for variable in variables if "value" in variable}
-    assert given == {"SCRIPTS", "WORK", "HOME", "REPORT", "OVERWRITE"}
+    assert given == {"SCRIPTS", "WORK", "HOME", "TMPDIR", "REPORT", "OVERWRITE"}
     assert {"SOURCE_PASSWORD", "TARGET_PASSWORD"} <= {variable["name"] for variable in variables} - given
     assert get_resource(recorder, SECRET, "shop-postgresql-next-from-1-connections")

@@ -1,0 +1,91 @@
+"""The key `backup`: when a group is saved, where, and how long its backups are kept."""
+
+import hashlib
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.spec import DnsLabel, SpecModel, constrain_str
+
+__all__ = ["BackupSpec", "KeepSpec", "build_cron", "find_longest_interval"]
+
+WORDS = ("hourly", "daily", "weekly", "monthly")
+FIELD_PATTERN = r"[0-9*][-0-9*,/]*"
+SCHEDULE_MESSAGE = "invalid schedule{value}; write `hourly`, `daily`, `weekly`, `monthly`, or five fields of cron, for example `30 2 * * *`"
+Schedule = Annotated[
+    str, *constrain_str(rf"{'|'.join(WORDS)}|{FIELD_PATTERN}( {FIELD_PATTERN}){{4}}", 100, "schedule", SCHEDULE_MESSAGE)
+]
+Count = Annotated[int, Field(strict=True, ge=1, le=1000)]
+MAX_TIMEOUT_MINUTES = 2880
+NIGHT_HOURS = 6
+"""Daily backups begin between 0 and 6 o'clock UTC."""
+DAYS_OF_EVERY_MONTH = 28
+HOUR, DAY = 3600, 86400
+
+
+class KeepSpec(SpecModel):
+    """How many backups are kept. Every backup that one of the keys covers is kept."""
+
+    last: Count | None = None
+    """Number of the newest backups. Default: none."""
+    daily: Count | None = None
+    """Number of days whose last backup is kept. Default: none."""
+    weekly: Count | None = None
+    """Number of weeks whose last backup is kept. Default: none."""
+    monthly: Count | None = None
+    """Number of months whose last backup is kept. Default: none."""
+
+    @property
+    def options(self) -> str:
+        """The options of `restic forget`."""
+        counts = {"last": self.last, "daily": self.daily, "weekly": self.weekly, "monthly": self.monthly}
+        return " ".join(f"--keep-{name} {count}" for name, count in counts.items() if count)
+
+
+DEFAULT_KEEP = KeepSpec(daily=7, weekly=4, monthly=6)
+
+
+class BackupSpec(SpecModel):
+    """The backups of a group."""
+
+    store: DnsLabel | None = None
+    """Entry of `backupStores`. Default: the only one."""
+    schedule: Schedule = "daily"
+    """When a backup begins: `hourly`, `daily`, `weekly`, `monthly`, or five fields of cron in UTC. Default: `daily`."""
+    keep: KeepSpec = DEFAULT_KEEP
+    """How many backups are kept. Default: 7 daily, 4 weekly and 6 monthly ones."""
+    verify: Schedule | Literal[False] = "weekly"
+    """When the newest backup is restored into a server of its own and compared; `false`: never. Default: `weekly`."""
+    timeout_minutes: Annotated[int, Field(strict=True, ge=1, le=MAX_TIMEOUT_MINUTES)] = 240
+    """Minutes that a backup may take. It then fails. Default: `240`."""
+
+    def override(self, other: "BackupSpec") -> "BackupSpec":
+        """Return this specification with the keys that another one sets."""
+        return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
+
+
+def build_cron(schedule: str, name: str) -> str:
+    """Return the five fields of a schedule. A word gets a time that depends on the name, so that backups spread."""
+    if schedule not in WORDS:
+        return schedule
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+    number, minute = divmod(number, 60)
+    number, hour = divmod(number, NIGHT_HOURS)
+    number, weekday = divmod(number, 7)
+    day = number % DAYS_OF_EVERY_MONTH + 1
+    return {
+        "hourly": f"{minute} * * * *",
+        "daily": f"{minute} {hour} * * *",
+        "weekly": f"{minute} {hour} * * {weekday}",
+        "monthly": f"{minute} {hour} {day} * *",
+    }[schedule]
+
+
+def find_longest_interval(cron: str) -> int:
+    """Return the longest time between two runs of a schedule in seconds, rounded up to an hour, a day, a week, a month
+    or a year."""
+    _, hour, day, month, weekday = cron.split(" ")
+    restricted = [not re.fullmatch(r"\*(/1)?", field) for field in (hour, day, month, weekday)]
+    lengths = (DAY, 31 * DAY, 366 * DAY, 7 * DAY)
+    return max([HOUR, *(length for length, is_restricted in zip(lengths, restricted, strict=True) if is_restricted)])
