@@ -6,7 +6,7 @@ It does not depend on a specific engine or server kind.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -19,13 +19,23 @@ from components.connection import (
     encode_secret_data,
     list_variable_names,
 )
+from components.copies.backup import BackupArgs, create_backup, list_backup_objects
+from components.copies.backup_spec import BackupSpec
 from components.copies.move import CopyArgs, create_copy, list_copy_objects
 from components.copies.pod import CopyEnd
+from components.copies.repository import Repository
 from components.copies.spec import CopySpec, GroupAddress, resolve_source
 from components.engines.definition import Account, Engine, Variant
 from components.passwords import create_password
 from components.persisted.labels import group_labels, object_metadata
-from components.persisted.names import DATABASE_GROUP_TYPE, copy_name, object_name, resource_name, service_name
+from components.persisted.names import (
+    DATABASE_GROUP_TYPE,
+    backup_name,
+    copy_name,
+    object_name,
+    resource_name,
+    service_name,
+)
 from components.persisted.outputs import CopyState, GroupOutputs, GroupSummary
 from components.planned_objects import PlannedObject
 from components.platform import Platform
@@ -90,6 +100,9 @@ class DatabaseGroupSpec(SpecModel):
     """Whether the NetworkPolicy restricts the group's server to the application's Pods. Default: `true`."""
     copy_from: CopySpec | None = Field(default=None, alias="from")
     """Group that fills this one once: `{group: main}`. Default: none."""
+    backup: BackupSpec | Literal[False] | None = None
+    """Backups of the group, or `false` for none. The keys override those of the stack's `backup`. Default: the stack's
+    `backup`."""
     server: Annotated[
         ServerSpec,
         BeforeValidator(_expand_kind_shorthand),
@@ -176,6 +189,42 @@ class DatabaseGroupArgs:
         return self.server_access.image or official
 
     @property
+    def supports_copies(self) -> bool:
+        """Whether the data of the group can be copied and saved."""
+        return self.engine.copy_scripts is not None and self.engine.port is not None and self.copy_image is not None
+
+    @property
+    def backup_spec(self) -> BackupSpec | None:
+        """The backups of the group, with the keys of the stack; None for no backups."""
+        own, default = self.spec.backup, self.platform.backup
+        if own is None:
+            return default if self.supports_copies else None
+        if own is False:
+            return None
+        return default.merge_keys(own) if default else own
+
+    @property
+    def backup_store(self) -> str | None:
+        """Name of the store of the group's backups; None if `store` is missing and there is not exactly one."""
+        spec, stores = self.backup_spec, list(self.platform.backup_stores)
+        if spec and spec.store:
+            return spec.store
+        return stores[0] if len(stores) == 1 else None
+
+    @property
+    def repository(self) -> Repository | None:
+        """The repository of the group's backups; None without backups."""
+        if self.backup_spec is None or self.backup_store is None:
+            return None
+        path = "/".join((self.application, self.engine.name, self.original_name))
+        return Repository(store=self.platform.backup_stores[self.backup_store], path=path)
+
+    @property
+    def backup_name(self) -> str:
+        """Name of the CronJob that saves the group."""
+        return backup_name(self.object_name)
+
+    @property
     def service_name(self) -> str:
         """Name of the Service."""
         return service_name(self.engine.name, self.group_name, is_primary=self.is_primary)
@@ -254,6 +303,8 @@ class DatabaseGroupArgs:
             yield from list_service_objects(self.service_name, self.server_access.backend, self.object_name)
             if self.copy_name:
                 yield from list_copy_objects(self.copy_name, self.server_access.backend)
+        if self.repository:
+            yield from list_backup_objects(self.backup_name, self.repository)
 
     @property
     def output_summary(self) -> GroupSummary:
@@ -285,8 +336,8 @@ class DatabaseGroup(pulumi.ComponentResource):
     """Component `database-groups:index:DatabaseGroup`.
 
     Resources: a RandomPassword, if the password is generated; the connection Secret; what the server kind creates; the
-    copy of another group, if the group has `from`; the Service with its EndpointSlice, if the group has a server. The
-    Service waits for the copy.
+    copy of another group, if the group has `from`; the Service with its EndpointSlice, if the group has a server; the
+    backups. The Service waits for the copy.
     """
 
     connection: pulumi.Output[Mapping[str, str]]
@@ -341,6 +392,8 @@ class DatabaseGroup(pulumi.ComponentResource):
                 parent=self,
                 depends_on=self.copies,
             )
+        if backup := _build_backup_args(args):
+            create_backup(backup, parent=self, depends_on=[self.secret, *self.copies])
         # The next update reads these outputs from the state, even if this update fails.
         outputs: GroupOutputs = {
             "application": args.application,
@@ -374,6 +427,30 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup) -> pulumi.Resource
         logs_failures=args.platform.failure_reporter is not None,
     )
     return create_copy(copy_args, parent=group, depends_on=[group.secret, source, *([policy] if policy else [])])
+
+
+def _build_backup_args(args: DatabaseGroupArgs) -> BackupArgs | None:
+    """Return the backups of a group; None without backups."""
+    spec, repository, image = args.backup_spec, args.repository, args.copy_image
+    if spec is None or repository is None or image is None:
+        return None
+    return BackupArgs(
+        application=args.application,
+        path=".".join(args.config_location),
+        name=args.backup_name,
+        resource_name=args.resource_name,
+        namespace=args.namespace,
+        stack=args.platform.stack,
+        engine=args.engine,
+        variant=args.variant,
+        image=image,
+        spec=spec,
+        repository=repository,
+        connection_secret=args.object_name,
+        connection_keys=args.connection_keys,
+        tls=args.server_access.tls,
+        logs_failures=args.platform.failure_reporter is not None,
+    )
 
 
 def _build_copy_end(group: DatabaseGroup, service: str) -> CopyEnd:

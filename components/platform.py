@@ -8,6 +8,8 @@ from typing import Literal, Protocol, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from components.copies.backup_spec import BackupSpec
+from components.copies.stores import Store
 from components.external_servers import ExternalServer
 from components.spec import LabelKey, Labels, LabelValue, NonNegativeInt, SpecModel
 
@@ -91,6 +93,9 @@ class Platform:
     production: bool = False
     database_nodes: NodePoolSpec = field(default_factory=NodePoolSpec)
     external_servers: Mapping[str, ExternalServer] = field(default_factory=lambda: MappingProxyType({}))
+    backup: BackupSpec | None = None
+    """The backups of groups without an own `backup`. None: no backups."""
+    backup_stores: Mapping[str, Store] = field(default_factory=lambda: MappingProxyType({}))
     failure_reporter: FailureReporter | None = None
     """None for a run without a cluster: servers then have no hooks."""
     password_changer: PasswordChanger | None = None

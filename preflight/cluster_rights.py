@@ -50,6 +50,7 @@ RESOURCES_BY_KIND: Mapping[str, Mapping[tuple[str, str], Iterable[str]]] = Mappi
         "EndpointSlice": {("discovery.k8s.io", "endpointslices"): MANAGE},
         "NetworkPolicy": {("networking.k8s.io", "networkpolicies"): MANAGE},
         "StatefulSet": {("apps", "statefulsets"): MANAGE, **AWAITED},
+        "CronJob": {("batch", "cronjobs"): MANAGE},
         "Job": {("batch", "jobs"): MANAGE, **AWAITED},
         "DeploymentPatch": {("apps", "deployments"): (*READ, "patch"), ("apps", "replicasets"): READ, **AWAITED},
         "StatefulSetPatch": {("apps", "statefulsets"): (*READ, "patch"), **AWAITED},

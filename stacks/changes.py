@@ -62,6 +62,9 @@ HOST = (
         " the new host.",
     ),
 )
+OTHER_REPOSITORY = (
+    Change("", IN_PLACE, "The next backup begins in a new repository. The old backups stay where they are."),
+)
 STORAGE_CLASS = (Change("", REJECTED, f"The volume would be deleted with its data. {MIGRATE}"),)
 
 TITLES = {
@@ -74,6 +77,9 @@ TITLES = {
     "TolerationSpec": "Keys of a toleration",
     "ExternalServerSpec": "Keys of an external server",
     "AdministratorSpec": "Keys of `administrator`",
+    "StoreSpec": "Keys of a backup store",
+    "BackupSpec": "Keys of `backup`",
+    "KeepSpec": "Keys of `keep`",
     "ApplicationSpec": "Keys of an application",
     "WorkloadSpec": "Keys of a workload",
     "DatabaseGroupSpec": "Keys of a group",
@@ -180,8 +186,38 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             "databaseNodes": POOL,
             "preflight": (Change("", IN_PLACE, "Later updates check the external servers, or do not."),),
             "externalServers": (Change("", IN_PLACE, "See [External servers](#external-servers)."),),
+            "backupStores": (Change("", IN_PLACE, "See its keys. The removal of a store deletes no backup."),),
+            "backup": (Change("", IN_PLACE, "See its keys. Its removal deletes the CronJobs, and no backup."),),
             "applications": (Change("", IN_PLACE, "See [Applications](#applications)."),),
         },
+        "StoreSpec": {
+            **dict.fromkeys(
+                ("kind", "endpoint", "bucket", "prefix", "account", "container", "url", "claim"), OTHER_REPOSITORY
+            ),
+            **dict.fromkeys(
+                (
+                    *("region", "pathStyle", "caFile", "accessKey", "secretKey", "accountKey", "serviceAccountKey"),
+                    *("username", "password"),
+                ),
+                (Change("", IN_PLACE, "The next backup uses the value."),),
+            ),
+            "appendOnly": (Change("", IN_PLACE, "Later backups delete old ones, or do not."),),
+            "repositoryPassword": (
+                Change(
+                    "", REJECTED, "The update fails: the repositories have the old password. Set another `prefix`, too."
+                ),
+            ),
+        },
+        "BackupSpec": {
+            "store": OTHER_REPOSITORY,
+            "schedule": (Change("", IN_PLACE, "The CronJob changes."),),
+            "keep": (Change("", IN_PLACE, "The next backup deletes what nothing keeps any more."),),
+            "timeoutMinutes": (Change("", IN_PLACE, "Later backups may take so long."),),
+        },
+        "KeepSpec": dict.fromkeys(
+            ("last", "daily", "weekly", "monthly"),
+            (Change("", IN_PLACE, "The next backup deletes what nothing keeps any more."),),
+        ),
         "NodePoolSpec": {"nodeSelector": POOL, "tolerations": POOL},
         "TolerationSpec": dict.fromkeys(("key", "operator", "value", "effect", "tolerationSeconds"), POOL),
         "ExternalServerSpec": {
@@ -293,6 +329,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 Change("added", IN_PLACE, "The group is filled, if it is empty. Otherwise the update fails."),
                 Change("removed", IN_PLACE, "The Job is deleted. The data stays."),
             ),
+            "backup": (Change("", IN_PLACE, "The CronJob changes. Its removal deletes no backup."),),
             "server": (Change("", IN_PLACE, "See its keys."),),
         },
         "CopySpec": {

@@ -17,6 +17,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime import config
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from components.application import ApplicationArgs
 from components.external_servers import ExternalServer, ExternalServerSpec
@@ -62,6 +63,7 @@ REMOVABLE_PARTS: tuple[tuple[str | None, ...], ...] = (
     ("applications", ANY, "databases", ANY, ANY),
     ("applications", ANY, ANY),
     ("externalServers", ANY),
+    ("backupStores", ANY),
     (ANY,),
 )
 """The parts of a stack file that can be left out without an effect on the others, the smallest first."""
@@ -221,6 +223,8 @@ def _build_application_args(
         production=spec.environment == "production",
         database_nodes=spec.database_nodes,
         external_servers={name: create_external_server(name, server) for name, server in spec.external_servers.items()},
+        backup=spec.backup,
+        backup_stores=spec.backup_stores,
         failure_reporter=ClusterFailureReporter(cluster, source) if cluster else None,
         password_changer=ClusterPasswordChanger(cluster, source) if cluster else None,
     )
@@ -291,6 +295,11 @@ def _find_unencrypted_secrets(spec: StackSpec, source: ConfigSource) -> Iterator
     """Yield a warning for each password and token in plain text."""
     locations: list[Location] = [
         ("externalServers", name, "administrator", "password") for name in spec.external_servers
+    ]
+    locations += [
+        ("backupStores", name, key)
+        for name, store in spec.backup_stores.items()
+        for key in sorted(SECRET_KEYS & set(map(to_camel, store.model_fields_set)))
     ]
     locations += [
         ("applications", name, "databases", engine, group_name, "server", key)

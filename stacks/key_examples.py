@@ -12,8 +12,38 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "databaseNodes": "{nodeSelector: {node-role: database}}",
             "preflight": "false",
             "externalServers": "{mysql-hq: {engine: mysql, host: mysql.example.org, administrator: {…}}}",
+            "backupStores": "{offsite: {kind: s3, bucket: backups, …}}",
+            "backup": "{schedule: daily}",
             "applications": "{shop: {databases: {mysql: {main: }}}}",
         },
+        "StoreSpec": {
+            "kind": "s3",
+            "endpoint": "https://s3.example.org",
+            "bucket": "backups",
+            "prefix": "production",
+            "region": "eu-central-1",
+            "pathStyle": "true",
+            "caFile": "stacks/ca.pem",
+            "accessKey": "shop-backups",
+            "secretKey": "{secure: …}",
+            "account": "shopbackups",
+            "accountKey": "{secure: …}",
+            "container": "backups",
+            "serviceAccountKey": "{secure: …}",
+            "url": "https://backups.example.org:8000/shop",
+            "username": "shop",
+            "password": "{secure: …}",
+            "appendOnly": "true",
+            "claim": "backups",
+            "repositoryPassword": "{secure: …}",
+        },
+        "BackupSpec": {
+            "store": "offsite",
+            "schedule": "30 2 * * *",
+            "keep": "{daily: 14, monthly: 12}",
+            "timeoutMinutes": "600",
+        },
+        "KeepSpec": {"last": "10", "daily": "14", "weekly": "8", "monthly": "12"},
         "NodePoolSpec": {
             "nodeSelector": "{node-role: database}",
             "tolerations": "[{key: node-role, operator: Exists}]",
@@ -65,6 +95,7 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "recreate": "true",
             "networkPolicy": "false",
             "from": "{group: main}",
+            "backup": "false",
             "server": "{kind: dedicated, storage: 50Gi}",
         },
         "CopySpec": {
@@ -113,11 +144,15 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """Values as YAML on one line, by the name of the model and the key.
 
-Keys that local and dedicated servers share are in StatefulSetServerSpec.
+Keys that local and dedicated servers share are in StatefulSetServerSpec, those of all stores in StoreSpec.
 """
-IN_CLUSTER_MODELS = ("LocalKindSpec", "DedicatedKindSpec")
+SECTION_NAMES = {
+    **dict.fromkeys(("LocalKindSpec", "DedicatedKindSpec"), "StatefulSetServerSpec"),
+    **dict.fromkeys((f"{kind}StoreSpec" for kind in ("S3", "Azure", "Google", "Rest", "Claim")), "StoreSpec"),
+}
+"""Models that share the names of their keys."""
 
 
 def get_section_name(model: str) -> str:
     """Return the name under which KEY_EXAMPLES and the table of changes have the keys of a model."""
-    return "StatefulSetServerSpec" if model in IN_CLUSTER_MODELS else model
+    return SECTION_NAMES.get(model, model)

@@ -38,6 +38,7 @@ Write each top-level key as `{PROJECT}:<key>`. Pulumi also accepts the key witho
 HEADER = ("Key", "Type", "Default", "Meaning", "Example", "Edit")
 PLACEHOLDERS = {
     "externalServers": ("<server>",),
+    "backupStores": ("<store>",),
     "applications": ("<application>",),
     "databases": ("<engine>", "<group>"),
 }

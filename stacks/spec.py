@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from components.application import ApplicationSpec
+from components.copies.backup_spec import BackupSpec
+from components.copies.stores import StoreSpec
 from components.external_servers import ExternalServerSpec
 from components.platform import NodePoolSpec
 from components.spec import DnsLabel, SpecModel, StrictBool
@@ -28,5 +30,9 @@ class StackSpec(SpecModel):
     Pulumi. Default: `true`."""
     external_servers: dict[DnsLabel, ExternalServerSpec] = Field(default_factory=dict)
     """External servers on which the program creates databases, by name. Default: none."""
+    backup_stores: dict[DnsLabel, StoreSpec] = Field(default_factory=dict)
+    """Stores of backups, by name. Default: none."""
+    backup: BackupSpec | None = None
+    """Backups of all groups whose engine supports them, unless a group has its own `backup`. Default: none."""
     applications: dict[DnsLabel, ApplicationSpec]
     """Applications with their database groups, by name. `{}` removes the last one."""

@@ -7,6 +7,7 @@ from components.application import ApplicationArgs, find_copy_cycle
 from components.copies.spec import GroupAddress
 from components.database_group import DatabaseGroupArgs
 from components.persisted.names import (
+    MAX_CRON_JOB_NAME_LENGTH,
     MAX_DNS_LABEL_LENGTH,
     MAX_STATEFUL_SET_NAME_LENGTH,
     database_account_name,
@@ -61,6 +62,7 @@ def validate_applications(
             issues = list(_validate_group(group, with_account_names=not has_long_name))
             yield from issues
             valid_groups += [] if issues else [group]
+    yield from _validate_backups(valid_groups)
     yield from _validate_sources(applications, valid_groups)
     yield from _validate_shared_namespaces(applications)
     yield from _validate_unique(claim for application in applications for claim in _claim_workloads(application))
@@ -69,11 +71,17 @@ def validate_applications(
 
 
 def list_production_warnings(applications: Iterable[ApplicationArgs]) -> Iterator[ConfigIssue]:
-    """Yield a warning for each group of a production stack whose server kind is not for production."""
+    """Yield the warnings of a production stack: server kinds that are not for production, groups without backups."""
     for group in (group for application in applications for group in application.database_groups):
+        if not group.platform.production:
+            continue
         reason = group.server_kind.production_warning
-        if group.platform.production and reason:
+        if reason:
             yield ConfigIssue((*group.config_location, "server"), reason)
+        if group.backup_spec is None and group.spec.backup is None:
+            advice = "set `backup`" if group.supports_copies else f"save the data of {group.engine.name} by other means"
+            message = f"no backups; {advice} (docs/backup.md), or set `backup: false`"
+            yield ConfigIssue(group.config_location, message)
 
 
 def _validate_application_name(application: ApplicationArgs) -> Iterator[ConfigIssue]:
@@ -187,6 +195,33 @@ def _validate_password_version(group: DatabaseGroupArgs) -> Iterator[ConfigIssue
 def _validate_recreate(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
     if group.spec.recreate and not group.server_access.external_server_name:
         yield ConfigIssue((*group.config_location, "recreate"), "supported with `provisionOn` only; remove it")
+
+
+def _validate_backup(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
+    """Yield the issue of a group's `backup`; the first one only."""
+    stores, spec, engine = group.platform.backup_stores, group.backup_spec, group.engine
+    location: Location = (*group.config_location, "backup") if group.spec.backup else ("backup",)
+    excess = len(group.backup_name) - MAX_CRON_JOB_NAME_LENGTH
+    if spec is None:
+        return
+    if not group.supports_copies:
+        message = f"not supported for {engine.name}; set `backup: false`, and save the data by other means"
+        yield ConfigIssue(location, message)
+    elif group.backup_store is None:
+        message = f"set `store` to {format_choices(sorted(stores))}" if stores else "add a store to `backupStores`"
+        yield ConfigIssue(location, f"the store is missing; {message}")
+    elif group.backup_store not in stores:
+        advice = suggest_choice(group.backup_store, stores) if stores else "add it to `backupStores`"
+        yield ConfigIssue((*location, "store"), f"unknown store {shorten(group.backup_store)!r}; {advice}")
+    elif excess > 0:
+        message = f"name too long for backups: the CronJob would have a name of {len(group.backup_name)} characters"
+        advice = f"shorten the group name to {len(group.group_name) - excess}, or set `backup: false`"
+        yield ConfigIssue(group.config_location, f"{message} (limit {MAX_CRON_JOB_NAME_LENGTH}); {advice}")
+
+
+def _validate_backups(groups: Sequence[DatabaseGroupArgs]) -> Iterator[ConfigIssue]:
+    """Yield the issues of all groups' backups. An issue of the stack's `backup` is the same for all of them."""
+    yield from dict.fromkeys(issue for group in groups for issue in _validate_backup(group))
 
 
 def _validate_sources(

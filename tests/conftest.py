@@ -49,6 +49,7 @@ MODULE_GROUPS = {
     "node": (
         "test_first_start.py",
         "test_from.py",
+        "test_backup.py",
         "test_node.py",
         "test_upgrading.py",
         "test_memory.py",

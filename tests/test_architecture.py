@@ -21,6 +21,7 @@ LAYERS = (
     ("connection", "passwords", "protection"),
     ("persisted.labels", "persisted.outputs"),
     ("engines",),
+    ("copies.backup_spec", "copies.stores"),
     ("external_servers", "network_policy", "platform", "service", "workload_patches"),
     ("servers",),
     ("copies",),

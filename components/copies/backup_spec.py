@@ -1,10 +1,11 @@
-"""The key `backup`: when a group is saved, where, and how long its backups are kept."""
+"""The key `backup`: when a group is saved, where, and how long its backups are retained."""
 
 import hashlib
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from components.spec import DnsLabel, SpecModel, constrain_str
 
@@ -12,9 +13,13 @@ __all__ = ["BackupSpec", "KeepSpec", "build_cron", "find_longest_interval"]
 
 WORDS = ("hourly", "daily", "weekly", "monthly")
 FIELD_PATTERN = r"[0-9*][-0-9*,/]*"
-SCHEDULE_MESSAGE = "invalid schedule{value}; write `hourly`, `daily`, `weekly`, `monthly`, or five fields of cron, for example `30 2 * * *`"
+SCHEDULE_MESSAGE = (
+    "invalid schedule{value}; write `hourly`, `daily`, `weekly`, `monthly`, or five fields of cron, for example"
+    " `30 2 * * *`"
+)
 Schedule = Annotated[
-    str, *constrain_str(rf"{'|'.join(WORDS)}|{FIELD_PATTERN}( {FIELD_PATTERN}){{4}}", 100, "schedule", SCHEDULE_MESSAGE)
+    str,
+    *constrain_str(rf"({'|'.join(WORDS)}|{FIELD_PATTERN}( {FIELD_PATTERN}){{4}})", 100, "schedule", SCHEDULE_MESSAGE),
 ]
 Count = Annotated[int, Field(strict=True, ge=1, le=1000)]
 MAX_TIMEOUT_MINUTES = 2880
@@ -25,16 +30,23 @@ HOUR, DAY = 3600, 86400
 
 
 class KeepSpec(SpecModel):
-    """How many backups are kept. Every backup that one of the keys covers is kept."""
+    """How many backups are retained. A backup stays as long as one of the keys covers it."""
+
+    @model_validator(mode="after")
+    def _require_count(self) -> Self:
+        if not self.options:
+            message = "a backup that nothing keeps is deleted at once; set `last`, `daily`, `weekly` or `monthly`"
+            raise PydanticCustomError("keep", message)
+        return self
 
     last: Count | None = None
     """Number of the newest backups. Default: none."""
     daily: Count | None = None
-    """Number of days whose last backup is kept. Default: none."""
+    """Number of days whose last backup is retained. Default: none."""
     weekly: Count | None = None
-    """Number of weeks whose last backup is kept. Default: none."""
+    """Number of weeks whose last backup is retained. Default: none."""
     monthly: Count | None = None
-    """Number of months whose last backup is kept. Default: none."""
+    """Number of months whose last backup is retained. Default: none."""
 
     @property
     def options(self) -> str:
@@ -54,19 +66,17 @@ class BackupSpec(SpecModel):
     schedule: Schedule = "daily"
     """When a backup begins: `hourly`, `daily`, `weekly`, `monthly`, or five fields of cron in UTC. Default: `daily`."""
     keep: KeepSpec = DEFAULT_KEEP
-    """How many backups are kept. Default: 7 daily, 4 weekly and 6 monthly ones."""
-    verify: Schedule | Literal[False] = "weekly"
-    """When the newest backup is restored into a server of its own and compared; `false`: never. Default: `weekly`."""
+    """How many backups are retained. Default: 7 daily, 4 weekly and 6 monthly ones."""
     timeout_minutes: Annotated[int, Field(strict=True, ge=1, le=MAX_TIMEOUT_MINUTES)] = 240
     """Minutes that a backup may take. It then fails. Default: `240`."""
 
-    def override(self, other: "BackupSpec") -> "BackupSpec":
+    def merge_keys(self, other: "BackupSpec") -> "BackupSpec":
         """Return this specification with the keys that another one sets."""
         return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
 
 
 def build_cron(schedule: str, name: str) -> str:
-    """Return the five fields of a schedule. A word gets a time that depends on the name, so that backups spread."""
+    """Return the five fields of a schedule. A named schedule gets a time that depends on the name of the group, so that backups spread."""
     if schedule not in WORDS:
         return schedule
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
@@ -83,8 +93,10 @@ def build_cron(schedule: str, name: str) -> str:
 
 
 def find_longest_interval(cron: str) -> int:
-    """Return the longest time between two runs of a schedule in seconds, rounded up to an hour, a day, a week, a month
-    or a year."""
+    """Return the longest time between two runs of a schedule in seconds.
+
+    It is rounded up to an hour, a day, a week, a month or a year.
+    """
     _, hour, day, month, weekday = cron.split(" ")
     restricted = [not re.fullmatch(r"\*(/1)?", field) for field in (hour, day, month, weekday)]
     lengths = (DAY, 31 * DAY, 366 * DAY, 7 * DAY)

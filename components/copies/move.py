@@ -84,7 +84,7 @@ def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence
         opts=opts,
     )
     config = kubernetes.core.v1.ConfigMap(
-        f"{base_name}-scripts", metadata=metadata, data=read_scripts(args.engine, "receive"), opts=opts
+        f"{base_name}-scripts", metadata=metadata, data=read_scripts(args.engine, "receive", "write"), opts=opts
     )
     service = []
     if args.target_backend.pod_selector:
@@ -172,11 +172,11 @@ def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
                 *(
                     variable
                     for prefix, end in ends.items()
-                    for variable in list_connection_variables(end, args.name, prefix)
+                    for variable in list_connection_variables(end.keys, end.tls, args.name, prefix)
                 ),
             ],
             requests=REQUESTS,
             limits=LIMITS,
-            mounts=list(list_connection_mounts(ends, args.name)),
+            mounts=list(list_connection_mounts({prefix: end.keys for prefix, end in ends.items()}, args.name)),
         )
     )

@@ -138,23 +138,31 @@ def list_connection_entries(connection: Mapping[str, str], address: str, prefix:
     return {_build_variable_name(prefix, key): value for key, value in values.items() if key != "uri"}
 
 
-def list_connection_variables(end: CopyEnd, secret: str, prefix: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the variables with which the scripts connect: `ADDRESS`, or `SOURCE_ADDRESS` with the prefix `SOURCE_`."""
-    if end.tls:
-        yield {"name": f"{prefix}TLS", "value": end.tls}
-    for key in end.keys:
+def list_connection_variables(
+    keys: Sequence[str], tls: str | None, secret: str, prefix: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Yield the variables with which the scripts connect: `ADDRESS`, or `SOURCE_ADDRESS` with the prefix `SOURCE_`.
+
+    `secret` is the group's connection Secret, or with a prefix a Secret with the entries of `list_connection_entries`.
+    """
+    if tls:
+        yield {"name": f"{prefix}TLS", "value": tls}
+    for key in keys:
         name = _build_variable_name(prefix, key)
         if key == CA_KEY:
             yield {"name": f"{prefix}CA_FILE", "value": f"{CERTIFICATES_PATH}/{name}"}
         elif key not in SKIPPED_KEYS:
-            yield build_secret_variable(name, secret, name)
+            yield build_secret_variable(name, secret, name if prefix else key)
 
 
-def list_connection_mounts(ends: Mapping[str, CopyEnd], secret: str) -> Iterator[Mount]:
-    """Yield the volume with the CA certificates of the servers, if there are any. The keys are the prefixes."""
-    names = [_build_variable_name(prefix, CA_KEY) for prefix, end in ends.items() if CA_KEY in end.keys]
+def list_connection_mounts(keys: Mapping[str, Sequence[str]], secret: str) -> Iterator[Mount]:
+    """Yield the volume with the CA certificates of the servers, if there are any.
+
+    `keys` are those of the connection Secrets by prefix. `secret` is that of `list_connection_variables`.
+    """
+    names = {prefix: _build_variable_name(prefix, CA_KEY) for prefix, names in keys.items() if CA_KEY in names}
     if names:
-        items = [{"key": name, "path": name} for name in names]
+        items = [{"key": name if prefix else CA_KEY, "path": name} for prefix, name in names.items()]
         source = {"secret": {"secretName": secret, "items": items}}
         yield Mount(name="certificates", path=CERTIFICATES_PATH, source=source, read_only=True)
 

@@ -1,7 +1,7 @@
 """The stores of backups: where restic keeps its repositories, and with which credentials.
 
-Each group has a repository of its own in the store, with a password of its own: whoever reads the Secret of one group
-cannot read the backups of another one.
+Each group has a repository of its own in the store, with a password of its own. The Secret of one group does not open
+the backups of another one.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from components.spec import DnsLabel, NonEmptyStr, SecretText, SpecModel, StrictBool, constrain_str
 from components.tls import CaBundleFile
@@ -60,7 +60,9 @@ class StoreAccess:
 class Store(Protocol):
     """What every kind of store has."""
 
-    repository_password: SecretText
+    @property
+    def repository_password(self) -> SecretStr:
+        """Password from which the password of each repository is derived."""
 
     @property
     def is_append_only(self) -> bool:

@@ -11,15 +11,18 @@ __all__ = [
     "APPLICATION_TYPE",
     "DATABASE_GROUP_TYPE",
     "DATABASE_RECORD_TYPE",
+    "MAX_CRON_JOB_NAME_LENGTH",
     "MAX_DNS_LABEL_LENGTH",
     "MAX_STATEFUL_SET_NAME_LENGTH",
     "REMOVED_WORKLOADS",
+    "backup_name",
     "copy_name",
     "database_account_name",
     "endpoint_slice_resource_name",
     "environment_secret_name",
     "network_policy_name",
     "object_name",
+    "repository_job_name",
     "resource_name",
     "second_account_name",
     "second_account_resource_name",
@@ -37,6 +40,8 @@ REMOVED_WORKLOADS = "removed/workloads"
 """Pulumi name of the parent of patches whose workloads were deleted. No application's name contains a `/`."""
 MAX_DNS_LABEL_LENGTH = 63
 MAX_STATEFUL_SET_NAME_LENGTH = 52
+MAX_CRON_JOB_NAME_LENGTH = 52
+"""The name of its Jobs has a suffix of eleven characters."""
 
 
 def object_name(engine: str, group: str) -> str:
@@ -52,6 +57,16 @@ def service_name(engine: str, group: str, *, is_primary: bool) -> str:
 def copy_name(server: str, run: int) -> str:
     """Return the name of the Job that fills a group, and of its objects: `postgresql-next-from-1`."""
     return f"{server}-from-{run}"
+
+
+def backup_name(server: str) -> str:
+    """Return the name of the CronJob that saves a group, and of its objects: `postgresql-main-backup`."""
+    return f"{server}-backup"
+
+
+def repository_job_name(backup: str, digest: str) -> str:
+    """Return the name of the Job that creates a repository: `postgresql-main-backup-1a2b3c4d`."""
+    return f"{backup}-{digest}"
 
 
 def environment_secret_name(application: str) -> str:

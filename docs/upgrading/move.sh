@@ -15,7 +15,7 @@ use_image() { # use_image SERVER
 write_copy() { # write_copy ENGINE
     local components file
     components=$(dirname "$0")/../../components
-    for file in "$components/engines/scripts/$1"/{dump,restore,inventory}.sh "$components/copies/scripts/receive.sh"; do
+    for file in "$components/engines/scripts/$1"/{dump,restore,inventory}.sh "$components/copies/scripts/"{receive,write}.sh; do
         printf "cat > /tmp/%s <<'END_OF_SCRIPT'\n" "$(basename "$file" .sh)"
         cat "$file"
         echo END_OF_SCRIPT

@@ -29,6 +29,7 @@ class Copy:
     def run(self, **variables: str) -> subprocess.CompletedProcess[str]:
         for name, content in self.scripts.items():
             (self.folder / name).write_text(f"set -eu\n{content}\n")
+        (self.folder / "write").write_text(RECEIVE.with_name("write.sh").read_text())
         (self.folder / "work").mkdir(exist_ok=True)
         env = {
             "PATH": os.environ["PATH"],

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from stacks.changes import Change
+from stacks.changes import CHANGES, Change
 
 Config = dict[str, Any]
 Edit = Callable[[Config], Any]
@@ -162,6 +162,7 @@ def set_environment(config: Config) -> None:
 
 
 COPIES = "tests/stacks/test_copies.py"
+BACKUPS = "tests/stacks/test_backups.py"
 TESTED_ELSEWHERE = {
     "ExternalKindSpec.adopt: of a new group": "tests/e2e/test_adoption.py",
     "AdministratorSpec.username: who cannot, on PostgreSQL 16 and later": "tests/preflight/test_postgresql.py",
@@ -173,6 +174,8 @@ TESTED_ELSEWHERE = {
     "CopySpec.overwrite: with a higher `run`": COPIES,
     "CopySpec.overwrite: with the same `run`": COPIES,
     "CopySpec.timeoutMinutes": COPIES,
+    "DatabaseGroupSpec.backup": BACKUPS,
+    **{f"{model}.{key}": BACKUPS for model in ("StoreSpec", "BackupSpec", "KeepSpec") for key in CHANGES[model]},
 }
 """Changes that another test applies: the servers themselves decide about the outcome, or a Job has to run."""
 

@@ -227,9 +227,8 @@ def test_plain_secret_next_to_an_encrypted_one_causes_a_warning(location: Locati
 
 def test_local_servers_in_production_cause_warnings() -> None:
     reason = "`local` servers are for development; use dedicated or external in production"
-    assert parse_stack(FULL_STACK, ENCRYPTED).warnings == tuple(
-        f"applications.shop.databases.redis.{group}.server: {reason}" for group in ("cache", "more")
-    )
+    warnings = [warning for warning in parse_stack(FULL_STACK, ENCRYPTED).warnings if ".server: " in warning]
+    assert warnings == [f"applications.shop.databases.redis.{group}.server: {reason}" for group in ("cache", "more")]
     assert parse_stack(stack_with_group("mysql")).warnings == ()
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fill an empty database with a copy, and compare it with the copy's inventory.
 #
-# The script PRODUCER in the folder SCRIPTS writes the copy: an inventory, an empty line and the data. The variables SOURCE_X
+# The script PRODUCER in the folder SCRIPTS (default: `write`) writes the copy: an inventory, an empty line and the data. The variables SOURCE_X
 # and TARGET_X are the variables X of the scripts. WORK is a writable folder, REPORT the file of the last message.
 # OVERWRITE=true empties the target first. The images have no `diff`.
 set -u
@@ -81,32 +81,23 @@ if [ -s "$WORK/TARGET" ]; then
     fail "the target holds data: $(count_lines "$WORK/TARGET") entries; nothing was copied"
 fi
 
-# The shell returns the exit code of a pipe's last command only, so a named pipe connects both. The source can be a
-# server that a new Pod does not reach at once: a copy that ends in its inventory begins again.
-attempt=1
-while :; do
-    rm -f "$WORK/pipe"
-    mkfifo "$WORK/pipe" || fail "cannot create a pipe"
-    run_on SOURCE "${PRODUCER:-dump}" >"$WORK/pipe" 2>"$WORK/error" &
-    producer=$!
-    exec 3<"$WORK/pipe"
-    if read_inventory <&3; then break; fi
+# The shell returns the exit code of a pipe's last command only, so a named pipe connects both.
+rm -f "$WORK/pipe"
+mkfifo "$WORK/pipe" || fail "cannot create a pipe"
+run_on SOURCE "${PRODUCER:-write}" >"$WORK/pipe" &
+producer=$!
+exec 3<"$WORK/pipe"
+if ! read_inventory <&3; then
     exec 3<&-
-    wait "$producer"
-    producer_code=$?
-    if [ "$attempt" -ge "${ATTEMPTS:-12}" ]; then
-        cat "$WORK/error" >&2
-        fail "cannot read the source: exit code $producer_code; the log has the reason"
-    fi
-    attempt=$((attempt + 1))
-    sleep "${DELAY_SECONDS:-5}"
-done
+    producer_code=0
+    wait "$producer" || producer_code=$?
+    fail "cannot read the source: exit code $producer_code; the log has the reason"
+fi
 restore_code=0
 run_on TARGET restore <&3 || restore_code=$?
 exec 3<&-
 producer_code=0
 wait "$producer" || producer_code=$?
-cat "$WORK/error" >&2
 # A restore that ends early also ends the source.
 [ "$restore_code" = 0 ] || fail "the restore failed with exit code $restore_code (source: $producer_code); the log has the reason"
 [ "$producer_code" = 0 ] || fail "the source failed with exit code $producer_code; the log has the reason"

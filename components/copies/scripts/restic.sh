@@ -1,0 +1,32 @@
+# shellcheck shell=sh
+# Functions of the scripts that use a repository. restic reads its repository and its credentials from variables.
+# RESTIC is the path of the program, RESTIC_OPTIONS are its further options, REPORT is the file of the last message.
+
+report() { printf '%s\n' "$1" | tee "$REPORT"; }
+fail() { report "error: $1" >&2; exit 1; }
+
+run_restic() { # run_restic SECONDS [ARGUMENT...]: run restic; a stalled store would stop it for hours
+    seconds=$1
+    shift
+    # shellcheck disable=SC2086 # the variable holds several options
+    timeout -k 30 "$seconds" "$RESTIC" --no-cache ${RESTIC_OPTIONS-} "$@"
+}
+
+explain_exit() { # explain_exit CODE SECONDS: print what an exit code of restic means
+    case $1 in
+        3) echo "the backup is not complete" ;;
+        10) echo "the store has no repository $RESTIC_REPOSITORY, or does not know the access key" ;;
+        11) echo "the repository is locked by another process" ;;
+        12) echo "the repository password is wrong" ;;
+        124 | 137) echo "no end within $2 seconds" ;;
+        *) echo "exit code $1; the log has the reason" ;;
+    esac
+}
+
+require_repository() { # require_repository: fail at once if the repository cannot be read
+    code=0
+    run_restic "${CHECK_SECONDS:-60}" cat config >/dev/null || code=$?
+    [ "$code" = 0 ] || fail "cannot open the repository: $(explain_exit "$code" "${CHECK_SECONDS:-60}")"
+    # A killed Pod leaves a lock. This deletes only locks that are older than 30 minutes.
+    run_restic "${CHECK_SECONDS:-60}" unlock >/dev/null || echo "warning: cannot delete stale locks" >&2
+}

@@ -1,0 +1,223 @@
+"""The scripts of a backup with the real restic, a repository in a folder, and dumps that read a file."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+SCRIPTS = Path(__file__).resolve().parents[2] / "components" / "copies" / "scripts"
+PASSWORD = "c4nary"
+DUMP = 'sh "${0%/*}/inventory"; echo; cat "$DATABASE"'
+
+
+class Backups:
+    """A database that is a file, and a repository."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database, self.repository = folder / "database", folder / "repository"
+        self.database.write_text("table a 2\ntable b 3\n")
+        self.scripts = {"dump": DUMP, "inventory": 'sort "$DATABASE"'}
+
+    def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a script. Assert that its output has no password."""
+        scripts, work = self.folder / "scripts", self.folder / "work"
+        for folder in (scripts, work):
+            folder.mkdir(exist_ok=True)
+        for path in SCRIPTS.glob("*.sh"):
+            shutil.copy(path, scripts / path.stem)
+        for name, content in self.scripts.items():
+            (scripts / name).write_text(f"set -eu\n{content}\n")
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(work),
+            "TMPDIR": str(work),
+            "SCRIPTS": str(scripts),
+            "WORK": str(work),
+            "REPORT": str(self.folder / "report"),
+            "RESTIC": shutil.which("restic") or "",
+            "RESTIC_REPOSITORY": str(self.repository),
+            "RESTIC_PASSWORD": PASSWORD,
+            "RESTIC_HOST": "shop.mysql.main",
+            "DATABASE": str(self.database),
+            "LIMIT_SECONDS": "60",
+            "KEEP": "--keep-last 2",
+            "ATTEMPTS": "2",
+            "DELAY_SECONDS": "0",
+            **variables,
+        }
+        done = subprocess.run(
+            ["sh", scripts / script], env=env, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert PASSWORD not in done.stdout + done.stderr + self.report
+        return done
+
+    def succeed(self, script: str, **variables: str) -> str:
+        """Run a script. Return its last message."""
+        done = self.run(script, **variables)
+        assert done.returncode == 0, done.stderr
+        return self.report
+
+    def fail(self, script: str, **variables: str) -> str:
+        """Run a script that fails. Return its last message."""
+        assert self.run(script, **variables).returncode != 0
+        return self.report
+
+    @property
+    def report(self) -> str:
+        path = self.folder / "report"
+        return path.read_text().strip() if path.exists() else ""
+
+    def restic(self, *arguments: str) -> str:
+        """Run restic as a user does. Return its output."""
+        env = {**os.environ, "RESTIC_REPOSITORY": str(self.repository), "RESTIC_PASSWORD": PASSWORD}
+        done = subprocess.run(
+            ["restic", "--no-cache", "--quiet", *arguments],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout
+
+    def count_snapshots(self) -> int:
+        return self.restic("snapshots", "--json").count('"short_id"')
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Backups:
+    """Return a database without a repository."""
+    if not shutil.which("restic"):
+        pytest.skip("restic is not on PATH")
+    return Backups(tmp_path)
+
+
+@pytest.fixture
+def backups(new: Backups) -> Backups:
+    """Return a database with an empty repository."""
+    new.succeed("init")
+    return new
+
+
+def test_init_creates_a_repository_once(new: Backups) -> None:
+    assert new.succeed("init") == "created the repository"
+    assert new.succeed("init") == "the repository exists"
+
+
+def test_init_rejects_another_password(backups: Backups) -> None:
+    message = backups.fail("init", RESTIC_PASSWORD="other")
+    assert message == "error: cannot open the repository: the repository password is wrong"
+
+
+def test_init_reports_a_store_that_it_cannot_write(new: Backups) -> None:
+    new.repository.write_text("a file")
+    assert new.fail("init", CHECK_SECONDS="3").startswith("error: cannot ")
+
+
+def test_backup_is_one_file_with_inventory_and_data(backups: Backups) -> None:
+    message = backups.succeed("backup")
+    assert message.startswith("saved snapshot ")
+    assert "; added " in message
+    assert backups.restic("dump", "latest", "/dump") == "table a 2\ntable b 3\n\ntable a 2\ntable b 3\n"
+    assert '"hostname":"shop.mysql.main"' in backups.restic("snapshots", "--json")
+
+
+def test_old_backups_are_deleted(backups: Backups) -> None:
+    for number in range(4):
+        backups.database.write_text(f"table a {number}\n")
+        backups.succeed("backup")
+    assert backups.count_snapshots() == 2
+    backups.succeed("backup", KEEP="")
+    assert backups.count_snapshots() == 3
+
+
+@pytest.mark.parametrize(
+    ("dump", "reason"),
+    [
+        ("exit 4", "cannot read the database"),
+        (f"{DUMP}; exit 4", ""),
+        ("echo; echo data", "the database is empty"),
+        ('echo table a 2; echo; head -c 30000000 /dev/zero; exec sh -c "kill -9 \\$\\$"', ""),
+    ],
+)
+def test_failed_dump_leaves_no_backup(backups: Backups, dump: str, reason: str) -> None:
+    backups.succeed("backup")
+    backups.scripts["dump"] = dump
+    done = backups.run("backup")
+    assert done.returncode != 0
+    assert reason in done.stderr
+    assert backups.report == "error: nothing was saved: exit code 1; the log has the reason"
+    assert backups.count_snapshots() == 1
+    backups.scripts["dump"] = DUMP
+    backups.succeed("backup")
+    assert backups.count_snapshots() == 2
+
+
+def test_dump_that_does_not_end_is_stopped(backups: Backups) -> None:
+    backups.scripts["dump"] = "echo table a 2; echo; exec sleep 60"
+    assert backups.fail("backup", LIMIT_SECONDS="3") == "error: nothing was saved: no end within 3 seconds"
+    assert backups.count_snapshots() == 0
+
+
+def test_server_that_answers_later_is_saved(backups: Backups) -> None:
+    backups.scripts["dump"] = f'[ -e "$DATABASE.seen" ] || {{ : >"$DATABASE.seen"; exit 1; }}; {DUMP}'
+    backups.succeed("backup")
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"RESTIC_PASSWORD": "other"}, "the repository password is wrong"),
+        ({"RESTIC_REPOSITORY": "/missing"}, "the store has no repository /missing, or does not know the access key"),
+        ({"RESTIC_REPOSITORY": "rest:http://127.0.0.1:9/"}, "no end within 3 seconds"),
+    ],
+)
+def test_repository_that_cannot_be_opened_fails_at_once(
+    backups: Backups, variables: dict[str, str], reason: str
+) -> None:
+    backups.scripts["dump"] = ': >"$DATABASE.read"; exit 1'
+    assert backups.fail("backup", **variables, CHECK_SECONDS="3") == f"error: cannot open the repository: {reason}"
+    assert not Path(f"{backups.database}.read").exists()
+
+
+def test_lock_of_a_killed_backup_does_not_stop_the_next_one(backups: Backups) -> None:
+    """restic deletes the lock of a process of this host at once, and of another host after 30 minutes."""
+    for _ in range(2):
+        backups.succeed("backup")
+    env = {**os.environ, "RESTIC_REPOSITORY": str(backups.repository), "RESTIC_PASSWORD": PASSWORD}
+    command = ["restic", "--no-cache", "--quiet", "backup", "--stdin-from-command", "--", "sleep", "60"]
+    with subprocess.Popen(command, env=env) as process:
+        while not [path for path in (backups.repository / "locks").iterdir() if "tmp" not in path.name]:
+            assert process.poll() is None
+        process.kill()
+    backups.succeed("backup")
+    assert backups.count_snapshots() == 2
+    assert not list((backups.repository / "locks").iterdir())
+
+
+def test_damaged_backup_cannot_be_read(backups: Backups) -> None:
+    backups.succeed("backup")
+    for path in (backups.repository / "data").rglob("*"):
+        if path.is_file():
+            path.chmod(0o600)
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+    with pytest.raises(subprocess.CalledProcessError):
+        backups.restic("dump", "latest", "/dump")
+
+
+def test_unchanged_data_is_stored_once(backups: Backups) -> None:
+    backups.database.write_text("".join(f"table {number} {os.urandom(16).hex()}\n" for number in range(20000)))
+    backups.succeed("backup")
+
+    def measure() -> int:
+        return sum(path.stat().st_size for path in (backups.repository / "data").rglob("*") if path.is_file())
+
+    first = measure()
+    backups.succeed("backup")
+    assert measure() - first < first * 0.05
