@@ -76,7 +76,10 @@ class BackupSpec(SpecModel):
 
 
 def build_cron(schedule: str, name: str) -> str:
-    """Return the five fields of a schedule. A named schedule gets a time that depends on the name of the group, so that backups spread."""
+    """Return the five fields of a schedule.
+
+    The time of a named schedule depends on the name of the group, so that backups spread.
+    """
     if schedule not in WORDS:
         return schedule
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])

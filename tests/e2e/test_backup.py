@@ -10,8 +10,8 @@ import kubernetes
 import pytest
 
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.project import Project
 from tests.e2e.cluster_store import ACCESS_KEY, BUCKET, SECRET_KEY, build_store_images, serve_store
+from tests.e2e.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NAMESPACE, STORE = "backups", "backup-store"
