@@ -46,22 +46,17 @@ class Jobs:
         template = self.batch.read_namespaced_cron_job(cron_job, self.namespace).spec.job_template
         self.batch.create_namespaced_job(self.namespace, {"metadata": {"name": name}, "spec": template.spec})
 
-        def has_ended() -> bool | None:
+        def find_end() -> str | None:
             status = self.batch.read_namespaced_job(name, self.namespace).status
-            return bool(status.succeeded) if status.succeeded or status.failed else None
+            return "succeeded" if status.succeeded else "failed" if status.failed else None
 
-        succeeded: list[bool] = []
-        wait_for(
-            180,
-            f"the Job {name} has ended",
-            lambda: (succeeded.append(end) or True) if (end := has_ended()) is not None else None,
-        )
+        end = wait_for(180, f"the Job {name} has ended", find_end)
         (pod,) = self.cluster.core.list_namespaced_pod(self.namespace, label_selector=f"job-name={name}").items
         log = self.cluster.core.read_namespaced_pod_log(pod.metadata.name, self.namespace)
         message = pod.status.container_statuses[0].state.terminated.message
         for secret in (SECRET_KEY, PASSWORD):
             assert secret not in log + message
-        return succeeded[0], f"{log}\n{message}"
+        return end == "succeeded", f"{log}\n{message}"
 
 
 def test_group_is_saved_in_a_bucket(
