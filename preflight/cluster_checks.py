@@ -53,11 +53,12 @@ def check_requirements(requirements: ClusterRequirements, observed: ObservedClus
             *_check_unreadable(requirements, observed),
             *_check_objects(requirements, observed),
             *_check_claims(requirements, observed),
+            *_check_existing_claims(requirements, observed),
             *_check_storage_classes(requirements, observed),
             *_check_expansion(requirements, observed),
             *_check_nodes(requirements, observed),
         ),
-        notes=tuple(_list_notes(observed)),
+        notes=tuple(_list_notes(requirements, observed)),
         left_behind=tuple(_list_left_behind(requirements, observed)),
         terminating=tuple(_describe_terminating(requirements, observed)),
     )
@@ -169,6 +170,22 @@ def _check_claims(requirements: ClusterRequirements, observed: ObservedCluster) 
             )
 
 
+def _check_existing_claims(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
+    """Report the volume claims that must exist but do not. A Pod would wait for them without end."""
+    for claim in requirements.existing_claims:
+        place = f"namespace {claim.namespace!r}"
+        if claim.namespace not in observed.namespaces:
+            remedy = "create both and set `createNamespace: false`, or add the backups after the first update"
+            message = f"{place} does not exist, so it has no PersistentVolumeClaim {claim.name!r}; {remedy}"
+            yield ClusterIssue(claim.location, message)
+        elif _is_terminating(observed.objects.get(claim.key)):
+            message = f"the cluster is deleting {_describe_object(claim.key)}; create it again, or set another `claim`"
+            yield ClusterIssue(claim.location, message)
+        elif claim.key not in observed.objects and claim.key[:2] not in observed.unreadable:
+            message = f"{_describe_object(claim.key)} does not exist; create it, or set another `claim`"
+            yield ClusterIssue(claim.location, message)
+
+
 def _check_new_namespace(
     namespace: RequiredNamespace, requirements: ClusterRequirements, observed: ObservedCluster
 ) -> Iterator[ClusterIssue]:
@@ -211,8 +228,10 @@ def _check_unreadable(requirements: ClusterRequirements, observed: ObservedClust
     unreadable = [name for name in names if observed.namespaces.get(name, {}) is None]
     if unreadable and "" not in denied:
         yield ClusterIssue(CLUSTER_LOCATION, f"the account may not read Namespace objects, {remedy}")
+    mounted = {claim.key[:2] for claim in requirements.existing_claims}
+    mounted -= {required.key[:2] for required in requirements.objects}
     for namespace in dict.fromkeys(required.key.namespace for required in requirements.objects):
-        kinds = sorted(kind for kind, scope in observed.unreadable if scope == namespace)
+        kinds = sorted(kind for kind, scope in observed.unreadable - mounted if scope == namespace)
         if kinds and namespace not in denied:
             message = f"the account may not list {', '.join(kinds)} objects in namespace {namespace!r}, {remedy}"
             yield ClusterIssue(CLUSTER_LOCATION, message)
@@ -314,7 +333,11 @@ def _check_nodes(requirements: ClusterRequirements, observed: ObservedCluster) -
     yield ClusterIssue(("databaseNodes", "nodeSelector"), f"{problem} {selector}; {remedy}")
 
 
-def _list_notes(observed: ObservedCluster) -> Iterator[str]:
+def _list_notes(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[str]:
+    unreadable = [claim for claim in requirements.existing_claims if claim.key[:2] in observed.unreadable]
+    if unreadable:
+        names = _shorten_list(_describe_object(claim.key) for claim in unreadable)
+        yield f"the account may not list volume claims, so these are not checked: {names}"
     if observed.nodes is None:
         yield "the nodes of `databaseNodes` are not checked: the account may not list nodes"
     if observed.missing_rights is None:

@@ -14,6 +14,7 @@ __all__ = [
     "Location",
     "ObjectKey",
     "RecordedObject",
+    "RequiredClaim",
     "RequiredNamespace",
     "RequiredObject",
 ]
@@ -78,6 +79,20 @@ class RequiredObject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequiredClaim:
+    """A volume claim that the stack does not create, but whose volume its Pods mount."""
+
+    name: str
+    namespace: str
+    location: Location
+
+    @property
+    def key(self) -> ObjectKey:
+        """Key of the volume claim."""
+        return ObjectKey("PersistentVolumeClaim", self.namespace, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterRequirements:
     """What a stack needs in its cluster."""
 
@@ -88,6 +103,8 @@ class ClusterRequirements:
     """The key of that annotation."""
     namespaces: tuple[RequiredNamespace, ...]
     objects: tuple[RequiredObject, ...]
+    existing_claims: tuple[RequiredClaim, ...] = ()
+    """Volume claims that must exist."""
     patched_kinds: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     """Kinds of the workloads that the stack patches, by namespace."""
     password_changes: frozenset[str] = frozenset()

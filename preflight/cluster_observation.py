@@ -156,6 +156,7 @@ def _read_objects(
     The second value is the kinds and namespaces that the account may not list.
     """
     keys = {required.key for required in requirements.objects if _is_read(required, requirements)}
+    keys |= {claim.key for claim in requirements.existing_claims}
     scopes = sorted({(key.kind, key.namespace) for key in keys if key.namespace in namespaces})
     lists = run_parallel(lambda scope: observer.list_objects(*scope), scopes)
     objects = {

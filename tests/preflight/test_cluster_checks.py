@@ -15,6 +15,7 @@ from preflight.cluster_models import (
     ClusterRequirements,
     ObjectKey,
     RecordedObject,
+    RequiredClaim,
     RequiredNamespace,
     RequiredObject,
 )
@@ -110,6 +111,9 @@ def report(required: ClusterRequirements, **observed: Any) -> list[str]:
     return [f"{'.'.join(map(str, issue.location))}: {issue.message}" for issue in issues]
 
 
+STORE = RequiredClaim(name="backups", namespace="shop", location=("backupStores", "disk"))
+MOUNTING = replace(CREATED, objects=CREATED.objects[2:], existing_claims=(STORE,))
+"""The stack with a volume claim of others, and without one of its own."""
 DELETE = "delete or rename it, or set another `namespace`"
 MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
     (
@@ -263,6 +267,27 @@ MESSAGES: list[tuple[str, ClusterRequirements, dict[str, Any], str]] = [
         {"namespaces": {"shop": None}},
         "cluster: the account may not read Namespace objects, and the update could overwrite those of others; grant it"
         " the rights (docs/teams.md)",
+    ),
+    (
+        "claim of a store in no namespace",
+        replace(NEEDED, existing_claims=(STORE,)),
+        {},
+        "backupStores.disk: namespace 'shop' does not exist, so it has no PersistentVolumeClaim 'backups'; create both"
+        " and set `createNamespace: false`, or add the backups after the first update",
+    ),
+    (
+        "claim of a store",
+        MOUNTING,
+        {"namespaces": {"shop": build_item(STACK)}},
+        "backupStores.disk: PersistentVolumeClaim 'backups' in namespace 'shop' does not exist; create it, or set"
+        " another `claim`",
+    ),
+    (
+        "claim of a store in termination",
+        MOUNTING,
+        {"namespaces": {"shop": build_item(STACK)}, "objects": {STORE.key: TERMINATING}},
+        "backupStores.disk: the cluster is deleting PersistentVolumeClaim 'backups' in namespace 'shop'; create it"
+        " again, or set another `claim`",
     ),
     (
         "storage class",
@@ -519,3 +544,20 @@ def test_rule_grants_a_right(rule: dict[str, Any], expected: bool) -> None:
 def test_rights_are_listed_by_resource() -> None:
     rights = [Right("apps", "statefulsets", "list"), Right("", "secrets", "patch"), Right("", "secrets", "get")]
     assert format_rights(rights) == "secrets (get, patch), statefulsets.apps (list)"
+
+
+def test_a_claim_of_a_store_that_exists_or_cannot_be_read_is_no_issue() -> None:
+    exists: dict[str, Any] = {
+        "namespaces": {"shop": build_item(STACK)},
+        "objects": {STORE.key: build_claim("1Gi", stack="")},
+    }
+    assert report(MOUNTING, **exists) == []
+    unreadable: dict[str, Any] = {
+        "namespaces": {"shop": build_item(STACK)},
+        "unreadable": frozenset({(CLAIM.kind, "shop")}),
+    }
+    assert report(MOUNTING, **unreadable) == []
+    assert check_requirements(MOUNTING, replace(GOOD, **unreadable)).notes == (
+        "the account may not list volume claims, so these are not checked: PersistentVolumeClaim 'backups' in namespace"
+        " 'shop'",
+    )

@@ -15,6 +15,7 @@ from preflight.cluster_models import (
     ClusterRequirements,
     ObjectKey,
     RecordedObject,
+    RequiredClaim,
     RequiredNamespace,
     RequiredObject,
 )
@@ -115,6 +116,13 @@ def test_of_recorded_objects_only_volume_claims_are_listed(api: Api) -> None:
     assert set(api.observe(replace(REQUIRED, recorded=recorded)).objects) == {CLAIM}
     lists = [path for path in api.requests if path.startswith("/api/v1/namespaces/")]
     assert lists == [f"/api/v1/namespaces/{CLAIM.namespace}/persistentvolumeclaims"]
+
+
+def test_the_volume_claim_of_a_store_is_read(api: Api) -> None:
+    claim = RequiredClaim(name=CLAIM.name, namespace="shop", location=LOCATION)
+    assert set(api.observe(replace(REQUIRED, objects=(), existing_claims=(claim,))).objects) == {CLAIM}
+    other = replace(claim, name="absent")
+    assert api.observe(replace(REQUIRED, objects=(), existing_claims=(other,))).objects == {}
 
 
 def test_nodes_are_selected_by_their_labels(api: Api) -> None:
