@@ -61,7 +61,7 @@ pulumi: .stack .venv/.installed ## run another command of Pulumi for STACK: make
 status: .stack .venv/.installed ## print the state of every database of STACK; ARGS=--json prints JSON (pulumi stack export)
 	@$(PULUMI) status $(ARGS)
 
-check: .stack .venv/.installed ## check the cluster and the external servers of STACK, as `make up` does first (pulumi config)
+check: .stack .venv/.installed ## check the cluster, the external servers and the backup stores of STACK, as `make up` does first (pulumi config)
 	@$(PULUMI) check
 
 test: lint ## run the linters and tests (a quarter of an hour); skips tests whose requirements are missing

@@ -13,7 +13,7 @@ from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.image_releases import RegistryError, describe_new_releases, find_newest_releases, render_releases
-from stacks.preflight_checks import run_preflight
+from stacks.preflight_checks import PreflightResult, run_preflight
 from stacks.pulumi_cli import read_deployed_resources, read_deployment, run_pulumi_json
 from stacks.reference import render_pages
 from stacks.schema import SCHEMA_PATH, render_schema
@@ -28,7 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m stacks")
     commands = parser.add_subparsers(dest="command", required=True)
-    check_command = commands.add_parser("check", help="check the cluster and the external servers of a stack")
+    check_command = commands.add_parser(
+        "check", help="check the cluster, the external servers and the backup stores of a stack"
+    )
     check_command.add_argument("stack")
     validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
     validate_command.add_argument("stack")
@@ -95,7 +97,7 @@ def _get_stack_file_path(stack_name: str) -> Path:
 
 
 def check_stack(stack_name: str) -> int:
-    """Check the cluster and the external servers of a stack in its last deployed state. Returns the exit code."""
+    """Check the cluster, the external servers and the backup stores of a stack. Returns the exit code."""
     try:
         configuration = run_pulumi_json("config", "--json", "--show-secrets", "--stack", stack_name)
         values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
@@ -110,10 +112,17 @@ def check_stack(stack_name: str) -> int:
         return 1
     for warning in (*stack.source.warnings, *stack.warnings, *result.notes):
         print(f"warning: {warning}", file=sys.stderr)
-    count = len(result.endpoints)
-    servers = f"{count} external server address{'' if count == 1 else 'es'}"
-    print(result if result.has_failed else f"Checked the cluster and {servers}: all usable.")
+    print(result if result.has_failed else f"Checked {_describe_checked(result)}: all usable.")
     return 1 if result.has_failed else 0
+
+
+def _describe_checked(result: PreflightResult) -> str:
+    """Return what was checked: `the cluster, 2 external server addresses and 1 backup store`."""
+    servers, stores = len(result.endpoints), len(result.stores)
+    addresses = f"{servers} external server address{'' if servers == 1 else 'es'}"
+    if not stores:
+        return f"the cluster and {addresses}"
+    return f"the cluster, {addresses} and {stores} backup store{'' if stores == 1 else 's'}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from components.application import ApplicationArgs
 from components.persisted.labels import STACK_ANNOTATION
 from components.planned_objects import PlannedObject
 from preflight.cluster_models import ClusterRequirements, ObjectKey, RequiredNamespace, RequiredObject
+from stacks.backup_store_checks import list_store_claims
 from stacks.config import Stack
 from stacks.errors import Location
 from stacks.previous_state import RecordedObjects
@@ -33,6 +34,7 @@ def build_cluster_requirements(
         stack_annotation=STACK_ANNOTATION,
         namespaces=tuple(map(_build_namespace, stack.applications)),
         objects=tuple(planned),
+        existing_claims=tuple(dict.fromkeys(list_store_claims(stack))),
         patched_kinds=_collect_patched_kinds(stack.applications),
         password_changes=frozenset(_list_password_changes(stack.applications, recorded)),
         node_selector=stack.spec.database_nodes.node_selector if any(selectors) else {},

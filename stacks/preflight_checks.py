@@ -1,4 +1,4 @@
-"""The checks before an update: of the cluster and of all external servers, with one report."""
+"""The checks before an update: of the cluster, all external servers and all backup stores, with one report."""
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +12,7 @@ from preflight.cluster import check_cluster
 from preflight.cluster_client import ClusterConfig
 from preflight.cluster_models import ClusterReport
 from preflight.models import Endpoint, Finding
+from stacks.backup_store_checks import list_store_endpoints
 from stacks.cluster_checks import build_cluster_requirements
 from stacks.config import Stack
 from stacks.config_source import ConfigSource
@@ -34,6 +35,8 @@ DELETION_TIMEOUT_SECONDS, DELETION_INTERVAL_SECONDS = 600, 2
 """Seconds for the deletions that an interrupted `pulumi destroy` started, and between two requests."""
 SERVERS_TIMEOUT_SECONDS = 8
 """Seconds for all servers together. Applications cannot use a server whose login takes longer."""
+STORES_TIMEOUT_SECONDS = 15
+"""Seconds for all backup stores together. Each gets up to six requests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +46,12 @@ class PreflightResult:
     source: ConfigSource
     endpoints: Sequence[Endpoint]
     """The checked addresses of external servers."""
+    stores: Sequence[Endpoint]
+    """The checked backup stores."""
     failures: Sequence[Finding]
-    """The failed checks of external servers."""
+    """The failed checks of external servers and backup stores."""
     warnings: Sequence[Finding]
-    """What does not stop an update on external servers."""
+    """What does not stop an update on external servers and backup stores."""
     cluster: ClusterReport
 
     @property
@@ -65,7 +70,9 @@ class PreflightResult:
 
 
 def require_preflight(stack: Stack, cluster: ClusterConfig | None, resources: Collection[StateResource]) -> None:
-    """Check the cluster and the external servers. Raise pulumi.RunError if a check fails; in a preview only warn.
+    """Check the cluster, the external servers and the backup stores. Raise pulumi.RunError if a check fails.
+
+    In a preview only warn.
 
     A run without a cluster checks nothing. With `preflight: false`, the cluster is still checked for objects of others,
     because the Kubernetes provider would overwrite them.
@@ -102,7 +109,7 @@ def _run_preflight_after_deletions(
 def run_preflight(
     stack: Stack, cluster: ClusterConfig, resources: Collection[StateResource], *, is_complete: bool = True
 ) -> PreflightResult:
-    """Check the cluster and the external servers at the same time. `resources` are those in the state.
+    """Check the cluster, the external servers and the backup stores at the same time. `resources` are in the state.
 
     A database that is not in the state must not exist on its server. One that an earlier update created must. An object
     that is not in the state may exist in the cluster only if an interrupted update of the stack left it behind. With
@@ -112,13 +119,18 @@ def run_preflight(
         stack, collect_recorded_objects(resources), collect_registered_groups(resources)
     )
     endpoints = list(list_endpoints(stack, collect_component_outputs(resources))) if is_complete else []
+    stores = list(list_store_endpoints(stack)) if is_complete else []
     seconds = CLUSTER_TIMEOUT_SECONDS if is_complete else OBJECTS_TIMEOUT_SECONDS
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         report = pool.submit(check_cluster, requirements, cluster, seconds, is_complete=is_complete)
-        findings = [_hide_secrets(found, stack.source) for found in run_checks(endpoints, SERVERS_TIMEOUT_SECONDS)]
+        of_stores = pool.submit(run_checks, stores, STORES_TIMEOUT_SECONDS) if stores else None
+        of_servers = run_checks(endpoints, SERVERS_TIMEOUT_SECONDS)
+        found = [*of_servers, *(of_stores.result() if of_stores else ())]
+        findings = [_hide_secrets(finding, stack.source) for finding in found]
         return PreflightResult(
             source=stack.source,
             endpoints=endpoints,
+            stores=stores,
             failures=[finding for finding in findings if not finding.is_warning],
             warnings=[finding for finding in findings if finding.is_warning],
             cluster=report.result(),

@@ -26,8 +26,8 @@ class StackSpec(SpecModel):
     database_nodes: NodePoolSpec = Field(default_factory=NodePoolSpec)
     """Nodes of dedicated servers. Default: any node."""
     preflight: StrictBool = True
-    """Whether the program checks the cluster and all external servers before an update, from the machine that runs
-    Pulumi. Default: `true`."""
+    """Whether the program checks the cluster, all external servers and the backup stores before an update, from the
+    machine that runs Pulumi. Default: `true`."""
     external_servers: dict[DnsLabel, ExternalServerSpec] = Field(default_factory=dict)
     """External servers on which the program creates databases, by name. Default: none."""
     backup_stores: dict[DnsLabel, StoreSpec] = Field(default_factory=dict)

@@ -30,7 +30,10 @@ __all__ = [
 
 CLAIM_PATH = "/backups"
 URL_MESSAGE = "invalid URL{value}; write the scheme and the host, for example `https://s3.example.org`"
-Url = Annotated[str, *constrain_str(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", 253, "store_url", URL_MESSAGE)]
+PORT_PATTERN = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+SERVICE_PATTERN = rf"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:({PORT_PATTERN}))?"
+ServiceUrl = Annotated[str, *constrain_str(rf"{SERVICE_PATTERN}/?", 253, "store_url", URL_MESSAGE)]
+FolderUrl = Annotated[str, *constrain_str(rf"{SERVICE_PATTERN}(/[-A-Za-z0-9._~]+)*/?", 253, "store_url", URL_MESSAGE)]
 BUCKET_MESSAGE = "invalid name{value}; use 3 to 63 lower-case letters, digits, '.', '_' and '-'"
 BucketName = Annotated[str, *constrain_str(r"[a-z0-9][-a-z0-9._]{1,61}[a-z0-9]", 63, "bucket", BUCKET_MESSAGE)]
 PREFIX_MESSAGE = "invalid prefix{value}; use letters, digits, '.', '_', '-' and single '/', for example `production`"
@@ -89,7 +92,7 @@ class S3StoreSpec(_StoreSpec):
 
     kind: Literal["s3"]
     """Kind of store: `s3`, `azure`, `google`, `rest` or `claim`."""
-    endpoint: Url = "https://s3.amazonaws.com"
+    endpoint: ServiceUrl = "https://s3.amazonaws.com"
     """URL of the service. Default: `https://s3.amazonaws.com`."""
     bucket: BucketName
     """Name of the bucket. It must exist."""
@@ -165,7 +168,7 @@ class RestStoreSpec(_StoreSpec):
 
     kind: Literal["rest"]
     """Kind of store: `s3`, `azure`, `google`, `rest` or `claim`."""
-    url: Url
+    url: FolderUrl
     """URL of the server, with the user's folder if the server has private repositories."""
     username: NonEmptyStr
     """User name on the server."""
@@ -183,8 +186,9 @@ class RestStoreSpec(_StoreSpec):
 
     def build_access(self, path: str) -> StoreAccess:
         """Return the access to a repository."""
+        # The server accepts two folders at most, and `url` can have the user's folder.
         return StoreAccess(
-            repository=f"rest:{self.url.rstrip('/')}/{path}/",
+            repository=f"rest:{self.url.rstrip('/')}/{path.replace('/', '.')}/",
             credentials={
                 "RESTIC_REST_USERNAME": self.username,
                 "RESTIC_REST_PASSWORD": self.password.get_secret_value(),

@@ -110,7 +110,7 @@ def test_keep_without_a_count_is_rejected() -> None:
         ("s3", "s3:https://s3.amazonaws.com/backups/a/b/c", {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}),
         ("azure", "azure:backups:/a/b/c", {"AZURE_ACCOUNT_NAME", "AZURE_ACCOUNT_KEY"}),
         ("google", "gs:backups:/a/b/c", set()),
-        ("rest", "rest:https://h:8000/shop/a/b/c/", {"RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"}),
+        ("rest", "rest:https://h:8000/shop/a.b.c/", {"RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"}),
         ("claim", "/backups/a/b/c", set()),
     ],
 )
@@ -138,6 +138,9 @@ def test_keys_of_s3() -> None:
     [
         {"endpoint": "s3.example.org"},
         {"endpoint": "https://id:key@s3.example.org"},
+        {"endpoint": "https://s3.example.org/bucket"},
+        {"endpoint": "https://s3.example.org:65536"},
+        {"endpoint": "https://s3.example.org:0"},
         {"bucket": "Backups"},
         {"bucket": "a/b"},
         {"prefix": "/a"},
