@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer
+from tests.e2e.stores import ACCESS_KEY, PASSWORD, USERNAME, serve_rest, serve_s3
 from tests.e2e.tls import Authority, free_port, mysql_with_tls, postgresql_with_tls
 from tests.preflight.fakes import open_unanswering_port
 
@@ -100,7 +101,7 @@ def refused(project: Project, cluster: Cluster) -> Callable[[dict[str, Any]], Re
         assert not [resource for resource in project.resources("unmade") if not resource["type"].startswith("pulumi:")]
         assert not [name for name in config["applications"] if cluster.has_namespace(name)]
         assert WRONG not in output
-        assert re.search(r"\d+ external server checks? failed:", output)
+        assert re.search(r"\d+ (external server|backup store) checks? failed:", output)
         return Refused(seconds, output)
 
     return run
@@ -302,3 +303,23 @@ def test_the_command_checks_a_stack_alone(project: Project, server: Servers) -> 
     assert f"externalServers.hq ({found.host}:{found.port})" in said
     assert WRONG not in said
     assert {resource["type"] for resource in project.resources("checked")} == set()
+
+
+def test_stores_of_backups_that_cannot_be_used(refused: Any, project: Project, tmp_path: Path) -> None:
+    own = {"repositoryPassword": WRONG}
+    with serve_s3(tmp_path) as s3, serve_rest(tmp_path) as rest:
+        bucket = {"kind": "s3", "endpoint": s3.url, "bucket": "absent", "accessKey": ACCESS_KEY, **own}
+        stores = {
+            "bucket": {**bucket, "secretKey": "secret-of-a-test"},
+            "secret": {**bucket, "secretKey": WRONG},
+            "login": {"kind": "rest", "url": rest.url, "username": USERNAME, "password": WRONG, **own},
+            "depth": {"kind": "rest", "url": f"{rest.url}/a/b", "username": USERNAME, "password": PASSWORD, **own},
+        }
+        databases = {"postgresql": {name: {"backup": {"store": name}} for name in stores}}
+        config = {"backupStores": stores, "applications": {"unmade-stores": {"databases": databases}}}
+        output = flat(refused(config).output)
+        assert "4 backup store checks failed:" in output
+        assert [name for name in stores if f"backupStores.{name} (localhost:" not in output] == []
+        assert "result: the bucket absent does not exist" in output
+        assert [path.name for path in s3.folder.iterdir() if not path.name.startswith(".")] == []
+        assert "warning: 4 backup store checks failed:" in flat(project.preview("unmade").succeeded().output)
