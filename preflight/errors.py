@@ -12,11 +12,11 @@ __all__ = [
 
 
 class ProbeError(Exception):
-    """A check failed, and the probe cannot continue."""
+    """A check failed, or the update can continue without it. The probe cannot continue."""
 
-    def __init__(self, result: str, fix: str, *, check: str = "") -> None:
+    def __init__(self, result: str, fix: str, *, check: str = "", is_warning: bool = False) -> None:
         super().__init__(result)
-        self.finding = Finding(result, fix, check=check)
+        self.finding = Finding(result, fix, check=check, is_warning=is_warning)
 
 
 class UnexpectedProtocolError(Exception):

@@ -72,6 +72,8 @@ class AddressKeys:
     port: str = "`port`"
     tls: bool = True
     """Whether the key `tls` has the TLS mode. Otherwise the address is a URL, and its scheme decides."""
+    in_cluster: bool = False
+    """Whether the server may be in the cluster, so that perhaps only Pods can resolve its name."""
     is_fixed: bool = False
     """Whether the address belongs to a cloud, so that the stack file cannot correct it."""
 

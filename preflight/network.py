@@ -1,6 +1,7 @@
 """Host names and connections: the DNS lookup of a host, and the first address that accepts a connection."""
 
 import errno
+import re
 import socket
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ FIREWALL_FIX = (
     "A firewall probably drops the packets. Allow this machine's address and the port in the server's firewall or in "
     "its cloud's security group. {}."
 )
+CLUSTER_NAME_RE = re.compile(r"\.svc(\.|$)")
+"""The name of a Service (Kubernetes: "DNS for Services and Pods")."""
 RESET = (
     "the connection was reset immediately",
     "A firewall or a proxy rejects the connection. Allow this machine's address and the port there.",
@@ -53,6 +56,9 @@ def resolve_host(host: str, port: int, keys: AddressKeys) -> list[str]:
 
 
 def _explain_lookup_error(host: str, error: socket.gaierror, keys: AddressKeys) -> ProbeError:
+    if keys.in_cluster and CLUSTER_NAME_RE.search(host):
+        fix = "No action is necessary: the update fails if the cluster cannot use it."
+        return ProbeError("not checked: only Pods can resolve the name of a Service", fix, is_warning=True)
     if error.errno == socket.EAI_AGAIN:
         return ProbeError(
             "the DNS servers of this machine do not answer",

@@ -1,7 +1,8 @@
-"""The runner of the server checks: all servers in parallel, within one time limit.
+"""The runner of the checks of servers and stores: all in parallel, within one time limit.
 
 A check resolves the host name, connects, detects the engine's protocol and logs in. For an administrator it also checks
-the version, the privileges and the existing objects. A check changes nothing on a server.
+the version, the privileges and the existing objects. A check changes nothing on a server. In a store, it writes and
+deletes an object.
 """
 
 import queue

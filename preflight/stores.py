@@ -36,7 +36,7 @@ def build_s3_endpoint(
     account = {"bucket": bucket, "prefix": prefix, "accessKey": access_key, "secretKey": secret_key}
     account |= {"basePath": "" if is_in_host else f"/{bucket}", **({"region": region} if region else {})}
     host = f"{bucket}.{host}" if is_in_host else host
-    keys = AddressKeys(host="`endpoint`", port="`endpoint`", tls=False)
+    keys = AddressKeys(host="`endpoint`", port="`endpoint`", tls=False, in_cluster=True)
     return _build_endpoint(path, "s3", host=host, account=account, keys=keys, url=parts, ca_file=ca_file)
 
 
@@ -63,7 +63,7 @@ def build_rest_endpoint(
     account = {"username": username, "password": password, "basePath": parts.path.rstrip("/")}
     account |= {"appendOnly": "true"} if append_only else {}
     host = parts.hostname or ""
-    keys = AddressKeys(host="`url`", port="`url`", tls=False)
+    keys = AddressKeys(host="`url`", port="`url`", tls=False, in_cluster=True)
     return _build_endpoint(path, "rest", host=host, account=account, keys=keys, url=parts, ca_file=ca_file)
 
 

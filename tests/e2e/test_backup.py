@@ -91,8 +91,13 @@ def test_group_is_saved_in_a_bucket(
         assert b"table public.saved, hash of columns: " in dump
         assert b"rows: 1000" in dump
 
-        # A store that the cluster cannot use fails the update.
-        module_project.write(NAMESPACE, build_stack(url, prefix="other", accessKey="unknown"))
+        # A store that nobody can use fails the update before the first change; without this check, the Job does.
+        unusable = build_stack(url, prefix="other", accessKey="unknown")
+        module_project.write(NAMESPACE, unusable)
+        output = module_project.up(NAMESPACE).failed().output
+        assert "the store does not know the access key" in output
+        assert "nothing was changed" in output
+        module_project.write(NAMESPACE, {**unusable, "preflight": False})
         output = module_project.up(NAMESPACE).failed().output
         assert f"kubectl logs --namespace {NAMESPACE} job/postgresql-main-backup-" in output
         module_project.write(NAMESPACE, build_stack(url))

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import datetime
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -190,6 +191,24 @@ def allow(running: RunningStore, *actions: str) -> Endpoint:
 RIGHTS = {"list": "s3:ListBucket", "write": "s3:PutObject", "read": "s3:GetObject", "delete": "s3:DeleteObject"}
 
 
+def test_a_bucket_is_checked_by_its_name_in_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        return resolve("127.0.0.1" if str(host).endswith(".amazonaws.com") else host, port, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    domain = "s3.us-east-1.amazonaws.com"
+    with serve_s3(tmp_path, arguments=["--virtual-domain", domain]) as running:
+        (running.folder / BUCKET).mkdir()
+        endpoint = s3_endpoint(f"http://s3.amazonaws.com:{running.port}", region="us-east-1")
+        assert endpoint.host == f"{BUCKET}.{domain}"
+        assert check([endpoint]) == []
+        absent = s3_endpoint(f"http://s3.amazonaws.com:{running.port}", region="us-east-1", bucket="absent")
+        assert only(check([absent])).result.startswith("the bucket absent does not exist")
+        assert list_objects(running) == []
+
+
 @pytest.mark.parametrize("missing", list(RIGHTS))
 def test_a_missing_right_is_named(missing: str, tmp_path: Path) -> None:
     with serve_s3(tmp_path) as running:
@@ -226,20 +245,24 @@ def test_a_clock_that_the_store_accepts_is_a_warning(s3: RunningStore, monkeypat
     assert finding.result == "the store's clock is 7 min behind this machine's"
 
 
-def test_a_full_disk_is_reported(tmp_path: Path) -> None:
-    """The file system of the store has no free block and no free inode."""
+@pytest.mark.parametrize("kind", ["rest", "s3"])
+def test_a_full_disk_is_reported(kind: str, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         folder = mount_small_disk(tmp_path / "small", stack)
-        running = stack.enter_context(serve_rest(folder))
+        running = stack.enter_context(serve_rest(folder) if kind == "rest" else serve_s3(folder))
+        (running.folder / BUCKET).mkdir()
+        endpoint = rest_endpoint(running.url) if kind == "rest" else s3_endpoint(running.url)
+        assert check([endpoint]) == []
         fill(folder)
-        finding = only(check([rest_endpoint(running.url)]))
-        assert finding.check == "writing an object in the top folder"
-        assert finding.result.startswith(("the store is full: HTTP 507", "the server cannot use its folder: HTTP 500"))
+        finding = only(check([endpoint]))
+        assert finding.check.startswith("writing an object in ")
+        assert finding.result.startswith("the store is full: ")
+        assert "HTTP 507" in finding.result
 
 
 def mount_small_disk(path: Path, stack: contextlib.ExitStack) -> Path:
     path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=20", "tmpfs", str(path)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
     if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("only root can mount a small disk")
     stack.callback(subprocess.run, ["umount", "-l", str(path)], check=True)
@@ -248,9 +271,9 @@ def mount_small_disk(path: Path, stack: contextlib.ExitStack) -> Path:
 
 def fill(folder: Path) -> None:
     """Write until nothing more fits."""
-    with contextlib.suppress(OSError):
-        for number in range(100):
-            (folder / f"{number}").write_bytes(b"x" * 16384)
+    with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+        for _ in range(1000):
+            file.write(b"x" * 4096)
 
 
 # rest-server
@@ -361,6 +384,16 @@ def test_an_unknown_host(kind: str) -> None:
     finding = only(check([endpoint]))
     assert finding.result in ("the host name does not exist", "the DNS servers of this machine do not answer")
     assert "`host`" not in finding.fix
+
+
+@pytest.mark.parametrize("host", ["s3.backups.svc", "s3.backups.svc.cluster.local"])
+def test_a_service_of_the_cluster_is_a_warning(host: str) -> None:
+    for endpoint in (s3_endpoint(f"http://{host}:9000"), rest_endpoint(f"http://{host}:8000")):
+        finding = only(run_checks([endpoint]))
+        assert (finding.is_warning, finding.check) == (True, f"resolving the host name {host}")
+        assert finding.result == "not checked: only Pods can resolve the name of a Service"
+    assert check([replace(s3_endpoint(f"http://{host}.invalid:9000"), host="s3.svcx.invalid")])
+    assert check([Endpoint(path="it", engine="mysql", host=host, port=1)])
 
 
 @each_kind
