@@ -1,0 +1,53 @@
+#!/bin/sh
+# Read the commands of a copy from standard input into an empty database. A failure leaves it empty.
+set -eu
+# shellcheck disable=SC2153 # the caller sets the variables
+[ -z "${PASSWORD-}" ] || export REDISCLI_AUTH="$PASSWORD"
+set -- -h "$ADDRESS" -p "$PORT" -n "$DATABASE"
+[ -z "${USERNAME-}" ] || set -- "$@" --user "$USERNAME"
+case ${TLS-} in
+    require) set -- "$@" --tls --insecure ;;
+    verify-full) set -- "$@" --tls ${CA_FILE:+--cacert "$CA_FILE"} ;;
+esac
+umask 077
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+ask() { # ask ARGUMENT...: write the answer to a command to the file `answer`; fail on an error, also of the login
+    redis-cli -e --raw "$@" >"$work/answer" 2>"$work/error" && [ ! -s "$work/error" ] || { cat "$work/answer" "$work/error" >&2; exit 1; }
+}
+
+ask "$@" DBSIZE
+[ "$(cat "$work/answer")" = 0 ] ||
+    { echo "error: the database $DATABASE already holds $(cat "$work/answer") keys; nothing was copied" >&2; exit 1; }
+ask "$@" FUNCTION LIST
+! grep -q "^library_name$" "$work/answer" || { echo "error: the server already holds functions; nothing was copied" >&2; exit 1; }
+
+# The commands go through three pipes: to the server, to the check of the last command, and on from the standard input.
+name="restore-$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')"
+mkfifo "$work/commands" "$work/end"
+redis-cli "$@" --pipe <"$work/commands" >"$work/result" 2>&1 &
+client=$!
+tail -c 36 <"$work/end" >"$work/last" &
+last=$!
+{
+    printf '*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$%s\r\n%s\r\n' "${#name}" "$name"
+    tee "$work/end"
+} >"$work/commands" || true
+wait "$last"
+complete=false code=0
+[ "$(tail -c 36 "$work/last"; echo .)" != "$(printf '*2\r\n$4\r\nECHO\r\n$15\r\nend of the copy\r\n.')" ] || complete=true
+# A client that waits for the rest of a command waits in vain.
+[ "$complete" = true ] || kill "$client" 2>/dev/null || true
+wait "$client" || code=$?
+[ "$complete" = false ] || [ "$code" != 0 ] || exit 0
+
+# The server still runs the commands that it has read. Delete the data afterwards.
+until ask "$@" CLIENT LIST && ! grep -q " name=$name " "$work/answer"; do sleep 0.2; done
+ask "$@" FLUSHDB
+ask "$@" FUNCTION FLUSH
+[ "$complete" = true ] || echo "the copy ends too early" >"$work/result"
+# The server repeats the beginning of an unknown command, which is data.
+sed "s/, with args beginning with:.*//" "$work/result" | sort | uniq -c | sort -nr | head -n 10 >&2
+echo "error: the restore failed; the database $DATABASE is empty" >&2
+exit 1
