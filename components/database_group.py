@@ -407,8 +407,9 @@ class DatabaseGroup(pulumi.ComponentResource):
 def _create_copy(group: DatabaseGroup, source: DatabaseGroup) -> pulumi.Resource:
     """Create the Job that fills a group from its source."""
     args, backend = group.args, group.args.server_access.backend
-    name, spec, image = args.copy_name, args.spec.copy_from, args.copy_image
-    if name is None or spec is None or image is None or backend is None:
+    name, spec, scripts = args.copy_name, args.spec.copy_from, args.engine.copy_scripts
+    owner = source.args if scripts and scripts.uses_source_image else args
+    if name is None or spec is None or owner.copy_image is None or backend is None:
         raise ValueError(args.path)
     policy = source.args.network_policy
     copy_args = CopyArgs(
@@ -418,8 +419,8 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup) -> pulumi.Resource
         namespace=args.namespace,
         stack=args.platform.stack,
         engine=args.engine,
-        variant=args.variant,
-        image=image,
+        variant=owner.variant,
+        image=owner.copy_image,
         spec=spec,
         source=_build_copy_end(source, source.args.service_name),
         target=_build_copy_end(group, name),

@@ -176,13 +176,16 @@ class CopyScripts:
     """Shell script that reads the data of a copy from standard input. It fails, and changes nothing, if the database
     holds data already."""
     inventory: str
-    """Shell script that prints sorted lines. They are equal for two copies of the same data, with two exceptions: a
-    line that begins with `in SERIES:` counts in one release series only, and the number of a line that ends with
-    `at least NUMBER` can be larger in the copy."""
+    """Shell script that prints sorted lines. They are equal for two copies of the same data, with three exceptions: a
+    line that begins with `in SERIES:` counts in one release series only, a line that begins with `until SECONDS:`
+    counts only before that time (seconds since 1970), and the number of a line that ends with `at least NUMBER` can be
+    larger in the copy."""
     empty: str | None = None
     """Shell script that deletes the whole data. Default: none; a copy never overwrites."""
     limits: str
     """What a copy does not contain, as the end of the sentence `A copy does not contain …`."""
+    uses_source_image: bool = False
+    """Whether a copy between two groups runs in the image of the source. Default: `false`, in that of the target."""
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -191,10 +194,17 @@ class CopyScripts:
         return {name: script for name, script in scripts.items() if script is not None}
 
 
-def read_copy_scripts(engine: str, *, limits: str) -> CopyScripts:
+def read_copy_scripts(engine: str, *, limits: str, uses_source_image: bool = False) -> CopyScripts:
     """Return the scripts `scripts/<engine>/{dump,restore,inventory,empty}.sh`."""
     dump, restore, inventory, empty = (read_script(engine, name) for name in ("dump", "restore", "inventory", "empty"))
-    return CopyScripts(dump=dump, restore=restore, inventory=inventory, empty=empty, limits=limits)
+    return CopyScripts(
+        dump=dump,
+        restore=restore,
+        inventory=inventory,
+        empty=empty,
+        limits=limits,
+        uses_source_image=uses_source_image,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,15 @@ writes the configuration at each start. The password of the Secret therefore als
 """
 
 from components.connection import Connection, build_uri
-from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
+from components.engines.definition import (
+    Account,
+    Engine,
+    ExistingAccount,
+    ServerRuntime,
+    Variant,
+    read_copy_scripts,
+    read_script,
+)
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
 from components.spec import SettingValue
 
@@ -81,6 +89,12 @@ REDIS = Engine(
                 "user",
             }
         ),
+    ),
+    # Only the source's own program reads its dump.
+    copy_scripts=read_copy_scripts(
+        "redis",
+        limits="other databases of the server, ACL users, what `CONFIG SET` set, and deleted entries that are pending",
+        uses_source_image=True,
     ),
     supports_tls_in_uri=True,
     existing_account=ExistingAccount(

@@ -141,6 +141,12 @@ def test_failure_of_empty_fails_the_copy(copy: Copy) -> None:
             "only in the source: key a at least 5\nonly in the target: key b at least 5\n",
         ),
         ("key [a* at least 5", "key [a* at least 6", ""),
+        ("until 1700000000: keys: 2\nuntil 1700003600: keys: 1", "until 1700000000: keys: 1", ""),
+        (
+            "until 99999999999: keys: 2",
+            "until 99999999999: keys: 1",
+            "only in the source: until 99999999999: keys: 2\nonly in the target: until 99999999999: keys: 1\n",
+        ),
     ],
 )
 def test_difference_fails_the_copy(copy: Copy, source: str, target: str, differences: str) -> None:

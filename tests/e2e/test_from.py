@@ -10,8 +10,10 @@ from tests.e2e.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NAMESPACE = "copies"
-NAMESPACES = (NAMESPACE,)
+NAMESPACES = (NAMESPACE, "copies-redis")
 IMAGES = ("postgres:15", "postgres:17")
+REDIS_NAMESPACE = "copies-redis"
+REDIS_CLI = 'REDISCLI_AUTH="$(cat /run/server/password)" redis-cli'
 SERVER = {"kind": "dedicated", "resources": {"cpu": "100m", "memory": "512Mi"}}
 PSQL = (
     'PGPASSWORD="$APPLICATION_PASSWORD" psql --no-psqlrc -tA -v ON_ERROR_STOP=1'
@@ -65,3 +67,45 @@ def test_group_is_filled_once_and_then_again_on_purpose(
         module_project.up(NAMESPACE).succeeded()
         assert query("next", "SELECT count(*) FROM saved") == "1001"
         module_project.destroy(NAMESPACE).succeeded()
+
+
+def test_redis_becomes_valkey_and_valkey_becomes_redis(
+    module_project: Project, real_node: Cluster, build_images: Callable[..., None]
+) -> None:
+    """The names of the keys have bytes that no text has. `third` is filled from the copy."""
+    build_images("redis:7", "valkey/valkey:8")
+    server = {"kind": "local", "resources": {"cpu": "100m", "memory": "256Mi"}}
+    redis, valkey = {"server": {**server, "version": "7"}}, {"variant": "valkey", "server": {**server, "version": "8"}}
+
+    def run(group: str, command: str) -> str:
+        succeeded, output = real_node.run(REDIS_NAMESPACE, f"redis-{group}-0", f"{REDIS_CLI} {command}")
+        assert succeeded, output
+        return output.strip()
+
+    def update(**databases: Any) -> Any:
+        application = {"createNamespace": False, "databases": {"redis": databases}}
+        module_project.write(REDIS_NAMESPACE, {"applications": {REDIS_NAMESPACE: application}})
+        return module_project.up(REDIS_NAMESPACE)
+
+    fill = "for i = 1, 5000 do redis.call('HSET', 'k\\\\r\\\\n\\\\255' .. i, 'f', i) end"
+    with real_node.create_namespace(REDIS_NAMESPACE):
+        module_project.new(REDIS_NAMESPACE, {"applications": {}})
+        main = {**redis, "primary": True}
+        update(main=main).succeeded()
+        run("main", f'EVAL "{fill}" 0')
+        run("main", "SET lasting x EXAT 4102444800")
+        update(main=main, next={**valkey, "from": {"group": "main"}}).succeeded()
+        assert run("next", "DBSIZE") == "5001"
+        assert run("next", "PEXPIRETIME lasting") == "4102444800000"
+        assert "valkey" in run("next", "INFO server")
+
+        update(main=main, next=valkey, third={**redis, "from": {"group": "next"}}).succeeded()
+        assert run("third", "DBSIZE") == "5001"
+
+        # A second copy finds the data of the first one.
+        run("next", "DEL lasting")
+        update(main=main, next=valkey, third={**redis, "from": {"group": "next", "run": 2}}).failed()
+        again = {"group": "next", "run": 3, "overwrite": True}
+        update(main=main, next=valkey, third={**redis, "from": again}).succeeded()
+        assert run("third", "DBSIZE") == "5000"
+        module_project.destroy(REDIS_NAMESPACE).succeeded()

@@ -56,11 +56,15 @@ find_number() { # find_number FILE TEXT: print the number of the line `TEXT at l
 }
 
 print_differences() { # print_differences FILE OTHER_FILE SIDE OPERATOR: print the lines of a file that the other one does not have
-    other="$newline$(cat "$2")$newline" series=$(find_series "$2")
+    other="$newline$(cat "$2")$newline" series=$(find_series "$2") now=$(date +%s)
     while IFS= read -r line; do
         case $other in *"$newline$line$newline"*) continue ;; esac
         case $line in
             "in "*) [ -z "$series" ] || [ "${line#"$series"}" != "$line" ] || continue ;;
+            "until "*)
+                end=${line#until }
+                [ "$now" -lt "${end%%:*}" ] || continue
+                ;;
             *" at least "*)
                 number=$(find_number "$2" "${line% at least *}")
                 [ -z "$number" ] || test "${line##* }" "$4" "$number" || continue

@@ -32,6 +32,11 @@ copy() { # copy ARGUMENT...: run a command on the second server
     redis-cli -e -s socket "$@" >answer 2>&1 || fail "the second server failed" answer log
 }
 
+encode() { # encode PART...: write a command as the server reads it
+    printf '*%s\r\n' "$#"
+    for part; do printf "\$%s\r\n%s\r\n" "${#part}" "$part"; done
+}
+
 rewrite() { # rewrite: write all data of the second server to the file `commands`
     rm -rf appendonlydir
     copy CONFIG SET appendonly yes
@@ -54,9 +59,11 @@ unset REDISCLI_AUTH
 
 databases=$(sed -n 's/^db\([0-9]*\):.*/\1/p' info | sort -n | tail -n 1)
 [ "${databases:-0}" -ge "$DATABASE" ] || databases=$DATABASE
+server=redis-server
+command -v "$server" >/dev/null || server=valkey-server
 # The entrypoint of an image adds its modules.
-# shellcheck disable=SC2046 # without an entrypoint, there is no word
-setsid $(command -v docker-entrypoint.sh) "$(command -v redis-server || command -v valkey-server)" --port 0 \
+# shellcheck disable=SC2046 # without an entrypoint, there is no argument
+$(command -v docker-entrypoint.sh) "$server" --port 0 \
     --unixsocket socket --dir "$work" --dbfilename dump.rdb --save '' --appendonly no --aof-use-rdb-preamble no \
     --databases $((${databases:-0} + 16)) >log 2>&1 &
 pid=$!
@@ -67,9 +74,10 @@ done
 rm dump.rdb
 # The dump contains the whole server. The copy is the data of one database, and becomes number 0.
 copy INFO keyspace
-for number in $(sed -n 's/^db\([0-9]*\):.*/\1/p' answer); do
+sed -n 's/^db\([0-9]*\):.*/\1/p' answer >numbers
+while read -r number; do
     [ "$number" = "$DATABASE" ] || copy -n "$number" FLUSHDB
-done
+done <numbers
 [ "$DATABASE" = 0 ] || copy SWAPDB "$DATABASE" 0
 
 rewrite
@@ -81,13 +89,12 @@ echo
 copy FLUSHALL
 rewrite
 functions=$(wc -c <commands)
-select=$(printf '*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n.')
 if [ "$(wc -c <all)" = "$functions" ]; then
     cat all
 else
-    [ "$(tail -c "+$((functions + 1))" all | head -c 23; echo .)" = "$select" ] || fail "the second server writes unknown data" log
+    [ "$(tail -c "+$((functions + 1))" all | head -c 23; echo .)" = "$(encode SELECT 0; echo .)" ] || fail "the second server writes unknown data" log
     head -c "$functions" all
     tail -c "+$((functions + 24))" all
 fi
 # `restore` knows a complete copy by its last command.
-printf '*2\r\n$4\r\nECHO\r\n$15\r\nend of the copy\r\n'
+encode ECHO 'end of the copy'

@@ -17,6 +17,11 @@ ask() { # ask ARGUMENT...: write the answer to a command to the file `answer`; f
     redis-cli -e --raw "$@" >"$work/answer" 2>"$work/error" && [ ! -s "$work/error" ] || { cat "$work/answer" "$work/error" >&2; exit 1; }
 }
 
+encode() { # encode PART...: write a command as the server reads it
+    printf '*%s\r\n' "$#"
+    for part; do printf "\$%s\r\n%s\r\n" "${#part}" "$part"; done
+}
+
 ask "$@" DBSIZE
 [ "$(cat "$work/answer")" = 0 ] ||
     { echo "error: the database $DATABASE already holds $(cat "$work/answer") keys; nothing was copied" >&2; exit 1; }
@@ -31,12 +36,12 @@ client=$!
 tail -c 36 <"$work/end" >"$work/last" &
 last=$!
 {
-    printf '*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$%s\r\n%s\r\n' "${#name}" "$name"
+    encode CLIENT SETNAME "$name"
     tee "$work/end"
 } >"$work/commands" || true
 wait "$last"
 complete=false code=0
-[ "$(tail -c 36 "$work/last"; echo .)" != "$(printf '*2\r\n$4\r\nECHO\r\n$15\r\nend of the copy\r\n.')" ] || complete=true
+[ "$(tail -c 36 "$work/last"; echo .)" != "$(encode ECHO 'end of the copy'; echo .)" ] || complete=true
 # A client that waits for the rest of a command waits in vain.
 [ "$complete" = true ] || kill "$client" 2>/dev/null || true
 wait "$client" || code=$?
