@@ -189,6 +189,12 @@ class DatabaseGroupArgs:
         return self.server_access.image or official
 
     @property
+    def copy_memory(self) -> str | None:
+        """Memory of the server, if a copy of the group loads its data into a second one."""
+        scripts = self.engine.copy_scripts
+        return self.server_access.memory if scripts and scripts.loads_source else None
+
+    @property
     def supports_copies(self) -> bool:
         """Whether the data of the group can be copied and saved."""
         return self.engine.copy_scripts is not None and self.engine.port is not None and self.copy_image is not None
@@ -408,7 +414,7 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup) -> pulumi.Resource
     """Create the Job that fills a group from its source."""
     args, backend = group.args, group.args.server_access.backend
     name, spec, scripts = args.copy_name, args.spec.copy_from, args.engine.copy_scripts
-    owner = source.args if scripts and scripts.uses_source_image else args
+    owner = source.args if scripts and scripts.loads_source else args
     if name is None or spec is None or owner.copy_image is None or backend is None:
         raise ValueError(args.path)
     policy = source.args.network_policy
@@ -421,6 +427,7 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup) -> pulumi.Resource
         engine=args.engine,
         variant=owner.variant,
         image=owner.copy_image,
+        memory=source.args.copy_memory,
         spec=spec,
         source=_build_copy_end(source, source.args.service_name),
         target=_build_copy_end(group, name),
@@ -445,6 +452,7 @@ def _build_backup_args(args: DatabaseGroupArgs) -> BackupArgs | None:
         engine=args.engine,
         variant=args.variant,
         image=image,
+        memory=args.copy_memory,
         spec=spec,
         repository=repository,
         connection_secret=args.object_name,

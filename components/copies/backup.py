@@ -13,7 +13,13 @@ import pulumi_kubernetes as kubernetes
 from components.connection import encode_secret_data
 from components.copies.backup_spec import BackupSpec, build_cron
 from components.copies.move import read_scripts
-from components.copies.pod import PodArgs, build_pod_spec, list_connection_mounts, list_connection_variables
+from components.copies.pod import (
+    PodArgs,
+    build_limits,
+    build_pod_spec,
+    list_connection_mounts,
+    list_connection_variables,
+)
 from components.copies.repository import Repository
 from components.engines.definition import Engine, Variant
 from components.persisted.labels import copy_labels, copy_pod_labels, object_metadata
@@ -23,7 +29,6 @@ from components.planned_objects import PlannedObject
 __all__ = ["BackupArgs", "create_backup", "list_backup_objects"]
 
 REQUESTS = {"cpu": "50m", "memory": "128Mi"}
-LIMITS = {"memory": "512Mi"}
 INIT_MINUTES = 10
 PRUNE_MINUTES = 60
 """The deletion of old backups waits 10 minutes for other processes, and rewrites parts of the repository."""
@@ -47,6 +52,8 @@ class BackupArgs:
     engine: Engine
     variant: Variant
     image: str
+    memory: str | None
+    """Memory for the data of the source. None: the copy does not load it."""
     spec: BackupSpec
     repository: Repository
     connection_secret: str
@@ -167,7 +174,7 @@ def _build_pod_spec(args: BackupArgs, script: str, variables: Sequence[dict[str,
             config_map=args.name,
             variables=[*args.repository.list_variables(args.name), *variables],
             requests=REQUESTS,
-            limits=LIMITS,
+            limits=build_limits(args.memory),
             mounts=[
                 *args.repository.list_mounts(args.name),
                 *list_connection_mounts({"": args.connection_keys}, args.connection_secret),

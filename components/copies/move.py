@@ -12,6 +12,7 @@ from components.connection import encode_secret_data
 from components.copies.pod import (
     CopyEnd,
     PodArgs,
+    build_limits,
     build_pod_spec,
     list_connection_entries,
     list_connection_mounts,
@@ -26,7 +27,6 @@ from components.service import ServiceBackend, create_service
 __all__ = ["CopyArgs", "create_copy", "list_copy_objects", "read_scripts"]
 
 REQUESTS = {"cpu": "50m", "memory": "128Mi"}
-LIMITS = {"memory": "512Mi"}
 SOURCE, TARGET = "SOURCE_", "TARGET_"
 
 
@@ -44,6 +44,8 @@ class CopyArgs:
     engine: Engine
     variant: Variant
     image: str
+    memory: str | None
+    """Memory for the data of the source. None: the copy does not load it."""
     spec: CopySpec
     source: CopyEnd
     target: CopyEnd
@@ -176,7 +178,7 @@ def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
                 ),
             ],
             requests=REQUESTS,
-            limits=LIMITS,
+            limits=build_limits(args.memory),
             mounts=list(list_connection_mounts({prefix: end.keys for prefix, end in ends.items()}, args.name)),
         )
     )

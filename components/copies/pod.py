@@ -6,6 +6,8 @@ from typing import Any
 
 import pulumi
 
+from components.spec import parse_quantity
+
 __all__ = [
     "CA_KEY",
     "SCRIPTS_PATH",
@@ -14,6 +16,7 @@ __all__ = [
     "Mount",
     "PodArgs",
     "build_container_security",
+    "build_limits",
     "build_pod_spec",
     "build_secret_variable",
     "list_connection_entries",
@@ -25,6 +28,8 @@ SCRIPTS_PATH = "/etc/database-groups"
 CERTIFICATES_PATH = "/etc/certificates"
 WORK_PATH = "/tmp"
 WORK_SIZE = "1Gi"
+MEMORY = "512Mi"
+"""Memory of the programs."""
 CA_KEY = "ca.crt"
 ADDRESS_KEY = "host"
 SKIPPED_KEYS = ("uri", CA_KEY)
@@ -116,6 +121,11 @@ def build_pod_spec(args: PodArgs) -> dict[str, Any]:
         ],
         "volumes": [{"name": mount.name, **mount.source} for mount in mounts],
     }
+
+
+def build_limits(memory: str | None) -> dict[str, str]:
+    """Return the limits of the container, with memory for the data of a server, if the copy loads it."""
+    return {"memory": str(parse_quantity(MEMORY) + parse_quantity(memory)) if memory else MEMORY}
 
 
 def build_container_security() -> dict[str, Any]:

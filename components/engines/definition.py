@@ -184,8 +184,9 @@ class CopyScripts:
     """Shell script that deletes the whole data. Default: none; a copy never overwrites."""
     limits: str
     """What a copy does not contain, as the end of the sentence `A copy does not contain …`."""
-    uses_source_image: bool = False
-    """Whether a copy between two groups runs in the image of the source. Default: `false`, in that of the target."""
+    loads_source: bool = False
+    """Whether `dump` runs a second server with the data of the source. The Pod of the copy then has the image of the
+    source, and the memory of its server in addition. Default: `false`; the Pod has the image of the target."""
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -194,7 +195,7 @@ class CopyScripts:
         return {name: script for name, script in scripts.items() if script is not None}
 
 
-def read_copy_scripts(engine: str, *, limits: str, uses_source_image: bool = False) -> CopyScripts:
+def read_copy_scripts(engine: str, *, limits: str, loads_source: bool = False) -> CopyScripts:
     """Return the scripts `scripts/<engine>/{dump,restore,inventory,empty}.sh`."""
     dump, restore, inventory, empty = (read_script(engine, name) for name in ("dump", "restore", "inventory", "empty"))
     return CopyScripts(
@@ -203,7 +204,7 @@ def read_copy_scripts(engine: str, *, limits: str, uses_source_image: bool = Fal
         inventory=inventory,
         empty=empty,
         limits=limits,
-        uses_source_image=uses_source_image,
+        loads_source=loads_source,
     )
 
 

@@ -94,7 +94,7 @@ REDIS = Engine(
     copy_scripts=read_copy_scripts(
         "redis",
         limits="other databases of the server, ACL users, what `CONFIG SET` set, and deleted entries that are pending",
-        uses_source_image=True,
+        loads_source=True,
     ),
     supports_tls_in_uri=True,
     existing_account=ExistingAccount(

@@ -22,13 +22,13 @@ from components.spec import StrictBool
 __all__ = ["DEDICATED", "DedicatedKindSpec"]
 
 DEFAULT_CPU = "1"
-DEFAULT_MEMORY = "2Gi"
 
 
 class DedicatedKindSpec(StatefulSetServerSpec):
     """A server for this group alone, with guaranteed CPU and memory, on the nodes that `databaseNodes` selects."""
 
     default_storage: ClassVar[str] = "10Gi"
+    default_memory: ClassVar[str] = "2Gi"
     kind: Literal["dedicated"]
     """Server kind."""
     exclusive_node: StrictBool = False
@@ -41,7 +41,7 @@ def _create_resources(
     """Create a server whose requests equal its limits, so that Kubernetes evicts it last (class Guaranteed)."""
     resources = {
         "cpu": spec.resources.cpu or DEFAULT_CPU,
-        "memory": spec.resources.memory or DEFAULT_MEMORY,
+        "memory": spec.resources.memory or spec.default_memory,
     }
     database_pods: dict[str, Any] = {
         "topologyKey": "kubernetes.io/hostname",

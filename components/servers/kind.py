@@ -82,6 +82,8 @@ class ServerAccess:
     """Version of a server in the cluster."""
     image: str | None = None
     """Image of a server in the cluster."""
+    memory: str | None = None
+    """Memory limit of a server in the cluster."""
     external_server_name: str | None = None
     """Entry of `externalServers` on which the program creates the account."""
     usernames: tuple[str, ...] = ()

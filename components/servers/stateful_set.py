@@ -90,6 +90,8 @@ class StatefulSetServerSpec(SpecModel):
 
     default_storage: ClassVar[str]
     """Size of the volume, if the user sets none."""
+    default_memory: ClassVar[str] = ""
+    """Memory, if the user sets none. Empty: the engine's minimum."""
 
     version: NonEmptyStr | None = None
     """Release ("8.4.3"), or release series ("8.4") for its pinned release. In quotes. Default: the variant's series."""
@@ -134,11 +136,17 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
         backend=ServiceBackend(port=port, pod_selector=selector, start_timeout_minutes=minutes) if port else None,
         version=resolve_version(args.variant, spec.version, spec.image) or None,
         image=_resolve_image(args, spec) if runtime else None,
+        memory=resolve_memory(spec, runtime),
         accepts_new_password=runtime is not None and runtime.change_password_script is not None,
         volume=volume if has_volume else None,
         init_script=spec.init_script,
         mounted_by_application=args.engine.build_runtime is None,
     )
+
+
+def resolve_memory(spec: StatefulSetServerSpec, runtime: ServerRuntime | None) -> str | None:
+    """Return the memory limit of a server; None without a server."""
+    return (spec.resources.memory or spec.default_memory or runtime.min_memory) if runtime else None
 
 
 def validate_stateful_set_server(args: ServerArgs, spec: StatefulSetServerSpec) -> Iterator[tuple[str, str]]:

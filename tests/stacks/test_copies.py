@@ -184,14 +184,15 @@ def get_job(recorder: Recorder, name: str = "shop-postgresql-next-from-1-job") -
     return get_resource(recorder, JOB, name)
 
 
-def test_job_of_redis_runs_with_the_image_of_the_source() -> None:
-    """Only the source's own program reads its dump."""
+def test_job_of_redis_runs_with_the_image_and_the_memory_of_the_source() -> None:
+    """Only the source's own program reads its dump, and it needs memory for the data."""
     next_group = {"variant": "valkey", "from": {"group": "main"}, "server": {"kind": "local", "version": "9"}}
     recorder = record_stack(groups(redis={"main": {"primary": True}, "next": next_group}))
     pod = get_resource(recorder, JOB, "shop-redis-next-from-1-job").inputs["spec"]["template"]["spec"]
     server = get_resource(recorder, STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"]["spec"]
     assert pod["containers"][0]["image"] == server["containers"][0]["image"]
     assert "redis" in pod["containers"][0]["image"]
+    assert pod["containers"][0]["resources"]["limits"] == {"memory": str((512 + 128) * 2**20)}
 
 
 def test_job_runs_once_with_the_image_of_the_target() -> None:
