@@ -182,6 +182,8 @@ class CopyScripts:
     larger in the copy."""
     empty: str | None = None
     """Shell script that deletes the whole data. Default: none; a copy never overwrites."""
+    connect: str | None = None
+    """Functions that the other scripts read from the file `connect`. Default: none."""
     limits: str
     """What a copy does not contain, as the end of the sentence `A copy does not contain …`."""
     loads_source: bool = False
@@ -191,18 +193,27 @@ class CopyScripts:
     @property
     def files(self) -> Mapping[str, str]:
         """The scripts by their names in the folder."""
-        scripts = {"dump": self.dump, "restore": self.restore, "inventory": self.inventory, "empty": self.empty}
+        scripts = {
+            "dump": self.dump,
+            "restore": self.restore,
+            "inventory": self.inventory,
+            "empty": self.empty,
+            "connect": self.connect,
+        }
         return {name: script for name, script in scripts.items() if script is not None}
 
 
-def read_copy_scripts(engine: str, *, limits: str, loads_source: bool = False) -> CopyScripts:
-    """Return the scripts `scripts/<engine>/{dump,restore,inventory,empty}.sh`."""
+def read_copy_scripts(
+    engine: str, *, limits: str, has_connect: bool = False, loads_source: bool = False
+) -> CopyScripts:
+    """Return the scripts `scripts/<engine>/{dump,restore,inventory,empty}.sh` and, with `has_connect`, `connect.sh`."""
     dump, restore, inventory, empty = (read_script(engine, name) for name in ("dump", "restore", "inventory", "empty"))
     return CopyScripts(
         dump=dump,
         restore=restore,
         inventory=inventory,
         empty=empty,
+        connect=read_script(engine, "connect") if has_connect else None,
         limits=limits,
         loads_source=loads_source,
     )

@@ -25,6 +25,7 @@ from components.engines.definition import (
     ServerRuntime,
     Variant,
     describe_existing_account,
+    read_copy_scripts,
     read_script,
 )
 from components.engines.settings_file import MEBIBYTE, SettingsFile, quote_json, render_assignments
@@ -282,6 +283,12 @@ MYSQL = Engine(
         create_provider=_create_provider,
         provision_database=_provision_database,
         forbidden_username_characters=":",
+    ),
+    copy_scripts=read_copy_scripts(
+        "mysql",
+        has_connect=True,
+        limits="users, privileges, definers (the new user replaces them), objects that the user cannot see, and the"
+        " digits of `FLOAT` values after the sixth",
     ),
     supports_database_url=True,
     settings_file=SettingsFile(

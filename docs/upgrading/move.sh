@@ -15,7 +15,8 @@ use_image() { # use_image SERVER
 write_copy() { # write_copy ENGINE
     local components file
     components=$(dirname "$0")/../../components
-    for file in "$components/engines/scripts/$1"/{dump,restore,inventory}.sh "$components/copies/scripts/"{receive,write}.sh; do
+    for file in "$components/engines/scripts/$1"/{dump,restore,inventory,empty,connect}.sh "$components/copies/scripts/"{receive,write}.sh; do
+        [[ -e $file ]] || continue
         printf "cat > /tmp/%s <<'END_OF_SCRIPT'\n" "$(basename "$file" .sh)"
         cat "$file"
         echo END_OF_SCRIPT

@@ -244,7 +244,8 @@ def test_copy_scripts_read_only_the_connection_secret() -> None:
     for engine in ENGINES.values():
         for name, script in engine.copy_scripts.files.items() if engine.copy_scripts else ():
             assert re.match(r"#!/bin/sh\n(#.*\n)*set -eu\n", script), name
-            assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", script)) - given <= {"PGDATABASE", "SNAPSHOT", "SOCKET"}, name
+            own = {"PGDATABASE", "SNAPSHOT", "SOCKET", "OUTPUT"}
+            assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", script)) - given <= own, name
 
 
 @releases

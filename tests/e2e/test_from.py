@@ -1,6 +1,7 @@
 """Copies on a node with containers: a new group is filled from another one, and the short names move afterwards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -9,64 +10,115 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-NAMESPACE = "copies"
-NAMESPACES = (NAMESPACE, "copies-redis")
-IMAGES = ("postgres:15", "postgres:17")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """An engine whose data moves."""
+
+    engine: str
+    images: tuple[str, ...]
+    versions: tuple[str, str]
+    """Release series of the old and the new group."""
+    client: str
+    """Command in a server's Pod that runs the statement of its standard input as the application."""
+    create: str
+    """Statement that creates the table `saved` with 1000 rows."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    objects: str = "SELECT 1"
+    """Statement that creates other objects."""
+
+    @property
+    def namespace(self) -> str:
+        return f"copies-{self.engine}"
+
+    def build_stack(self, main: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
+        servers = [
+            {
+                "kind": "dedicated",
+                "version": version,
+                "settings": dict(self.settings),
+                "resources": {"cpu": "100m", "memory": "1Gi"},
+            }
+            for version in self.versions
+        ]
+        groups = {"main": {"server": servers[0], **main}}
+        if other:
+            groups["next"] = {"server": servers[1], **other}
+        return {"applications": {self.namespace: {"createNamespace": False, "databases": {self.engine: groups}}}}
+
+
+CASES = (
+    Case(
+        engine="postgresql",
+        images=("postgres:15", "postgres:17"),
+        versions=("15", "17"),
+        client='PGPASSWORD="$APPLICATION_PASSWORD" psql --no-psqlrc -tA -v ON_ERROR_STOP=1'
+        ' -h "$POD_IP" -U "$APPLICATION_USERNAME" -d "$APPLICATION_DATABASE"',
+        create="CREATE TABLE saved AS SELECT generate_series(1, 1000) AS value",
+    ),
+    # The only series in Debian.
+    Case(
+        engine="mysql",
+        images=("mysql:9.7",),
+        versions=("9.7", "9.7"),
+        settings={"log_bin_trust_function_creators": True},
+        client="mysql --defaults-file=/var/run/mysqld/application.cnf --batch --skip-column-names"
+        ' --protocol=TCP --host="$POD_IP" --database="$APPLICATION_DATABASE"',
+        create="CREATE TABLE saved AS WITH RECURSIVE numbers (value) AS"
+        " (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < 1000) SELECT value FROM numbers",
+        objects="CREATE TRIGGER negate BEFORE INSERT ON saved FOR EACH ROW SET NEW.value = -NEW.value",
+    ),
+)
 REDIS_NAMESPACE = "copies-redis"
 REDIS_CLI = 'REDISCLI_AUTH="$(cat /run/server/password)" redis-cli'
-SERVER = {"kind": "dedicated", "resources": {"cpu": "100m", "memory": "512Mi"}}
-PSQL = (
-    'PGPASSWORD="$APPLICATION_PASSWORD" psql --no-psqlrc -tA -v ON_ERROR_STOP=1'
-    ' -h "$POD_IP" -U "$APPLICATION_USERNAME" -d "$APPLICATION_DATABASE"'
-)
+NAMESPACES = (*(case.namespace for case in CASES), REDIS_NAMESPACE)
 
 
-def build_stack(main: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
-    groups = {"main": {"server": {**SERVER, "version": "15"}, **main}}
-    if other:
-        groups["next"] = {"server": {**SERVER, "version": "17"}, **other}
-    return {"applications": {NAMESPACE: {"createNamespace": False, "databases": {"postgresql": groups}}}}
-
-
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.engine)
 def test_group_is_filled_once_and_then_again_on_purpose(
-    module_project: Project, real_node: Cluster, build_images: Callable[..., None]
+    module_project: Project, real_node: Cluster, build_images: Callable[..., None], case: Case
 ) -> None:
-    build_images(*IMAGES)
+    build_images(*case.images)
+    namespace, service, build_stack = case.namespace, case.engine, case.build_stack
 
     def query(group: str, statement: str) -> str:
-        succeeded, output = real_node.run(NAMESPACE, f"postgresql-{group}-0", f'{PSQL} -c "{statement}"')
+        command = f"{case.client} <<'STATEMENT'\n{statement};\nSTATEMENT"
+        succeeded, output = real_node.run(namespace, f"{case.engine}-{group}-0", command)
         assert succeeded, output
         return output.strip()
 
-    with real_node.create_namespace(NAMESPACE):
-        module_project.new(NAMESPACE, build_stack({"primary": True}))
-        module_project.up(NAMESPACE).succeeded()
-        query("main", "CREATE TABLE saved AS SELECT generate_series(1, 1000) AS value")
+    def read_primary() -> str:
+        return str(real_node.read_service(namespace, service).spec.selector["app.kubernetes.io/instance"])
 
-        module_project.write(NAMESPACE, build_stack({"primary": True}, {"from": {"group": "main"}}))
-        module_project.up(NAMESPACE).succeeded()
+    with real_node.create_namespace(namespace):
+        module_project.new(namespace, build_stack({"primary": True}))
+        module_project.up(namespace).succeeded()
+        query("main", case.create)
+        query("main", case.objects)
+
+        module_project.write(namespace, build_stack({"primary": True}, {"from": {"group": "main"}}))
+        module_project.up(namespace).succeeded()
         assert query("next", "SELECT count(*) FROM saved") == "1000"
 
         # A second run finds the data of the first one.
         query("main", "INSERT INTO saved VALUES (1001)")
         second = {"primary": True, "from": {"group": "main", "run": 2}}
-        module_project.write(NAMESPACE, build_stack({"primary": False}, second))
-        output = module_project.up(NAMESPACE).failed().output
-        assert f"kubectl logs --namespace {NAMESPACE} job/postgresql-next-from-2" in output
-        selector = real_node.read_service(NAMESPACE, "postgresql").spec.selector
-        assert selector["app.kubernetes.io/instance"] == "postgresql-main"
+        module_project.write(namespace, build_stack({"primary": False}, second))
+        output = module_project.up(namespace).failed().output
+        assert f"kubectl logs --namespace {namespace} job/{case.engine}-next-from-2" in output
+        assert read_primary() == f"{case.engine}-main"
 
         third = {"primary": True, "from": {"group": "main", "run": 3, "overwrite": True}}
-        module_project.write(NAMESPACE, build_stack({"primary": False}, third))
-        module_project.up(NAMESPACE).succeeded()
+        module_project.write(namespace, build_stack({"primary": False}, third))
+        module_project.up(namespace).succeeded()
         assert query("next", "SELECT count(*) FROM saved") == "1001"
-        selector = real_node.read_service(NAMESPACE, "postgresql").spec.selector
-        assert selector["app.kubernetes.io/instance"] == "postgresql-next"
+        assert read_primary() == f"{case.engine}-next"
 
-        module_project.write(NAMESPACE, build_stack({"primary": False}, {"primary": True}))
-        module_project.up(NAMESPACE).succeeded()
+        module_project.write(namespace, build_stack({"primary": False}, {"primary": True}))
+        module_project.up(namespace).succeeded()
         assert query("next", "SELECT count(*) FROM saved") == "1001"
-        module_project.destroy(NAMESPACE).succeeded()
+        module_project.destroy(namespace).succeeded()
 
 
 def test_redis_becomes_valkey_and_valkey_becomes_redis(
