@@ -1,5 +1,7 @@
 """The probe of buckets of S3, and of stores with the same protocol."""
 
+import base64
+import hashlib
 import html
 import re
 from collections.abc import Mapping
@@ -119,6 +121,9 @@ class _Bucket:
         signed = requests.Request(METHODS[action], f"{scheme}://{host}{path}", data=body).prepare()
         signed.headers["x-amz-date"] = read_clock().strftime("%Y%m%dT%H%M%SZ")
         AWS4Auth(self.account["accessKey"], self.account["secretKey"], self.region, "s3")(signed)
+        if body:  # a bucket with object lock requires it
+            digest = hashlib.md5(body, usedforsecurity=False).digest()
+            signed.headers["content-md5"] = base64.b64encode(digest).decode()
         headers = {"Host": host.encode(), **{name: str(value).encode() for name, value in signed.headers.items()}}
         seconds = self.context.remaining_seconds
         response = request(

@@ -90,8 +90,8 @@ def probe_store(context: ProbeContext, probe_session: Session) -> None:
     except UnexpectedProtocolError as error:
         if not context.answers.get(_describe_answer(context)):
             raise
-        result = f"the store ended the connection: {context.redact(error)}"
-        raise ProbeError(result, "Check the store and its log.", check=context.step) from None
+        result = f"the store did not answer: {context.redact(error)}"
+        raise ProbeError(result, TIMEOUT_FIX, check=context.step) from None
 
 
 def check_store(context: ProbeContext, protocol: StoreProtocol) -> None:

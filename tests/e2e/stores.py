@@ -46,7 +46,10 @@ def find_program(name: str) -> str:
 
 @contextlib.contextmanager
 def serve_s3(
-    folder: Path, certificate: tuple[bytes, bytes] | None = None, arguments: Sequence[str] = ()
+    folder: Path,
+    certificate: tuple[bytes, bytes] | None = None,
+    arguments: Sequence[str] = (),
+    backend_arguments: Sequence[str] = (),
 ) -> Iterator[RunningStore]:
     """Run versitygw until the end of the context."""
     data, users, port = folder / "s3", folder / "users", free_port()
@@ -56,7 +59,7 @@ def serve_s3(
     tls += [f"--key={path}" for path in _write_certificate(folder, certificate)[1:]]
     program = [find_program("versitygw"), "--port", f"127.0.0.1:{port}", "--iam-dir", str(users), *tls, *arguments]
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
-    with _run([*program, "posix", str(data)], port, environment):
+    with _run([*program, "posix", *backend_arguments, str(data)], port, environment):
         yield RunningStore(port=port, folder=data, scheme="https" if certificate else "http")
 
 

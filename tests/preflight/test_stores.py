@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import datetime
+import hashlib
 import json
 import socket
 import subprocess
@@ -116,6 +117,31 @@ def test_a_usable_bucket_has_no_finding_and_nothing_remains_in_it(prefix: str, s
 
 def test_a_bucket_is_checked_with_tls(secured_s3: RunningStore, ca_file: str) -> None:
     assert run_checks([s3_endpoint(secured_s3.url, ca_file=ca_file)]) == []
+
+
+def test_a_bucket_with_object_lock_is_usable(tmp_path: Path) -> None:
+    """A deleted object remains as an old version."""
+    versions = tmp_path / "versions"
+    versions.mkdir()
+    with serve_s3(tmp_path, backend_arguments=["--versioning-dir", str(versions)]) as running:
+        account = AWS4Auth(ACCESS_KEY, SECRET_KEY, "us-east-1", "s3")
+        headers = {"x-amz-bucket-object-lock-enabled": "true"}
+        assert requests.put(f"{running.url}/{BUCKET}", headers=headers, auth=account, timeout=10).ok
+        retention = "<DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention>"
+        rule = f"<Rule>{retention}</Rule>"
+        body = (
+            f"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{rule}</ObjectLockConfiguration>"
+        )
+        digest = base64.b64encode(hashlib.md5(body.encode(), usedforsecurity=False).digest()).decode()
+        answer = requests.put(
+            f"{running.url}/{BUCKET}?object-lock",
+            data=body,
+            headers={"Content-MD5": digest},
+            auth=account,
+            timeout=10,
+        )
+        assert answer.ok, answer.text
+        assert check([s3_endpoint(running.url)]) == []
 
 
 @pytest.mark.parametrize(
@@ -487,6 +513,17 @@ def answer_s3(status: str, body: str, *, from_action: str = "GET /backups?") -> 
     return serve_pages(answer)
 
 
+def test_a_written_object_has_a_checksum(fake: MakeFake) -> None:
+    """Amazon S3 requires it if the bucket has object lock ("PutObject" in its API reference)."""
+    seen: list[str] = []
+    handler = serve_pages(lambda _request: ("200 OK", {"x-amz-request-id": "1"}, ""), seen)
+    check([s3_endpoint(f"http://127.0.0.1:{fake(handler).port}")])
+    (request,) = (request for request in seen if request.startswith("PUT"))
+    head, _, content = request.partition("\r\n\r\n")
+    digest = base64.b64encode(hashlib.md5(content.encode(), usedforsecurity=False).digest()).decode()
+    assert f"content-md5: {digest}" in head
+
+
 @pytest.mark.parametrize(
     ("status", "code", "result"),
     [
@@ -512,7 +549,21 @@ def test_a_store_that_ends_the_connection_after_its_first_answer(fake: MakeFake)
 
     finding = only(check([s3_endpoint(f"http://127.0.0.1:{fake(handler).port}")]))
     assert finding.check == "writing an object in production in the bucket backups"
-    assert finding.result.startswith("the store ended the connection: ")
+    assert finding.result.startswith("the store did not answer: ")
+
+
+def test_a_store_that_hangs_after_its_first_answer(fake: MakeFake) -> None:
+    number = iter(range(10))
+
+    def handler(connection: Any) -> None:
+        (stay_silent if next(number) > 1 else answer_s3("200 OK", "<ListBucketResult />"))(connection)
+
+    start = time.monotonic()
+    finding = only(check([s3_endpoint(f"http://127.0.0.1:{fake(handler).port}")], 2))
+    assert finding.check == "writing an object in production in the bucket backups"
+    assert finding.result in ("no answer within 2 s", "the store did not answer: timed out")
+    assert "its log" in finding.fix
+    assert time.monotonic() - start < 3
 
 
 def test_no_redirect_is_followed_and_no_bucket_is_created(fake: MakeFake) -> None:
