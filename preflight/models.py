@@ -111,6 +111,10 @@ class Endpoint:
     """The keys of the address in the stack file."""
     subject: str = "external server"
     """What is checked, in the heading of the findings."""
+    handshake_seconds: float = 0.7
+    """Seconds in which the server must start TLS. Default: applications cannot use a server that needs longer."""
+    login_seconds: float = 4.0
+    """Seconds that a login may take. Shorter than the whole check, so that time remains to identify another service."""
     is_administrator: bool = False
     """Whether the program provisions databases with the account."""
     planned_databases: tuple[PlannedDatabase, ...] = ()

@@ -23,8 +23,6 @@ ANONYMOUS_USER = "database-groups"
 """User name for protocols that require one, if the account has none."""
 MAX_MESSAGE_LENGTH = 400
 MIN_SUBSTRING_REDACTION_LENGTH = 6
-LOGIN_TIMEOUT_SECONDS = 4.0
-"""Shorter than the whole check, so that time remains to identify an unexpected service."""
 MIN_TIMEOUT_SECONDS = 0.1
 
 
@@ -67,7 +65,7 @@ class ProbeContext:
     @property
     def login_timeout(self) -> float:
         """Seconds that a login may take."""
-        return min(LOGIN_TIMEOUT_SECONDS, self.remaining_seconds)
+        return min(self.endpoint.login_seconds, self.remaining_seconds)
 
     @property
     def username(self) -> str | None:

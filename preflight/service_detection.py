@@ -85,7 +85,7 @@ def _can_start_tls(context: ProbeContext) -> bool:
     tls_context = create_unverified_context()
     try:
         with (
-            context.connect(QUESTION_TIMEOUT_SECONDS) as connection,
+            context.connect(context.endpoint.handshake_seconds) as connection,
             tls_context.wrap_socket(connection, server_hostname=context.endpoint.host),
         ):
             return True

@@ -9,6 +9,8 @@ __all__ = ["build_azure_endpoint", "build_google_endpoint", "build_rest_endpoint
 
 PORTS = {"http": 80, "https": 443}
 TLS_MODES: Mapping[str, TlsMode] = {"http": "disable", "https": "verify-full"}
+HANDSHAKE_SECONDS, LOGIN_SECONDS = 5, 10
+"""A store may be on another continent."""
 HTTPS = urlsplit("https://")
 AMAZON = "amazonaws.com"
 HOST_STYLE_DOMAINS = (f".{AMAZON}", ".googleapis.com", ".aliyuncs.com")
@@ -88,4 +90,6 @@ def _build_endpoint(
         account=account,
         keys=keys,
         subject="backup store",
+        handshake_seconds=HANDSHAKE_SECONDS,
+        login_seconds=LOGIN_SECONDS,
     )

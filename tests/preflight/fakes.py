@@ -1,6 +1,7 @@
 """Fake servers: real sockets on 127.0.0.1, each with the necessary part of a protocol."""
 
 import json
+import re
 import socket
 import ssl
 import struct
@@ -168,6 +169,9 @@ def serve_pages(answer: Callable[[str], tuple[str, Mapping[str, str], str]], see
                     b"HTTP/1.1 400 Bad Request\r\nServer: nginx/1.22\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
                 )
                 return
+        length = re.search(rb"(?i)\r\ncontent-length: ([0-9]+)\r\n", request)
+        while length and len(request.partition(b"\r\n\r\n")[2]) < int(length[1]):
+            request += connection.recv(LENGTH)
         if seen is not None:
             seen.append(request.decode("latin-1"))
         status, headers, body = answer(request.decode("latin-1"))

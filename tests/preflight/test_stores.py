@@ -23,6 +23,7 @@ from requests_aws4auth import AWS4Auth
 from preflight import check, format_findings, run_checks
 from preflight.models import Endpoint
 from preflight.probes import STORE_PROBES, store
+from preflight.probes import s3 as s3_probe
 from preflight.probes.azure import build_authorization
 from preflight.relay import MAX_ANSWER_BYTES
 from preflight.stores import build_azure_endpoint, build_google_endpoint, build_rest_endpoint, build_s3_endpoint
@@ -252,8 +253,8 @@ def test_a_store_that_rejects_the_time_is_reported_with_the_difference(
     minutes: int, text: str, s3: RunningStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minutes)
-    for module in ("store", "s3"):
-        monkeypatch.setattr(f"preflight.probes.{module}.read_clock", lambda: now)
+    for module in (store, s3_probe):
+        monkeypatch.setattr(module, "read_clock", lambda: now)
     finding = only(check([s3_endpoint(s3.url)]))
     assert finding.result.startswith("the store rejected the time of the request: RequestTimeTooSkewed (HTTP 403)")
     assert f"; the store's clock is {text}" in finding.result
@@ -452,6 +453,17 @@ def test_a_certificate_of_another_host(
     server = fake(wrap_in_tls(serve_web(), authority.issue("other.example.org"), tmp_path))
     finding = only(check([build_endpoints("https", server.port, ca_file)[kind]]))
     assert finding.result.startswith("the server's certificate is not valid for localhost")
+
+
+def test_a_distant_store_is_usable(fake: MakeFake, authority: Authority, ca_file: str, tmp_path: Path) -> None:
+    """TLS needs 1.5 seconds to start."""
+    objects = wrap_in_tls(serve_objects(PREFIX, lambda _action: None), authority.issue("localhost"), tmp_path)
+
+    def handler(connection: Any) -> None:
+        time.sleep(1.5)
+        objects(connection)
+
+    assert run_checks([build_endpoints("https", fake(handler).port, ca_file)["azure"]], 15) == []
 
 
 @each_kind
