@@ -24,6 +24,7 @@ PROGRAMS = ("redis-server", "redis-cli")
 DATABASE = 3
 """Number of the source's database. The target has number 0."""
 YEAR_2100 = 4102444800
+ALL_RIGHTS: Any = {"keys": ["*"], "channels": ["*"], "categories": ["+@all"]}
 CHANGES: dict[str, tuple[str, ...]] = {
     "value": ("SET", "text", "other"),
     "byte": ("SETRANGE", "text", "0", "\0"),
@@ -310,3 +311,35 @@ def test_copy_is_of_one_moment(servers: tuple[Server, Server]) -> None:
     assert target.succeed("inventory") == inventory
     assert source.succeed("inventory", DATABASE=str(DATABASE)) != inventory
     assert 0 < target.connect().llen("written") == int(target.connect().get("writes") or 0)
+
+
+def reject_dumps(server: Server) -> None:
+    """Let the client of a server's image fail as with a server that gives it no dump."""
+    client = server.programs / "redis-cli"
+    client.rename(client.with_name("real-cli"))
+    client.write_text(
+        f'#!/bin/sh\ncase " $* " in *" --rdb "*) exit 1 ;; esac\nexec {client.with_name("real-cli")} "$@"\n'
+    )
+    client.chmod(0o755)
+
+
+def test_server_that_gives_no_dump_is_read_as_its_replica(servers: tuple[Server, Server]) -> None:
+    """Valkey 9 gives fields that expire only to a replica."""
+    source, target = servers
+    expected = source.succeed("inventory", DATABASE=str(DATABASE))
+    reject_dumps(source)
+    for account in ("", "reader"):
+        source.connect().acl_setuser("reader", enabled=True, reset=True, passwords=f"+{PASSWORD}", **ALL_RIGHTS)
+        inventory, _, data = source.succeed("dump", DATABASE=str(DATABASE), USERNAME=account).partition(b"\n\n")
+        assert inventory + b"\n" == expected
+    target.succeed("restore", data=data)
+    assert target.succeed("inventory") == expected
+
+
+def test_server_that_rejects_replicas_is_not_copied(servers: tuple[Server, Server]) -> None:
+    source, _ = servers
+    source.connect().acl_setuser("reader", enabled=True, reset=True, passwords=f"+{PASSWORD}", **ALL_RIGHTS)
+    client: Any = source.connect()
+    client.execute_command("ACL", "SETUSER", "reader", "-sync", "-psync")
+    assert "also not to a replica" in source.fail("dump", DATABASE=str(DATABASE), USERNAME="reader")
+    assert "the source gives no dump" in source.fail("dump", DATABASE=str(DATABASE), USERNAME="reader", TLS="disable")

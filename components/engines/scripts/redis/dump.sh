@@ -53,8 +53,10 @@ used=$(sed -n 's/^used_memory:\([0-9]*\).*/\1/p' info)
 available=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || echo max)
 [ "$available" = max ] || [ "$used" -lt "$available" ] ||
     fail "the source uses $used bytes of memory; this Pod has $available, and needs as much" /dev/null
-redis-cli "$@" --rdb dump.rdb >error 2>&1 && [ -s dump.rdb ] || fail "the source gives no dump" error
-
+# Valkey 9 gives fields that expire to a replica, and not to a client. A replica with TLS needs a certificate of its own.
+if ! redis-cli "$@" --rdb dump.rdb >error 2>&1; then
+    case ${TLS:-disable} in disable) rm -f dump.rdb ;; *) fail "the source gives no dump" error ;; esac
+fi
 unset REDISCLI_AUTH
 
 databases=$(sed -n 's/^db\([0-9]*\):.*/\1/p' info | sort -n | tail -n 1)
@@ -71,7 +73,19 @@ until [ "$(redis-cli -s socket PING 2>/dev/null)" = PONG ]; do
     kill -0 "$pid" 2>/dev/null || fail "the second server cannot load the dump of the source" log
     sleep 0.2
 done
-rm dump.rdb
+if [ ! -e dump.rdb ]; then
+    copy CONFIG SET masteruser "${USERNAME-}"
+    # The option -x reads the last argument from standard input, so the password is in no argument.
+    [ -z "${PASSWORD-}" ] || printf %s "$PASSWORD" | copy -x CONFIG SET masterauth
+    copy REPLICAOF "$ADDRESS" "$PORT"
+    until copy INFO replication && grep -q '^master_link_status:up' answer; do
+        # A replica tries again without end.
+        [ "$(grep -c 'sync started' log)" -lt 2 ] || fail "the source gives no dump, also not to a replica" error log
+        sleep 0.2
+    done
+    copy REPLICAOF NO ONE
+fi
+rm -f dump.rdb
 # The dump contains the whole server. The copy is the data of one database, and becomes number 0.
 copy INFO keyspace
 sed -n 's/^db\([0-9]*\):.*/\1/p' answer >numbers
