@@ -355,28 +355,32 @@ def trust_function_creators(server: DatabaseServer) -> Iterator[None]:
         session.run(f"SET GLOBAL log_bin_trust_function_creators = {before}")
 
 
-@pytest.fixture(params=PROGRAMS)
-def copies(request: pytest.FixtureRequest, server: Callable[[str], DatabaseServer], tmp_path: Path) -> Iterator[Copies]:
-    engine = request.param
-    for program in PROGRAMS[engine]:
+def open_copies(server: DatabaseServer, folder: Path) -> Copies:
+    """Write the scripts of a server's engine to a folder. Skip the test if a program is missing."""
+    for program in PROGRAMS[server.engine]:
         if not shutil.which(program):
             pytest.skip(f"{program} is not on PATH")
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
         if "MariaDB" in version:
             pytest.skip(f"{program} on PATH is of MariaDB")
-    found = server(engine)
-    found.drop(SOURCE, TARGET)
-    create_databases(found, SOURCE, TARGET)
-    scripts = ENGINES[engine].copy_scripts
+    scripts = ENGINES[server.engine].copy_scripts
     assert scripts
-    folders = [tmp_path / name for name in ("scripts", "temporary")]
-    for folder in folders:
-        folder.mkdir()
+    folders = [folder / name for name in ("scripts", "temporary")]
+    for path in folders:
+        path.mkdir()
     for name, content in scripts.files.items():
         (folders[0] / name).write_text(content)
-    copies = Copies(found, *folders)
+    return Copies(server, *folders)
+
+
+@pytest.fixture(params=PROGRAMS)
+def copies(request: pytest.FixtureRequest, server: Callable[[str], DatabaseServer], tmp_path: Path) -> Iterator[Copies]:
+    found = server(request.param)
+    copies = open_copies(found, tmp_path)
+    found.drop(SOURCE, TARGET)
+    create_databases(found, SOURCE, TARGET)
     with trust_function_creators(found):
-        copies.change(SOURCE, DATA[engine])
+        copies.change(SOURCE, DATA[found.engine])
         yield copies
     found.drop(SOURCE, TARGET)
 
@@ -557,13 +561,3 @@ def test_dump_names_tables_that_have_no_moment(copies: Copies) -> None:
     done = copies.run("dump", SOURCE)
     assert done.returncode == 0
     assert b"table vectors has the engine MyISAM" in done.stderr
-
-
-@of_mysql
-@pytest.mark.parametrize("tls", ["disable", "require", "verify-full"])
-def test_scripts_use_the_tls_mode(copies: Copies, tls: str) -> None:
-    """The certificate of the server is its own, so no CA certificate verifies it."""
-    done = copies.run("inventory", SOURCE, TLS=tls)
-    assert done.returncode == (1 if tls == "verify-full" else 0), done.stderr
-    if tls == "verify-full":
-        assert b"SSL" in done.stderr

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.cluster import Cluster
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer
+from tests.e2e.test_copies import create_databases, open_copies
 from tests.e2e.tls import Authority, Secured, mysql_with_tls, postgresql_with_tls
 
 CA_FILE = "ca.crt"
@@ -96,6 +97,26 @@ def test_mysql_client_verifies_the_server_with_the_connection_secret(
     finally:
         project.clean_up()
         mysql.drop("sealed_main")
+
+
+def test_copy_scripts_of_mysql_use_the_tls_mode(server: Callable[[str], DatabaseServer], tmp_path: Path) -> None:
+    authority, mysql, name = Authority(), server("mysql"), "sealed_copy"
+    copies = open_copies(mysql, tmp_path)
+    mysql.drop(name)
+    create_databases(mysql, name)
+    other = tmp_path / "other.pem"
+    other.write_bytes(Authority("Another").pem)
+    try:
+        with mysql_with_tls(mysql, tmp_path, authority, mysql.host) as secured:
+            modes = (("", ""), ("disable", ""), ("require", ""), ("verify-full", str(secured.ca)))
+            for tls, ca_file in modes:
+                done = copies.run("dump", name, TLS=tls, CA_FILE=ca_file)
+                assert done.returncode == 0, (tls, done.stderr)
+            assert "verify failed" in copies.fail("dump", name, TLS="verify-full", CA_FILE=str(other))
+            # The system's CA certificates do not contain the one of the test.
+            assert "verify failed" in copies.fail("dump", name, TLS="verify-full")
+    finally:
+        mysql.drop(name)
 
 
 def login_to_mysql(data: dict[str, str], ca_certificates: str) -> Any:

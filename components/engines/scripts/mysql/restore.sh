@@ -37,9 +37,10 @@ mkfifo "$work/statements"
 exec 3<&0
 LC_ALL=C sed -E -e "\$w $work/last" -f "$work/edit" <&3 >"$work/statements" &
 edit=$!
-code=0
+code=0 edit_code=0
 run_mysql --binary-mode --comments <"$work/statements" || code=$?
-wait "$edit" || code=$?
+wait "$edit" || edit_code=$?
+[ "$code" != 0 ] || code=$edit_code
 case $(cat "$work/last") in
     '-- Dump completed on '*:[0-9][0-9]:[0-9][0-9]) ;;
     *) [ "$code" != 0 ] || { echo 'error: the copy is not complete' >&2; code=1; } ;;
