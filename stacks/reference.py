@@ -95,8 +95,10 @@ def _render_engine_page(page: str, engine: Engine) -> str:
 
 
 def _describe_copies(engine: Engine) -> str:
-    scripts = engine.copy_scripts
-    return f"supported. A copy does not contain {scripts.limits}" if scripts else "not supported"
+    scripts, obstacle = engine.copy_scripts, engine.copy_obstacle
+    if scripts is None:
+        return f"not supported: {obstacle}" if obstacle else "not supported"
+    return f"supported. A copy does not contain {scripts.limits}"
 
 
 def _describe_variant(variant: Variant) -> str:

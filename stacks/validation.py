@@ -262,11 +262,10 @@ def _validate_source(
     location, path = (*group.config_location, "from"), ".".join(address)
     others = [".".join(other) for other in groups if other[1] == engine.name and other != group.address]
     copy_scripts = engine.copy_scripts
-    if engine.port is None:
-        yield ConfigIssue(location, f"not supported for {engine.name}, which has no server; remove it")
-    elif copy_scripts is None:
-        message = f"not supported for {engine.name}; remove it, and move the data by hand (docs/upgrading.md)"
-        yield ConfigIssue(location, message)
+    if copy_scripts is None:
+        reason = f": {engine.copy_obstacle}" if engine.copy_obstacle else ""
+        message = f"not supported for {engine.name}{reason}; remove it, and move the data by hand"
+        yield ConfigIssue(location, f"{message} (docs/engines/{engine.name}.md)")
     elif spec.overwrite and copy_scripts.empty is None:
         message = (
             f"not supported for {engine.name}, whose data the program cannot delete; remove it, and add a new group"

@@ -56,7 +56,7 @@ MODULE_GROUPS = {
         "test_recovery.py",
     ),
     "files": ("test_stack_file.py",),
-    "copies": ("test_copies.py", "test_redis_copies.py"),
+    "copies": ("test_copies.py", "test_redis_copies.py", "test_copies_by_url.py"),
 }
 """Modules that use the same namespaces or servers. The modules of a group run one after the other, in this order. The
 longest group is the first one, so that it starts first."""

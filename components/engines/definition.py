@@ -361,6 +361,8 @@ class Engine:
     """Default: none; the program cannot create databases on external servers of this engine."""
     copy_scripts: CopyScripts | None = None
     """Default: none; the data cannot be copied."""
+    copy_obstacle: str | None = None
+    """Why the data cannot be copied, for messages and the engine's page."""
     supports_database_url: bool = False
     """Whether DATABASE_URL can point to a primary group of this engine."""
     supports_tls_in_uri: bool = False

@@ -8,7 +8,15 @@ the cluster.
 from collections.abc import Mapping
 
 from components.connection import Connection, build_uri
-from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
+from components.engines.definition import (
+    Account,
+    Engine,
+    ExistingAccount,
+    ServerRuntime,
+    Variant,
+    read_copy_scripts,
+    read_script,
+)
 from components.engines.settings_file import SettingsFile, quote_json, render_assignments
 from components.persisted.names import database_account_name
 from components.spec import SettingValue
@@ -78,6 +86,12 @@ ELASTICSEARCH = Engine(
     build_uri=_build_uri,
     build_account=lambda application, group: Account(username=database_account_name(application, group)),
     build_runtime=_build_runtime,
+    copy_scripts=read_copy_scripts(
+        "elasticsearch",
+        limits="indices whose name begins with a dot (data streams), blocks, templates, lifecycles, pipelines and"
+        " transforms",
+        has_connect=True,
+    ),
     settings_file=SettingsFile(
         render=lambda values: render_assignments(values, sign=": ", true="true", false="false", quote=quote_json),
         reserved_names=frozenset(RESERVED_SETTINGS),

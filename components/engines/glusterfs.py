@@ -66,6 +66,7 @@ GLUSTERFS = Engine(
         render=lambda values: render_assignments(values, sign=" = ", true="on", false="off"),
         reserved_names=frozenset(RESERVED_SETTINGS),
     ),
+    copy_obstacle="only root can copy files with their owners, and Pod Security `restricted` forbids root",
     credential_key=None,
     existing_account=ExistingAccount(required=("volume",)),
     supports_external_volume=True,

@@ -5,7 +5,15 @@ the server exists, but InfluxDB does not accept a predefined token for one bucke
 """
 
 from components.connection import Connection
-from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
+from components.engines.definition import (
+    Account,
+    Engine,
+    ExistingAccount,
+    ServerRuntime,
+    Variant,
+    read_copy_scripts,
+    read_script,
+)
 from components.engines.settings_file import MEBIBYTE, SettingsFile, quote_json, render_assignments
 from components.persisted.names import database_account_name
 
@@ -68,6 +76,9 @@ INFLUXDB = Engine(
     build_uri=_build_uri,
     build_account=_build_account,
     build_runtime=_build_runtime,
+    copy_scripts=read_copy_scripts(
+        "influxdb", limits="the retention, tasks, dashboards and carriage returns in texts", has_connect=True
+    ),
     settings_file=SettingsFile(
         # The server's default is 1 GiB (documentation of `influxd`, "storage-cache-max-memory-size").
         build_defaults=lambda memory: {"storage-cache-max-memory-size": min(memory // 4, 1024 * MEBIBYTE)},

@@ -5,7 +5,15 @@ on a private server without logins. It then starts the final server, which requi
 """
 
 from components.connection import Connection, build_uri
-from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
+from components.engines.definition import (
+    Account,
+    Engine,
+    ExistingAccount,
+    ServerRuntime,
+    Variant,
+    read_copy_scripts,
+    read_script,
+)
 from components.engines.settings_file import SettingsFile, reject_value_and_map, render_nested_json
 from components.persisted.names import database_account_name
 from components.spec import SettingValue
@@ -88,6 +96,11 @@ MONGODB = Engine(
     ),
     build_runtime=_build_runtime,
     max_database_name_length=63,
+    copy_scripts=read_copy_scripts(
+        "mongodb",
+        limits="users and roles. Time series are rejected, and a write during the copy fails the comparison",
+        has_connect=True,
+    ),
     settings_file=SettingsFile(
         build_defaults=_build_defaults,
         render=render_nested_json,

@@ -31,6 +31,7 @@ SQLITE = Engine(
     build_uri=_build_uri,
     build_account=_build_account,
     build_runtime=None,
+    copy_obstacle="only the application knows the user that owns the file",
     credential_key=None,
     mount_path=_mount_path,
     supports_database_url=True,

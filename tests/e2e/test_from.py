@@ -1,5 +1,6 @@
 """Copies on a node with containers: a new group is filled from another one, and the short names move afterwards."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,8 +72,9 @@ CASES = (
     ),
 )
 REDIS_NAMESPACE = "copies-redis"
+INFLUXDB_NAMESPACE = "copies-influxdb"
 REDIS_CLI = 'REDISCLI_AUTH="$(cat /run/server/password)" redis-cli'
-NAMESPACES = (*(case.namespace for case in CASES), REDIS_NAMESPACE)
+NAMESPACES = (*(case.namespace for case in CASES), REDIS_NAMESPACE, INFLUXDB_NAMESPACE)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.engine)
@@ -161,3 +163,40 @@ def test_redis_becomes_valkey_and_valkey_becomes_redis(
         update(main=main, next=valkey, third={**redis, "from": again}).succeeded()
         assert run("third", "DBSIZE") == "5000"
         module_project.destroy(REDIS_NAMESPACE).succeeded()
+
+
+@pytest.mark.skipif(
+    "IMAGE_PROGRAMS" not in os.environ, reason="IMAGE_PROGRAMS is not set; no Debian package has InfluxDB"
+)
+def test_bucket_of_influxdb_is_copied_with_the_tokens_of_the_groups(
+    module_project: Project, real_node: Cluster, build_images: Callable[..., None]
+) -> None:
+    build_images("influxdb:2.7")
+    group = {"server": {"kind": "local", "version": "2.7", "resources": {"cpu": "100m", "memory": "512Mi"}}}
+
+    def run(name: str, command: str) -> str:
+        succeeded, output = real_node.run(INFLUXDB_NAMESPACE, f"influxdb-{name}-0", command)
+        assert succeeded, output
+        return output.strip()
+
+    def update(**databases: Any) -> Any:
+        application = {"createNamespace": False, "databases": {"influxdb": databases}}
+        module_project.write(INFLUXDB_NAMESPACE, {"applications": {INFLUXDB_NAMESPACE: application}})
+        return module_project.up(INFLUXDB_NAMESPACE)
+
+    write = "influx write --bucket \"$APPLICATION_BUCKET\" '{}'"
+    read = 'influx query --raw "from(bucket: \\"$APPLICATION_BUCKET\\") |> range(start: 0)" | grep \'^,,\''
+    with real_node.create_namespace(INFLUXDB_NAMESPACE):
+        module_project.new(INFLUXDB_NAMESPACE, {"applications": {}})
+        main = {**group, "primary": True}
+        update(main=main).succeeded()
+        run("main", write.format('saved,tag=é text="a, b" 1700000000123456789'))
+        update(main=main, next={**group, "from": {"group": "main"}}).succeeded()
+        assert '2023-11-14T22:13:20.123456789Z,"a, b",text,saved,é' in run("next", read)
+
+        # A second copy finds the value of the first one.
+        run("main", write.format("saved,tag=b value=1i 1700000000123456789"))
+        update(main=main, next={**group, "from": {"group": "main", "run": 2}}).failed()
+        update(main=main, next={**group, "from": {"group": "main", "run": 3, "overwrite": True}}).succeeded()
+        assert len(run("next", read).splitlines()) == 2
+        module_project.destroy(INFLUXDB_NAMESPACE).succeeded()

@@ -96,7 +96,10 @@ def test_spec_is_validated(raw: Raw, errors: list[tuple[str, str]]) -> None:
         ),
         (
             groups(sqlite={"main": {"primary": True}, "next": {"from": {"group": "main"}}}),
-            ["applications.shop.databases.sqlite.next.from: not supported for sqlite, which has no server; remove it"],
+            [
+                "applications.shop.databases.sqlite.next.from: not supported for sqlite: only the application knows the"
+                " user that owns the file; remove it, and move the data by hand (docs/engines/sqlite.md)"
+            ],
         ),
     ],
 )
