@@ -12,6 +12,7 @@ from preflight.cluster import check_cluster
 from preflight.cluster_client import ClusterConfig
 from preflight.cluster_models import ClusterReport
 from preflight.models import Endpoint, Finding
+from preflight.probes import load_shared_packages
 from stacks.backup_store_checks import list_store_endpoints
 from stacks.cluster_checks import build_cluster_requirements
 from stacks.config import Stack
@@ -120,6 +121,8 @@ def run_preflight(
     )
     endpoints = list(list_endpoints(stack, collect_component_outputs(resources))) if is_complete else []
     stores = list(list_store_endpoints(stack)) if is_complete else []
+    if stores:
+        load_shared_packages()
     seconds = CLUSTER_TIMEOUT_SECONDS if is_complete else OBJECTS_TIMEOUT_SECONDS
     with ThreadPoolExecutor(2) as pool:
         report = pool.submit(check_cluster, requirements, cluster, seconds, is_complete=is_complete)

@@ -12,7 +12,7 @@ from preflight.errors import ProbeError
 from preflight.probe_context import ProbeContext
 from preflight.service_detection import detect_service
 
-__all__ = ["PROBES", "STORE_PROBES", "Probe", "get_probe"]
+__all__ = ["PROBES", "STORE_PROBES", "Probe", "get_probe", "load_shared_packages"]
 
 Rows = list[tuple[Any, ...]]
 
@@ -197,6 +197,11 @@ STORE_PROBES: Mapping[str, Probe] = MappingProxyType(
 )
 """The kinds of backup stores that this machine can check."""
 FALLBACK_PROBE = Probe(title="the engine", listen_setting_hint="the listen address in its configuration")
+
+
+def load_shared_packages() -> None:
+    """Import what the check of the cluster and a probe import. In two threads at once, the import can fail."""
+    import requests  # noqa: F401
 
 
 def get_probe(engine: str) -> Probe:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ STORES: Mapping[str, Raw] = {
     "claim": {"kind": "claim", "claim": "disk", **OWN},
     "unused": {**S3, "endpoint": "https://unused.example.org"},
 }
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ClusterConfig(context="production")
 
 
@@ -145,6 +147,26 @@ def test_the_command_counts_the_stores(
     assert main(["check", "x"]) == 0
     expected = "Checked the cluster, 0 external server addresses and 1 backup store: all usable.\n"
     assert capsys.readouterr().out == expected
+
+
+def test_threads_do_not_import_the_same_package_at_once() -> None:
+    """The modules of `requests` import each other, so two threads can see a part of them."""
+    program = f"""
+import sys
+import stacks.preflight_checks as checks
+from preflight.cluster_client import ClusterConfig
+from preflight.cluster_models import ClusterReport
+from stacks.config import parse_stack
+seen = []
+checks.run_checks = lambda *_: []
+checks.check_cluster = lambda *_, **__: seen.append("requests" in sys.modules) or ClusterReport()
+before = "requests" in sys.modules
+checks.run_preflight(parse_stack({build_stack({"s3": STORES["s3"]})!r}), ClusterConfig(), [])
+print(before, seen)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("False [True]\n", "")
 
 
 def run_restic(repository: str, credentials: Mapping[str, str], *arguments: str) -> str:
