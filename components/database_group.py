@@ -25,9 +25,10 @@ from components.copies.move import CopyArgs, create_copy, list_copy_objects
 from components.copies.pod import CopyEnd
 from components.copies.repository import Repository
 from components.copies.spec import CopySpec, GroupAddress, resolve_source
+from components.copies.verification import VerificationArgs, create_verification, list_verification_objects
 from components.engines.definition import Account, Engine, Variant
 from components.passwords import create_password
-from components.persisted.labels import group_labels, object_metadata
+from components.persisted.labels import group_labels, object_metadata, scratch_server_labels
 from components.persisted.names import (
     DATABASE_GROUP_TYPE,
     backup_name,
@@ -35,6 +36,7 @@ from components.persisted.names import (
     object_name,
     resource_name,
     service_name,
+    verification_name,
 )
 from components.persisted.outputs import CopyState, GroupOutputs, GroupSummary
 from components.planned_objects import PlannedObject
@@ -231,6 +233,12 @@ class DatabaseGroupArgs:
         return backup_name(self.object_name)
 
     @property
+    def verification_name(self) -> str | None:
+        """Name of the CronJob that verifies the backups; None without verification."""
+        is_verified = self.repository is not None and self.backup_spec is not None and self.backup_spec.verify
+        return verification_name(self.object_name) if is_verified else None
+
+    @property
     def service_name(self) -> str:
         """Name of the Service."""
         return service_name(self.engine.name, self.group_name, is_primary=self.is_primary)
@@ -311,6 +319,8 @@ class DatabaseGroupArgs:
                 yield from list_copy_objects(self.copy_name, self.server_access.backend)
         if self.repository:
             yield from list_backup_objects(self.backup_name, self.repository)
+        if self.verification_name:
+            yield from list_verification_objects(self.verification_name)
 
     @property
     def output_summary(self) -> GroupSummary:
@@ -399,7 +409,9 @@ class DatabaseGroup(pulumi.ComponentResource):
                 depends_on=self.copies,
             )
         if backup := _build_backup_args(args):
-            create_backup(backup, parent=self, depends_on=[self.secret, *self.copies])
+            repository = create_backup(backup, parent=self, depends_on=[self.secret, *self.copies])
+            if verification := _build_verification_args(args, backup):
+                create_verification(verification, parent=self, depends_on=[repository])
         # The next update reads these outputs from the state, even if this update fails.
         outputs: GroupOutputs = {
             "application": args.application,
@@ -459,6 +471,18 @@ def _build_backup_args(args: DatabaseGroupArgs) -> BackupArgs | None:
         connection_keys=args.connection_keys,
         tls=args.server_access.tls,
         logs_failures=args.platform.failure_reporter is not None,
+    )
+
+
+def _build_verification_args(args: DatabaseGroupArgs, backup: BackupArgs) -> VerificationArgs | None:
+    """Return the verification of a group's backups; None without verification."""
+    if args.verification_name is None:
+        return None
+    return VerificationArgs(
+        backup=backup,
+        name=args.verification_name,
+        labels=scratch_server_labels(args.application, args.object_name),
+        server=args.server_kind.build_scratch_server(args.server_args, args.spec.server),
     )
 
 

@@ -3,7 +3,7 @@
 Pulumi waits for the Job, so a store that the cluster cannot use fails the update.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from components.persisted.labels import copy_labels, copy_pod_labels, object_met
 from components.persisted.names import repository_job_name
 from components.planned_objects import PlannedObject
 
-__all__ = ["BackupArgs", "create_backup", "list_backup_objects"]
+__all__ = ["BackupArgs", "build_cron_job_spec", "create_backup", "list_backup_objects"]
 
 REQUESTS = {"cpu": "50m", "memory": "128Mi"}
 INIT_MINUTES = 10
@@ -71,8 +71,10 @@ def list_backup_objects(name: str, repository: Repository) -> Iterator[PlannedOb
     yield PlannedObject(kind="Job", name=repository_job_name(name, repository.digest))
 
 
-def create_backup(args: BackupArgs, *, parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource]) -> None:
-    """Create the backups of a group.
+def create_backup(
+    args: BackupArgs, *, parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource]
+) -> pulumi.Resource:
+    """Create the backups of a group, and return the Job that creates its repository.
 
     Resources: a Secret with the repository's password and the credentials of the store; a ConfigMap with the scripts; a
     Job that creates the repository, unless it exists; a CronJob. Their deletion deletes no backup.
@@ -113,30 +115,33 @@ def create_backup(args: BackupArgs, *, parent: pulumi.Resource, depends_on: Sequ
         ),
     )
     limit = args.spec.timeout_minutes
-    cron_job_spec: Any = {
-        "schedule": build_cron(args.spec.schedule, args.resource_name),
+    template = {
+        "metadata": {"labels": copy_pod_labels(args.application)},
+        "spec": _build_pod_spec(args, "backup", _build_backup_variables(args)),
+    }
+    cron = build_cron(args.spec.schedule, args.resource_name)
+    kubernetes.batch.v1.CronJob(
+        base_name,
+        metadata=metadata,
+        spec=build_cron_job_spec(cron, template, limit + PRUNE_MINUTES),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[init, *depends_on]),
+    )
+    return init
+
+
+def build_cron_job_spec(cron: str, template: Mapping[str, Any], minutes: int) -> Any:
+    """Return the specification of a CronJob (batch/v1 CronJobSpec). `minutes` is the time limit of a run."""
+    return {
+        "schedule": cron,
         "timeZone": "Etc/UTC",
         "concurrencyPolicy": "Forbid",
         "startingDeadlineSeconds": MAX_START_DELAY_SECONDS,
         "successfulJobsHistoryLimit": 1,
         "failedJobsHistoryLimit": 3,
         "jobTemplate": {
-            "spec": {
-                "backoffLimit": 0,
-                "activeDeadlineSeconds": (limit + PRUNE_MINUTES) * 60,
-                "template": {
-                    "metadata": {"labels": copy_pod_labels(args.application)},
-                    "spec": _build_pod_spec(args, "backup", _build_backup_variables(args)),
-                },
-            }
+            "spec": {"backoffLimit": 0, "activeDeadlineSeconds": minutes * 60, "template": template},
         },
     }
-    kubernetes.batch.v1.CronJob(
-        base_name,
-        metadata=metadata,
-        spec=cron_job_spec,
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[init, *depends_on]),
-    )
 
 
 def _create_failure_hooks(args: BackupArgs, job_name: str, parent: pulumi.Resource) -> pulumi.ResourceHookBinding:

@@ -2,12 +2,12 @@
 
 import hashlib
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from components.spec import DnsLabel, SpecModel, constrain_str
+from components.spec import DnsLabel, Quantity, SpecModel, constrain_str
 
 __all__ = ["BackupSpec", "KeepSpec", "build_cron", "find_longest_interval"]
 
@@ -69,22 +69,33 @@ class BackupSpec(SpecModel):
     """How many backups are retained. Default: 7 daily, 4 weekly and 6 monthly ones."""
     timeout_minutes: Annotated[int, Field(strict=True, ge=1, le=MAX_TIMEOUT_MINUTES)] = 240
     """Minutes that a backup may take. It then fails. Default: `240`."""
+    verify: Schedule | Literal[False] = "weekly"
+    """When a Job restores the newest backup into an empty server and compares both: as in `schedule`, or `false` for
+    never. Default: `weekly`."""
+    verify_storage: Quantity | None = None
+    """Disk space for that server, on the node. Default: `storage` of the group's server; `10Gi` for an external one."""
+
+    @property
+    def max_age_seconds(self) -> int:
+        """Age from which the newest backup is too old: two periods of the schedule."""
+        return 2 * find_longest_interval(build_cron(self.schedule, ""))
 
     def merge_keys(self, other: "BackupSpec") -> "BackupSpec":
         """Return this specification with the keys that another one sets."""
         return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
 
 
-def build_cron(schedule: str, name: str) -> str:
+def build_cron(schedule: str, name: str, first_hour: int = 0) -> str:
     """Return the five fields of a schedule.
 
-    The time of a named schedule depends on the name of the group, so that backups spread.
+    A named schedule gets a time that depends on the name, within NIGHT_HOURS after `first_hour`, so that Jobs spread.
     """
     if schedule not in WORDS:
         return schedule
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
     number, minute = divmod(number, 60)
     number, hour = divmod(number, NIGHT_HOURS)
+    hour += first_hour
     number, weekday = divmod(number, 7)
     day = number % DAYS_OF_EVERY_MONTH + 1
     return {

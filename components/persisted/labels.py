@@ -33,6 +33,7 @@ __all__ = [
     "read_application",
     "read_password_version",
     "remote_selector_labels",
+    "scratch_server_labels",
 ]
 
 PROGRAM = "database-groups"
@@ -82,6 +83,14 @@ def copy_labels(application: str) -> dict[str, str]:
 def copy_pod_labels(application: str) -> dict[str, str]:
     """Return the labels of a copy's Pod, which the application's NetworkPolicy admits."""
     return {**copy_labels(application), APPLICATION_LABEL: application}
+
+
+def scratch_server_labels(application: str, object_name: str) -> dict[str, str]:
+    """Return the labels of a copy's Pod with a server of its own.
+
+    The NetworkPolicy protects it like the group's server. No Service selects it.
+    """
+    return {**copy_pod_labels(application), INSTANCE: object_name}
 
 
 def namespace_labels(namespace: str) -> dict[str, str]:

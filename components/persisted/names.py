@@ -29,6 +29,7 @@ __all__ = [
     "service_name",
     "service_resource_name",
     "variable_name",
+    "verification_name",
     "workload_resource_name",
 ]
 
@@ -62,6 +63,11 @@ def copy_name(server: str, run: int) -> str:
 def backup_name(server: str) -> str:
     """Return the name of the CronJob that saves a group, and of its objects: `postgresql-main-backup`."""
     return f"{server}-backup"
+
+
+def verification_name(server: str) -> str:
+    """Return the name of the CronJob that verifies backups, and of its ConfigMap: `postgresql-main-verify`."""
+    return f"{server}-verify"
 
 
 def repository_job_name(backup: str, digest: str) -> str:

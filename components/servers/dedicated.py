@@ -11,6 +11,7 @@ from components.servers.kind import ServerArgs, ServerCredentials, ServerKind
 from components.servers.stateful_set import (
     PodPlacement,
     StatefulSetServerSpec,
+    build_scratch_server,
     create_password_hooks,
     create_stateful_set_server,
     list_stateful_set_objects,
@@ -84,4 +85,5 @@ DEDICATED = ServerKind[DedicatedKindSpec](
     create_resources=_create_resources,
     list_objects=_list_objects,
     validate=_validate,
+    build_scratch_server=build_scratch_server,
 )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -21,7 +21,15 @@ from components.hosts import Hosts
 from components.passwords import GeneratedPassword, Password, create_password, list_passwords_in_turn
 from components.persisted.names import second_account_name
 from components.protection import build_data_resource_options, is_retained
-from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind, VolumeRequest
+from components.servers.kind import (
+    ScratchServer,
+    ServerAccess,
+    ServerArgs,
+    ServerCredentials,
+    ServerKind,
+    VolumeRequest,
+)
+from components.servers.stateful_set import StatefulSetServerSpec, build_scratch_server
 from components.service import ServiceBackend
 from components.spec import (
     DnsLabel,
@@ -300,9 +308,22 @@ def _create_resources(
         )
 
 
+class _ScratchServerSpec(StatefulSetServerSpec):
+    """A server that verifies a backup. The size of the external server is not known."""
+
+    default_storage: ClassVar[str] = "10Gi"
+    default_memory: ClassVar[str] = "2Gi"
+
+
+def _build_scratch_server(args: ServerArgs, _spec: ExternalKindSpec) -> ScratchServer:
+    """Describe a server of the official image with the default release series."""
+    return build_scratch_server(args, _ScratchServerSpec())
+
+
 EXTERNAL = ServerKind[ExternalKindSpec](
     resolve_access=_resolve_access,
     create_resources=_create_resources,
     validate=_validate,
     prepare_secret=_create_account,
+    build_scratch_server=_build_scratch_server,
 )

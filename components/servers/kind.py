@@ -18,7 +18,7 @@ from components.protection import Protect
 from components.service import ServiceBackend
 from components.tls import VERIFY_FULL, CaBundle, TlsMode
 
-__all__ = ["ServerAccess", "ServerArgs", "ServerCredentials", "ServerKind", "VolumeRequest"]
+__all__ = ["ScratchServer", "ServerAccess", "ServerArgs", "ServerCredentials", "ServerKind", "VolumeRequest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +130,23 @@ class ServerCredentials:
     password: Password | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScratchServer:
+    """An empty server like the group's own, for a Pod of another purpose. Its data is deleted with the Pod."""
+
+    account: Account
+    files: Mapping[str, str]
+    """The files of the scripts' folder, by name."""
+    env: Mapping[str, str]
+    """Environment variables of the start script, in addition to the account's."""
+    memory: str
+    storage: str
+    """Size of the data."""
+    data_path: str | None
+    folders: Mapping[str, tuple[str, Mapping[str, str]]]
+    """Path and source (core/v1 EmptyDirVolumeSource) of each writable folder, by the name of its volume."""
+
+
 Spec = TypeVar("Spec")
 
 
@@ -151,5 +168,7 @@ class ServerKind(Generic[Spec]):
     """Return the Kubernetes objects of `create_resources`, without the volume claim. Default: none."""
     validate: Callable[[ServerArgs, Spec], Iterator[tuple[str, str]]]
     """Return the key and the message of each error. Do not call `resolve_access` for a group with errors."""
+    build_scratch_server: Callable[[ServerArgs, Spec], ScratchServer]
+    """Describe an empty server that accepts a copy of the group's data. Call it only for an engine with a server."""
     production_warning: str | None = None
     """Why the kind is not for production; None if it is."""

@@ -10,6 +10,7 @@ from components.servers.kind import ServerArgs, ServerCredentials, ServerKind
 from components.servers.stateful_set import (
     PodPlacement,
     StatefulSetServerSpec,
+    build_scratch_server,
     create_password_hooks,
     create_stateful_set_server,
     list_stateful_set_objects,
@@ -67,5 +68,6 @@ LOCAL = ServerKind[LocalKindSpec](
     create_resources=_create_resources,
     list_objects=_list_objects,
     validate=_validate,
+    build_scratch_server=build_scratch_server,
     production_warning="`local` servers are for development; use dedicated or external in production",
 )

@@ -31,7 +31,7 @@ from components.planned_objects import PlannedObject
 from components.platform import ServerAddress
 from components.protection import build_data_resource_options
 from components.servers.images import resolve_version, validate_image
-from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, VolumeRequest
+from components.servers.kind import ScratchServer, ServerAccess, ServerArgs, ServerCredentials, VolumeRequest
 from components.service import ServiceBackend
 from components.spec import (
     CpuQuantity,
@@ -52,6 +52,7 @@ __all__ = [
     "PodPlacement",
     "ResourcesSpec",
     "StatefulSetServerSpec",
+    "build_scratch_server",
     "create_password_hooks",
     "create_stateful_set_server",
     "list_stateful_set_objects",
@@ -226,7 +227,7 @@ def create_stateful_set_server(
         claims = [claim]
     if runtime is None:
         return
-    files = _build_config_map_data(args, spec, runtime, placement)
+    files = _build_config_map_data(args, spec, runtime, placement.limits["memory"])
     config = kubernetes.core.v1.ConfigMap(
         f"{args.resource_name}-scripts",
         metadata=args.metadata,
@@ -263,6 +264,23 @@ def create_stateful_set_server(
             custom_timeouts=pulumi.CustomTimeouts(create=start_timeout, update=start_timeout),
             hooks=_create_failure_hooks(args, credentials, parent),
         ),
+    )
+
+
+def build_scratch_server(args: ServerArgs, spec: StatefulSetServerSpec) -> ScratchServer:
+    """Describe an empty server with the settings, the init script and the size of a specification."""
+    runtime = _build_runtime(args, spec)
+    memory = resolve_memory(spec, runtime)
+    if runtime is None or memory is None:
+        raise ValueError(args.engine.name)
+    return ScratchServer(
+        account=args.engine.build_account(args.application, args.group_name),
+        files=_build_config_map_data(args, spec, runtime, memory),
+        env=runtime.env,
+        memory=memory,
+        storage=spec.storage or spec.default_storage,
+        data_path=runtime.data_path,
+        folders={name: (path, source) for name, path, source in _list_empty_dirs(runtime, memory)},
     )
 
 
@@ -370,16 +388,18 @@ def _resolve_image(args: ServerArgs, spec: StatefulSetServerSpec) -> str:
 
 
 def _build_config_map_data(
-    args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime, placement: PodPlacement
+    args: ServerArgs, spec: StatefulSetServerSpec, runtime: ServerRuntime, memory: str
 ) -> dict[str, str]:
     """Return the files in SCRIPTS_MOUNT_PATH."""
-    settings_file, memory = args.engine.settings_file, parse_quantity(placement.limits["memory"])
+    settings_file = args.engine.settings_file
     files = {
         "start": runtime.start_script,
         "ready": runtime.readiness_script,
         "started": runtime.post_start_script,
         "change_password": runtime.change_password_script,
-        "settings": settings_file.render_with_defaults(spec.settings, memory) if settings_file else None,
+        "settings": settings_file.render_with_defaults(spec.settings, parse_quantity(memory))
+        if settings_file
+        else None,
         "init": spec.init_script,
         **runtime.files,
     }
@@ -412,6 +432,7 @@ def _build_pod_spec(
             "fsGroupChangePolicy": "OnRootMismatch",
         }
     data = {"name": "data", "persistentVolumeClaim": {"claimName": args.object_name}}
+    memory = placement.limits["memory"]
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -424,7 +445,7 @@ def _build_pod_spec(
         "volumes": [
             *([data] if runtime.data_path else []),
             {"name": "scripts", "configMap": {"name": args.object_name}},
-            *({"name": name, "emptyDir": source} for name, _, source in _list_empty_dirs(runtime, placement)),
+            *({"name": name, "emptyDir": source} for name, _, source in _list_empty_dirs(runtime, memory)),
         ],
     }
 
@@ -470,7 +491,9 @@ def _list_volume_mounts(runtime: ServerRuntime, placement: PodPlacement) -> Iter
         sub_path = {"subPath": runtime.data_sub_path} if runtime.data_sub_path else {}
         yield {"name": "data", "mountPath": runtime.data_path, **sub_path}
     yield {"name": "scripts", "mountPath": SCRIPTS_MOUNT_PATH, "readOnly": True}
-    yield from ({"name": name, "mountPath": path} for name, path, _ in _list_empty_dirs(runtime, placement))
+    yield from (
+        {"name": name, "mountPath": path} for name, path, _ in _list_empty_dirs(runtime, placement.limits["memory"])
+    )
 
 
 def _build_container_env(
@@ -492,14 +515,14 @@ def _build_container_env(
     ]
 
 
-def _list_empty_dirs(runtime: ServerRuntime, placement: PodPlacement) -> Iterator[tuple[str, str, dict[str, str]]]:
+def _list_empty_dirs(runtime: ServerRuntime, memory: str) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yield volume name, path and source (core/v1 EmptyDirVolumeSource) of each writable folder that may be lost."""
     for number, path in enumerate(runtime.memory_dirs):
         yield f"memory-{number}", path, {"medium": "Memory", "sizeLimit": MEMORY_DIR_SIZE}
     for number, path in enumerate(runtime.scratch_dirs):
         yield f"scratch-{number}", path, {"sizeLimit": SCRATCH_DIR_SIZE}
     if runtime.shares_memory:
-        size = str(parse_quantity(placement.limits["memory"]) // SHARED_MEMORY_DIVISOR)
+        size = str(parse_quantity(memory) // SHARED_MEMORY_DIVISOR)
         yield "shared-memory", "/dev/shm", {"medium": "Memory", "sizeLimit": size}
 
 
