@@ -213,6 +213,8 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             "schedule": (Change("", IN_PLACE, "The CronJob changes."),),
             "keep": (Change("", IN_PLACE, "The next backup deletes what nothing keeps any more."),),
             "timeoutMinutes": (Change("", IN_PLACE, "Later backups may take so long."),),
+            "verify": (Change("", IN_PLACE, "The CronJob changes, or is deleted."),),
+            "verifyStorage": (Change("", IN_PLACE, "Later verifications may use so much disk space."),),
         },
         "KeepSpec": dict.fromkeys(
             ("last", "daily", "weekly", "monthly"),

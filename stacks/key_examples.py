@@ -42,6 +42,8 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "schedule": "30 2 * * *",
             "keep": "{daily: 14, monthly: 12}",
             "timeoutMinutes": "600",
+            "verify": "false",
+            "verifyStorage": "50Gi",
         },
         "KeepSpec": {"last": "10", "daily": "14", "weekly": "8", "monthly": "12"},
         "NodePoolSpec": {

@@ -1,15 +1,28 @@
 """The scripts of a backup with the real restic, a repository in a folder, and dumps that read a file."""
 
+import contextlib
+import json
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.slow
 SCRIPTS = Path(__file__).resolve().parents[2] / "components" / "copies" / "scripts"
-PASSWORD = "c4nary"
+PASSWORD, HOST = "c4nary", "shop.mysql.main"
+RESTORE = 'cat >"$SERVER/data"'
+VERIFY = {
+    "start": 'echo "$APPLICATION_PASSWORD ${RESTIC_PASSWORD-none}" >"$SERVER/password"; exec sleep 600',
+    "ready": '[ -s "$SERVER/password" ]',
+    "inventory": 'file=${DATABASE-}; [ "$ADDRESS" = 127.0.0.1 ] && file=$SERVER/data; [ ! -e "$file" ] || sort "$file"',
+    "restore": RESTORE,
+}
+"""Scripts of a server whose data is a file."""
 DUMP = 'sh "${0%/*}/inventory"; echo; cat "$DATABASE"'
 
 
@@ -19,13 +32,16 @@ class Backups:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.database, self.repository = folder / "database", folder / "repository"
+        self.server = folder / "server"
+        """Data of the server that verifies backups."""
         self.database.write_text("table a 2\ntable b 3\n")
         self.scripts = {"dump": DUMP, "inventory": 'sort "$DATABASE"'}
 
     def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a script. Assert that its output has no password."""
         scripts, work = self.folder / "scripts", self.folder / "work"
-        for folder in (scripts, work):
+        shutil.rmtree(self.server, ignore_errors=True)
+        for folder in (scripts, work, self.server):
             folder.mkdir(exist_ok=True)
         for path in SCRIPTS.glob("*.sh"):
             shutil.copy(path, scripts / path.stem)
@@ -41,12 +57,20 @@ class Backups:
             "RESTIC": shutil.which("restic") or "",
             "RESTIC_REPOSITORY": str(self.repository),
             "RESTIC_PASSWORD": PASSWORD,
-            "RESTIC_HOST": "shop.mysql.main",
+            "RESTIC_HOST": HOST,
             "DATABASE": str(self.database),
             "LIMIT_SECONDS": "60",
             "KEEP": "--keep-last 2",
             "ATTEMPTS": "2",
             "DELAY_SECONDS": "0",
+            "ADDRESS": "database",
+            "SERVER": str(self.server),
+            "POD_IP": "127.0.0.1",
+            "MAX_AGE_SECONDS": "172800",
+            "INTERVAL_SECONDS": "604800",
+            "PARTS": "2",
+            "CREDENTIAL": "PASSWORD",
+            "PRIVATE": "RESTIC_PASSWORD",
             **variables,
         }
         done = subprocess.run(
@@ -71,12 +95,27 @@ class Backups:
         path = self.folder / "report"
         return path.read_text().strip() if path.exists() else ""
 
-    def restic(self, *arguments: str) -> str:
-        """Run restic as a user does. Return its output."""
-        env = {**os.environ, "RESTIC_REPOSITORY": str(self.repository), "RESTIC_PASSWORD": PASSWORD}
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a user."""
+        variables = {"RESTIC_REPOSITORY": str(self.repository), "RESTIC_PASSWORD": PASSWORD, "RESTIC_HOST": HOST}
+        return {**os.environ, **variables}
+
+    @contextlib.contextmanager
+    def start_backup(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a backup that does not end by itself, and wait until it has a lock."""
+        command = ["restic", "--no-cache", "--quiet", "backup", "--stdin-from-command", "--", "sleep", "60"]
+        with subprocess.Popen(command, env=self.environment) as process:
+            while not [path for path in (self.repository / "locks").iterdir() if "tmp" not in path.name]:
+                assert process.poll() is None
+            yield process
+
+    def restic(self, *arguments: str, text: str | None = None) -> str:
+        """Run restic as a user does, with a text as its input. Return its output."""
         done = subprocess.run(
             ["restic", "--no-cache", "--quiet", *arguments],
-            env=env,
+            env=self.environment,
+            input=text,
             capture_output=True,
             text=True,
             check=True,
@@ -123,7 +162,7 @@ def test_backup_is_one_file_with_inventory_and_data(backups: Backups) -> None:
     assert message.startswith("saved snapshot ")
     assert "; added " in message
     assert backups.restic("dump", "latest", "/dump") == "table a 2\ntable b 3\n\ntable a 2\ntable b 3\n"
-    assert '"hostname":"shop.mysql.main"' in backups.restic("snapshots", "--json")
+    assert f'"hostname":"{HOST}"' in backups.restic("snapshots", "--json")
 
 
 def test_old_backups_are_deleted(backups: Backups) -> None:
@@ -188,11 +227,7 @@ def test_lock_of_a_killed_backup_does_not_stop_the_next_one(backups: Backups) ->
     """restic deletes the lock of a process of this host at once, and of another host after 30 minutes."""
     for _ in range(2):
         backups.succeed("backup")
-    env = {**os.environ, "RESTIC_REPOSITORY": str(backups.repository), "RESTIC_PASSWORD": PASSWORD}
-    command = ["restic", "--no-cache", "--quiet", "backup", "--stdin-from-command", "--", "sleep", "60"]
-    with subprocess.Popen(command, env=env) as process:
-        while not [path for path in (backups.repository / "locks").iterdir() if "tmp" not in path.name]:
-            assert process.poll() is None
+    with backups.start_backup() as process:
         process.kill()
     backups.succeed("backup")
     assert backups.count_snapshots() == 2
@@ -221,3 +256,120 @@ def test_unchanged_data_is_stored_once(backups: Backups) -> None:
     first = measure()
     backups.succeed("backup")
     assert measure() - first < first * 0.05
+
+
+@pytest.fixture
+def saved(backups: Backups) -> Backups:
+    """Return a database with a backup."""
+    backups.succeed("backup")
+    backups.scripts |= VERIFY
+    return backups
+
+
+def test_verification_restores_the_newest_backup(saved: Backups) -> None:
+    saved.database.write_text("table a 7\n")
+    saved.succeed("backup")
+    report = saved.succeed("verify")
+    assert re.fullmatch(r"snapshot [0-9a-f]{8} of 20\S+Z can be restored: 1 entries, 21 bytes, in \d+ seconds", report)
+    assert (saved.server / "data").read_text() == "table a 7\n"
+
+
+def test_server_of_the_verification_gets_a_new_password_and_no_secret(saved: Backups) -> None:
+    passwords = set()
+    for _ in range(2):
+        saved.succeed("verify")
+        password, repository_password = (saved.server / "password").read_text().split()
+        assert re.fullmatch("[0-9a-f]{48}", password)
+        assert repository_password == "none"
+        passwords.add(password)
+    assert len(passwords) == 2
+
+
+def test_verification_runs_beside_a_backup_and_takes_no_lock(saved: Backups) -> None:
+    saved.scripts["restore"] = f'ls "{saved.repository}/locks" >"$SERVER/locks"; {RESTORE}'
+    with saved.start_backup() as process:
+        saved.succeed("verify")
+        assert process.poll() is None
+        process.kill()
+    assert len((saved.server / "locks").read_text().split()) == 1
+
+
+@pytest.mark.parametrize(
+    ("scripts", "reason"),
+    [
+        ({"restore": "sed 's/2/3/' >\"$SERVER/data\""}, "the target differs from the source: 2 and 2 entries"),
+        ({"restore": 'head -n 1 >"$SERVER/data"'}, "the target differs from the source: 2 and 1 entries"),
+        ({"restore": "exit 4"}, "the restore failed with exit code 4 (source: "),
+        ({"restore": f"{RESTORE}; exit 4"}, "the restore failed with exit code 4 (source: 0); the log has the reason"),
+        ({"inventory": "echo rest of an old copy"}, "the target holds data: 1 entries; nothing was copied"),
+    ],
+)
+def test_backup_that_cannot_be_restored_fails_the_verification(
+    saved: Backups, scripts: dict[str, str], reason: str
+) -> None:
+    saved.scripts |= scripts
+    report = saved.fail("verify")
+    assert re.match(r"error: snapshot [0-9a-f]{8} of 20\S+Z cannot be restored: ", report)
+    assert reason in report
+
+
+def test_server_of_the_verification_that_does_not_start_is_reported(saved: Backups) -> None:
+    reason = "error: the server for the verification did not start; the log has the reason"
+    assert saved.fail("verify", START_SECONDS="2", SERVER="/missing") == reason
+    saved.scripts["start"] = "echo no space >&2; exit 3"
+    done = saved.run("verify")
+    assert done.returncode != 0
+    assert "no space" in done.stderr
+    assert saved.report == reason
+
+
+def test_old_backup_fails_the_verification(saved: Backups) -> None:
+    def save(age: timedelta) -> None:
+        for snapshot in json.loads(saved.restic("snapshots", "--json")):
+            saved.restic("forget", snapshot["id"])
+        time = f"{datetime.now() - age:%Y-%m-%d %H:%M:%S}"
+        copy = "table a 2\n\ntable a 2\n"
+        saved.restic("backup", "--stdin", "--stdin-filename", "dump", "--time", time, text=copy)
+
+    save(timedelta(hours=25))
+    saved.succeed("verify", MAX_AGE_SECONDS="172800")
+    report = saved.fail("verify", MAX_AGE_SECONDS="86400")
+    assert re.match(r"error: the newest backup is too old: snapshot [0-9a-f]{8} of 20\S+ \(limit: 24 hours\)$", report)
+    save(timedelta(hours=-25))
+    assert saved.fail("verify").startswith("error: the newest backup is from the future: snapshot ")
+
+
+def test_verification_without_a_backup_fails(backups: Backups) -> None:
+    backups.scripts |= VERIFY
+    assert backups.fail("verify") == "error: the repository has no backup"
+
+
+def test_damaged_repository_fails_the_verification(saved: Backups) -> None:
+    saved.database.write_text("".join(f"table {number} {os.urandom(16).hex()}\n" for number in range(2000)))
+    saved.succeed("backup")
+    files = [path for path in (saved.repository / "data").rglob("*") if path.is_file()]
+    for path in files:
+        path.chmod(0o600)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    report = saved.fail("verify", PARTS="1")
+    assert report.startswith("error: the repository is damaged, or cannot be read: exit code 1")
+    for path in files:
+        path.unlink()
+    assert saved.fail("verify", PARTS="12").startswith("error: the repository is damaged, or cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"RESTIC_PASSWORD": "other"}, "the repository password is wrong"),
+        ({"RESTIC_REPOSITORY": "/missing"}, "the store has no repository /missing, or does not know the access key"),
+        ({"RESTIC_REPOSITORY": "rest:http://127.0.0.1:9/"}, "no end within 3 seconds"),
+    ],
+)
+def test_repository_that_cannot_be_read_fails_the_verification(
+    saved: Backups, variables: dict[str, str], reason: str
+) -> None:
+    assert saved.fail("verify", **variables, CHECK_SECONDS="3") == f"error: cannot read the repository: {reason}"
+    assert not (saved.server / "password").exists()

@@ -1,6 +1,7 @@
 """Backups on a node with containers: real restic, a real S3 server, and a real PostgreSQL server."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,9 @@ def test_group_is_saved_in_a_bucket(
         module_project.up(NAMESPACE).succeeded()
         jobs = Jobs(real_node, NAMESPACE)
 
+        succeeded, output = jobs.run("postgresql-main-verify", "nothing")
+        assert not succeeded
+        assert "the repository has no backup" in output
         succeeded, output = jobs.run("postgresql-main-backup", "empty")
         assert not succeeded
         assert "the database is empty" in output
@@ -90,6 +94,14 @@ def test_group_is_saved_in_a_bucket(
         dump = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout
         assert b"table public.saved, hash of columns: " in dump
         assert b"rows: 1000" in dump
+
+        query("INSERT INTO saved VALUES (1001)")
+        succeeded, output = jobs.run("postgresql-main-verify", "restored")
+        assert succeeded, output
+        assert re.search(
+            r"snapshot [0-9a-f]{8} of 20\S+Z can be restored: \d+ entries, \d+ bytes, in \d+ seconds", output
+        )
+        assert query("SELECT count(*) FROM saved") == "1001"
 
         # A store that nobody can use fails the update before the first change; without this check, the Job does.
         unusable = build_stack(url, prefix="other", accessKey="unknown")

@@ -45,8 +45,8 @@ def build_stack(group: Raw | None = None, *, stores: Mapping[str, Raw] | None = 
     return {**groups(postgresql={"main": {"backup": {}} if group is None else group}), "backupStores": stores, **keys}
 
 
-def get_cron_job(recorder: Recorder) -> Registration:
-    (cron_job,) = recorder.resources_of_type(CRON_JOB)
+def get_cron_job(recorder: Recorder, suffix: str = "-backup") -> Registration:
+    (cron_job,) = [found for found in recorder.resources_of_type(CRON_JOB) if found.name.endswith(suffix)]
     return cron_job
 
 
@@ -226,9 +226,10 @@ def test_keys_of_a_group_override_those_of_the_stack() -> None:
 
 def test_backups_of_the_stack_leave_out_what_cannot_be_saved() -> None:
     raw = {**groups(postgresql={"main": {}}, sqlite={"main": {}}), "backupStores": {"o": STORES["s3"]}, "backup": {}}
-    assert [cron_job.inputs["metadata"]["name"] for cron_job in record_stack(raw).resources_of_type(CRON_JOB)] == [
-        "postgresql-main-backup"
-    ]
+    assert {cron_job.inputs["metadata"]["name"] for cron_job in record_stack(raw).resources_of_type(CRON_JOB)} == {
+        "postgresql-main-backup",
+        "postgresql-main-verify",
+    }
     raw["applications"]["shop"]["databases"]["postgresql"]["main"]["backup"] = False
     assert record_stack(raw).resources_of_type(CRON_JOB) == []
 
@@ -322,6 +323,100 @@ def test_restored_group_gets_its_cron_job_after_the_copy() -> None:
     recorder = record_stack(raw)
     cron_job = get_cron_job(recorder)
     assert any("next-from-1" in urn for urn in cron_job.depends_on)
+
+
+# Verification
+
+
+def record_verification(group: Raw) -> tuple[Raw, Raw]:
+    """Return the specification of the CronJob that verifies backups, and its ConfigMap."""
+    recorder = record_stack(build_stack(group))
+    (config,) = [
+        found for found in recorder.resources_of_type(CONFIG_MAP) if found.name == "shop-postgresql-main-verify-scripts"
+    ]
+    scripts: Raw = config.inputs["data"]
+    spec: Raw = get_cron_job(recorder, "-verify").inputs["spec"]
+    return spec, scripts
+
+
+def test_verification_runs_a_server_like_that_of_the_group() -> None:
+    server = {
+        "kind": "dedicated",
+        "version": "15.18",
+        "storage": "70Gi",
+        "resources": {"memory": "4Gi"},
+        "settings": {"work_mem": "77MB"},
+        "initScript": "CREATE EXTENSION citext;",
+    }
+    backup = {"schedule": "30 2 * * *", "verify": "weekly", "timeoutMinutes": 30}
+    spec, scripts = record_verification({"backup": backup, "server": server})
+    assert re.fullmatch(r"\d+ ([6-9]|1[01]) \* \* [0-6]", spec["schedule"])
+    job = spec["jobTemplate"]["spec"]
+    assert (spec["concurrencyPolicy"], job["backoffLimit"], job["activeDeadlineSeconds"]) == ("Forbid", 0, 100 * 60)
+    labels = job["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/instance"] == "postgresql-main"
+    assert labels["app.kubernetes.io/component"] == "copy"
+    pod = job["template"]["spec"]
+    assert list(pod_security_violations(pod)) == []
+    container, variables = read_container(pod), read_variables(pod)
+    assert container["image"] == "docker.io/library/postgres:15.18"
+    assert container["command"] == ["/bin/sh", "/etc/database-groups/verify"]
+    assert container["resources"]["limits"] == {"memory": str((4096 + 512) * 2**20)}
+    assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
+    assert {"name": "data", "emptyDir": {"sizeLimit": "70Gi"}} in pod["volumes"]
+    assert variables["MAX_AGE_SECONDS"] == str(2 * 86400)
+    assert variables["INTERVAL_SECONDS"] == str(7 * 86400)
+    assert variables["APPLICATION_USERNAME"] == "shop_main"
+    assert variables["PGDATA"] == "/var/lib/postgresql/data/pgdata"
+    assert variables["CREDENTIAL"] == "PASSWORD"
+    assert {"start", "ready", "settings", "init", "verify", "receive", "read", "restic", "restore"} <= set(scripts)
+    assert scripts["init"] == "CREATE EXTENSION citext;"
+    assert "work_mem = '77MB'" in scripts["settings"]
+
+
+def test_server_of_the_verification_never_gets_the_connection_of_the_group() -> None:
+    spec, _ = record_verification({"backup": {}})
+    container = read_container(spec["jobTemplate"]["spec"]["template"]["spec"])
+    secrets = [variable["valueFrom"].get("secretKeyRef") for variable in container["env"] if "valueFrom" in variable]
+    assert {secret["name"] for secret in secrets if secret} == {"postgresql-main-backup"}
+    names = {secret["key"] for secret in secrets if secret}
+    private = next(variable["value"] for variable in container["env"] if variable["name"] == "PRIVATE")
+    assert set(private.split()) == names
+
+
+def test_names_of_the_server_and_of_the_pod_do_not_collide() -> None:
+    spec, _ = record_verification({"backup": {}})
+    pod = spec["jobTemplate"]["spec"]["template"]["spec"]
+    container = read_container(pod)
+    for names in (
+        [variable["name"] for variable in container["env"]],
+        [mount["name"] for mount in container["volumeMounts"]],
+        [mount["mountPath"] for mount in container["volumeMounts"]],
+        [volume["name"] for volume in pod["volumes"]],
+    ):
+        assert len(names) == len(set(names))
+
+
+def test_backups_of_an_external_server_are_verified_in_an_official_image() -> None:
+    server = existing_account("postgresql", tls="require")
+    spec, scripts = record_verification({"backup": {"verifyStorage": "3Gi"}, "server": server})
+    pod = spec["jobTemplate"]["spec"]["template"]["spec"]
+    assert read_container(pod)["image"].startswith("docker.io/library/postgres:17.")
+    assert {"name": "data", "emptyDir": {"sizeLimit": "3Gi"}} in pod["volumes"]
+    assert read_variables(pod)["APPLICATION_DATABASE"] == "shop_main"
+    assert "TARGET_TLS" not in read_variables(pod)
+    assert "init" not in scripts
+
+
+def test_verification_can_be_switched_off() -> None:
+    recorder = record_stack(build_stack({"backup": {"verify": False}}))
+    assert [found.name for found in recorder.resources_of_type(CRON_JOB)] == ["shop-postgresql-main-backup"]
+
+
+@pytest.mark.parametrize("value", ["yearly", True, "x"])
+def test_invalid_time_of_a_verification(value: Any) -> None:
+    with pytest.raises(ValidationError):
+        BackupSpec(verify=value)
 
 
 def test_stack_without_backups_has_no_objects_of_them() -> None:
