@@ -5,12 +5,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.stores import ACCESS_KEY, SECRET_KEY, USERNAME, RunningStore, serve_rest, serve_s3
+from tests.e2e.stores import PASSWORD as STORE_PASSWORD
 
 pytestmark = pytest.mark.slow
 SCRIPTS = Path(__file__).resolve().parents[2] / "components" / "copies" / "scripts"
@@ -19,7 +23,9 @@ RESTORE = 'cat >"$SERVER/data"'
 VERIFY = {
     "start": 'echo "$APPLICATION_PASSWORD ${RESTIC_PASSWORD-none}" >"$SERVER/password"; exec sleep 600',
     "ready": '[ -s "$SERVER/password" ]',
-    "inventory": 'file=${DATABASE-}; [ "$ADDRESS" = 127.0.0.1 ] && file=$SERVER/data; [ ! -e "$file" ] || sort "$file"',
+    # The scripts of engines read other variables, such as SNAPSHOT.
+    "inventory": '[ -z "${SNAPSHOT-}" ]; file=${DATABASE-}; [ "$ADDRESS" = 127.0.0.1 ] && file=$SERVER/data;'
+    ' [ ! -e "$file" ] || sort "$file"',
     "restore": RESTORE,
 }
 """Scripts of a server whose data is a file."""
@@ -35,6 +41,7 @@ class Backups:
         self.server = folder / "server"
         """Data of the server that verifies backups."""
         self.database.write_text("table a 2\ntable b 3\n")
+        self.variables = {"RESTIC_REPOSITORY": str(self.repository), "RESTIC_PASSWORD": PASSWORD, "RESTIC_HOST": HOST}
         self.scripts = {"dump": DUMP, "inventory": 'sort "$DATABASE"'}
 
     def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -55,14 +62,12 @@ class Backups:
             "WORK": str(work),
             "REPORT": str(self.folder / "report"),
             "RESTIC": shutil.which("restic") or "",
-            "RESTIC_REPOSITORY": str(self.repository),
-            "RESTIC_PASSWORD": PASSWORD,
-            "RESTIC_HOST": HOST,
             "DATABASE": str(self.database),
             "LIMIT_SECONDS": "60",
             "KEEP": "--keep-last 2",
             "ATTEMPTS": "2",
             "DELAY_SECONDS": "0",
+            **self.variables,
             "ADDRESS": "database",
             "SERVER": str(self.server),
             "POD_IP": "127.0.0.1",
@@ -76,7 +81,8 @@ class Backups:
         done = subprocess.run(
             ["sh", scripts / script], env=env, capture_output=True, text=True, timeout=120, check=False
         )
-        assert PASSWORD not in done.stdout + done.stderr + self.report
+        for secret in (PASSWORD, SECRET_KEY, STORE_PASSWORD):
+            assert secret not in done.stdout + done.stderr + self.report
         return done
 
     def succeed(self, script: str, **variables: str) -> str:
@@ -98,8 +104,7 @@ class Backups:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a user."""
-        variables = {"RESTIC_REPOSITORY": str(self.repository), "RESTIC_PASSWORD": PASSWORD, "RESTIC_HOST": HOST}
-        return {**os.environ, **variables}
+        return {**os.environ, **self.variables}
 
     @contextlib.contextmanager
     def start_backup(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -373,3 +378,93 @@ def test_repository_that_cannot_be_read_fails_the_verification(
 ) -> None:
     assert saved.fail("verify", **variables, CHECK_SECONDS="3") == f"error: cannot read the repository: {reason}"
     assert not (saved.server / "password").exists()
+
+
+# Stores that fail
+
+
+@pytest.fixture
+def store(new: Backups) -> Iterator[RunningStore]:
+    """Run an S3 server, and create the repository in it."""
+    with serve_s3(new.folder) as store:
+        (store.folder / "backups").mkdir()
+        new.variables |= {
+            "RESTIC_REPOSITORY": f"s3:{store.url}/backups/shop",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "RESTIC_OPTIONS": "-o s3.bucket-lookup=path",
+        }
+        new.succeed("init")
+        new.succeed("backup")
+        yield store
+
+
+@pytest.mark.timeout(300)
+def test_store_that_stalls_during_a_backup_ends_it(new: Backups, store: RunningStore) -> None:
+    """restic waits longer than 25 minutes, and does not end with SIGTERM."""
+    new.scripts["dump"] = f"{DUMP}; kill -STOP {store.process.pid}; head -c 50000000 /dev/urandom"
+    assert new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: no end within 8 seconds"
+    store.process.send_signal(signal.SIGCONT)
+    new.scripts["dump"] = DUMP
+    new.succeed("backup")
+    assert new.count_snapshots() == 2
+    new.scripts |= VERIFY
+    new.succeed("verify")
+
+
+def test_store_that_stalls_fails_a_run_before_the_dump(new: Backups, store: RunningStore) -> None:
+    new.scripts["dump"] = ': >"$DATABASE.read"; exit 1'
+    store.process.send_signal(signal.SIGSTOP)
+    assert new.fail("backup", CHECK_SECONDS="2") == "error: cannot open the repository: no end within 2 seconds"
+    assert not Path(f"{new.database}.read").exists()
+
+
+@pytest.mark.timeout(300)
+def test_store_that_stops_during_a_verification_fails_it(new: Backups, store: RunningStore) -> None:
+    new.scripts |= VERIFY
+    new.scripts["start"] = f"kill {store.process.pid}; {VERIFY['start']}"
+    report = new.fail("verify", LIMIT_SECONDS="5")
+    assert " cannot be restored: cannot read the source: exit code 1" in report
+
+
+def test_another_access_key_is_rejected(new: Backups, store: RunningStore) -> None:
+    for variables in ({"AWS_ACCESS_KEY_ID": "other"}, {"AWS_SECRET_ACCESS_KEY": "other"}):
+        assert new.fail("backup", **variables).startswith("error: cannot open the repository: ")
+        assert new.fail("verify", **variables).startswith("error: cannot read the repository: ")
+    assert store.process.poll() is None
+
+
+def test_two_backups_at_once_are_both_saved(saved: Backups) -> None:
+    with saved.start_backup() as process:
+        saved.succeed("backup", KEEP="")
+        assert process.poll() is None
+        process.kill()
+    assert saved.count_snapshots() == 2
+
+
+def test_old_backups_are_retained_while_another_backup_runs(saved: Backups) -> None:
+    """The message names the snapshot that was saved: only the deletion failed."""
+    for _ in range(2):
+        saved.succeed("backup", KEEP="")
+    with saved.start_backup() as process:
+        report = saved.fail("backup", LIMIT_SECONDS="4")
+        process.kill()
+    assert re.match(r"error: snapshot [0-9a-f]{8} was saved, but old ones were not deleted: ", report)
+    assert saved.count_snapshots() == 4
+    saved.succeed("backup")
+    assert saved.count_snapshots() == 2
+
+
+def test_append_only_store_is_saved_and_verified(new: Backups) -> None:
+    with serve_rest(new.folder, arguments=("--append-only",)) as store:
+        new.variables |= {
+            "RESTIC_REPOSITORY": f"rest:{store.url}/shop.mysql.main/",
+            "RESTIC_REST_USERNAME": USERNAME,
+            "RESTIC_REST_PASSWORD": STORE_PASSWORD,
+        }
+        new.succeed("init")
+        for _ in range(3):
+            new.succeed("backup", KEEP="")
+        assert new.count_snapshots() == 3
+        new.scripts |= VERIFY
+        new.succeed("verify")

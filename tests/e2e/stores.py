@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -29,6 +30,7 @@ class RunningStore:
     folder: Path
     """The folder with its data. A bucket is a folder."""
     scheme: str
+    process: subprocess.Popen[bytes]
 
     @property
     def url(self) -> str:
@@ -59,8 +61,8 @@ def serve_s3(
     tls += [f"--key={path}" for path in _write_certificate(folder, certificate)[1:]]
     program = [find_program("versitygw"), "--port", f"127.0.0.1:{port}", "--iam-dir", str(users), *tls, *arguments]
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
-    with _run([*program, "posix", *backend_arguments, str(data)], port, environment):
-        yield RunningStore(port=port, folder=data, scheme="https" if certificate else "http")
+    with _run([*program, "posix", *backend_arguments, str(data)], port, environment) as process:
+        yield RunningStore(port=port, folder=data, scheme="https" if certificate else "http", process=process)
 
 
 @contextlib.contextmanager
@@ -75,8 +77,8 @@ def serve_rest(
     paths = _write_certificate(folder, certificate)
     tls = ["--tls", "--tls-cert", str(paths[0]), "--tls-key", str(paths[1])] if paths else []
     program = [find_program("rest-server"), "--listen", f"127.0.0.1:{port}", "--path", str(data), *tls, *arguments]
-    with _run(program, port, dict(os.environ)):
-        yield RunningStore(port=port, folder=data, scheme="https" if certificate else "http")
+    with _run(program, port, dict(os.environ)) as process:
+        yield RunningStore(port=port, folder=data, scheme="https" if certificate else "http", process=process)
 
 
 def _write_certificate(folder: Path, certificate: tuple[bytes, bytes] | None) -> list[Path]:
@@ -88,12 +90,13 @@ def _write_certificate(folder: Path, certificate: tuple[bytes, bytes] | None) ->
 
 
 @contextlib.contextmanager
-def _run(command: Sequence[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+def _run(command: Sequence[str], port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         _wait_for_port(process, port)
-        yield
+        yield process
     finally:
+        process.send_signal(signal.SIGCONT)  # a test can have stopped it
         process.terminate()
         process.communicate()
 

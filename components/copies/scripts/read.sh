@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write the copy in the snapshot SNAPSHOT to standard output. It takes no lock, so it stops no backup.
+# Write the copy in the snapshot BACKUP to standard output. It takes no lock, so it stops no backup.
 set -u
 # shellcheck source=components/copies/scripts/restic.sh
 . "$SCRIPTS/restic"
-run_restic "$LIMIT_SECONDS" dump --no-lock "$SNAPSHOT" /dump
+run_restic "$LIMIT_SECONDS" dump --no-lock "$BACKUP" /dump

@@ -17,14 +17,14 @@ read_field() { # read_field NAME: print a field of the snapshot
 code=0
 run_restic "${CHECK_SECONDS:-60}" --quiet snapshots --no-lock latest --path /dump --json >"$WORK/snapshot" || code=$?
 [ "$code" = 0 ] || fail "cannot read the repository: $(explain_exit "$code" "${CHECK_SECONDS:-60}")"
-SNAPSHOT=$(read_field short_id) time=$(read_field time)
-export SNAPSHOT
-[ -n "$SNAPSHOT" ] || fail "the repository has no backup"
-seconds=$(date -d "$time" +%s) || fail "cannot read the time of snapshot $SNAPSHOT: $time"
+BACKUP=$(read_field short_id) time=$(read_field time)
+export BACKUP
+[ -n "$BACKUP" ] || fail "the repository has no backup"
+seconds=$(date -d "$time" +%s) || fail "cannot read the time of snapshot $BACKUP: $time"
 age=$((start - seconds))
 [ "$age" -le "$MAX_AGE_SECONDS" ] ||
-    fail "the newest backup is too old: snapshot $SNAPSHOT of $time (limit: $((MAX_AGE_SECONDS / 3600)) hours)"
-[ "$age" -ge -3600 ] || fail "the newest backup is from the future: snapshot $SNAPSHOT of $time"
+    fail "the newest backup is too old: snapshot $BACKUP of $time (limit: $((MAX_AGE_SECONDS / 3600)) hours)"
+[ "$age" -ge -3600 ] || fail "the newest backup is from the future: snapshot $BACKUP of $time"
 
 part=$((start / INTERVAL_SECONDS % PARTS + 1))
 run_restic "$LIMIT_SECONDS" check --no-lock --read-data-subset="$part/$PARTS" || code=$?
@@ -53,9 +53,9 @@ until sh "$SCRIPTS/ready" >"$WORK/answer" 2>&1; do
 done
 
 if ! PRODUCER=read REPORT="$WORK/result" sh "$SCRIPTS/receive"; then
-    fail "snapshot $SNAPSHOT of $time cannot be restored: $(cat "$WORK/result")"
+    fail "snapshot $BACKUP of $time cannot be restored: $(cat "$WORK/result")"
 fi
 entries=0
 while IFS= read -r _; do entries=$((entries + 1)); done <"$WORK/SOURCE"
 duration=$(($(date +%s) - start))
-report "snapshot $SNAPSHOT of $time can be restored: $entries entries, $(read_field total_bytes_processed) bytes, in $duration seconds"
+report "snapshot $BACKUP of $time can be restored: $entries entries, $(read_field total_bytes_processed) bytes, in $duration seconds"
