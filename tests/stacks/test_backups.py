@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from components.copies.backup_spec import BackupSpec, KeepSpec, build_cron, find_longest_interval
 from components.copies.stores import StoreSpec, build_repository_password
+from components.engines import ENGINES
 from offline.recorder import Recorder, Registration
 from stacks.config import parse_stack
 from tests.support import (
@@ -395,6 +396,24 @@ def test_names_of_the_server_and_of_the_pod_do_not_collide() -> None:
         [volume["name"] for volume in pod["volumes"]],
     ):
         assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("engine", [name for name, engine in ENGINES.items() if engine.copy_scripts])
+def test_scripts_of_the_server_and_of_the_copy_do_not_collide(engine: str) -> None:
+    raw = {**groups(**{engine: {"main": {"backup": {}}}}), "backupStores": {"offsite": STORES["s3"]}}
+    recorder = record_stack(raw)
+    (server,) = [
+        found for found in recorder.resources_of_type(CONFIG_MAP) if found.name == f"shop-{engine}-main-scripts"
+    ]
+    pod = get_cron_job(recorder, "-verify").inputs["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (config,) = [
+        found for found in recorder.resources_of_type(CONFIG_MAP) if found.name == f"shop-{engine}-main-verify-scripts"
+    ]
+    assert server.inputs["data"].items() <= config.inputs["data"].items()
+    assert "restore" in config.inputs["data"]
+    assert list(pod_security_violations(pod)) == []
+    paths = [mount["mountPath"] for mount in read_container(pod)["volumeMounts"]]
+    assert len(paths) == len(set(paths))
 
 
 def test_backups_of_an_external_server_are_verified_in_an_official_image() -> None:
