@@ -11,13 +11,18 @@ write_lines() { # write_lines: write one line for each document of a part
     count=$((count + $(wc -l <"$work/part") / 2))
 }
 hash_documents() { # hash_documents INDEX: print the number of the documents and a hash, for which they are sorted
-    rm -f "$work/count"
+    rm -f "$work/count" "$work/sorted"
     (
         count=0
         read_documents "$moment" "$1" write_lines
         echo "$count" >"$work/count"
-    ) | sort --buffer-size=64M --compress-program=gzip | sha256sum >"$work/hash"
+    ) | {
+        sort --buffer-size=64M --compress-program=gzip
+        : >"$work/sorted"
+    } | sha256sum >"$work/hash"
+    # A pipe hides which program failed.
     [ -e "$work/count" ]
+    [ -e "$work/sorted" ]
     printf '%s, hash of documents: %s\n' "$(cat "$work/count")" "$(cut -c1-64 "$work/hash")"
 }
 describe() { # describe INDEX FIELD [FILTER]: print a line with the hash of a field of the definition

@@ -38,5 +38,6 @@ END { finish_field() }
 SCRIPT
 query "$start" "${SNAPSHOT:-$end}" |
     awk -v values="$work/values" -f "$work/hash.awk" -f "$work/values.awk" -f "$work/series.awk" >"$work/series"
-sort "$work/series" | awk -F '\t' -v values="$work/values" -f "$work/hash.awk" -f "$work/fields.awk" >"$work/fields"
+sort "$work/series" >"$work/sorted"
+awk -F '\t' -v values="$work/values" -f "$work/hash.awk" -f "$work/fields.awk" "$work/sorted" >"$work/fields"
 sort "$work/fields"
