@@ -106,7 +106,7 @@ def test_group_is_saved_in_a_bucket(
         # A store that nobody can use fails the update before the first change; without this check, the Job does.
         unusable = build_stack(url, prefix="other", accessKey="unknown")
         module_project.write(NAMESPACE, unusable)
-        output = module_project.up(NAMESPACE).failed().output
+        output = " ".join(module_project.up(NAMESPACE).failed().output.split())
         assert "the store does not know the access key" in output
         assert "nothing was changed" in output
         module_project.write(NAMESPACE, {**unusable, "preflight": False})
