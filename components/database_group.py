@@ -21,7 +21,14 @@ from components.connection import (
 )
 from components.copies.backup import BackupArgs, create_backup, list_backup_objects
 from components.copies.backup_spec import BackupSpec
-from components.copies.move import CopyArgs, create_copy, list_copy_objects
+from components.copies.move import (
+    CopyArgs,
+    CopySource,
+    build_backup_source,
+    build_group_source,
+    create_copy,
+    list_copy_objects,
+)
 from components.copies.pod import CopyEnd
 from components.copies.repository import Repository
 from components.copies.spec import CopySpec, GroupAddress, resolve_source
@@ -101,7 +108,7 @@ class DatabaseGroupSpec(SpecModel):
     network_policy: StrictBool = True
     """Whether the NetworkPolicy restricts the group's server to the application's Pods. Default: `true`."""
     copy_from: CopySpec | None = Field(default=None, alias="from")
-    """Group that fills this one once: `{group: main}`. Default: none."""
+    """Group or backup that fills this group once: `{group: main}`, `{backup: latest}`. Default: none."""
     backup: BackupSpec | Literal[False] | None = None
     """Backups of the group, or `false` for none. The keys override those of the stack's `backup`. Default: the stack's
     `backup`."""
@@ -173,15 +180,45 @@ class DatabaseGroupArgs:
         return self.application, self.engine.name, self.group_name
 
     @property
+    def copy_spec(self) -> CopySpec | None:
+        """What fills the group: its own `from`, or the stack's `restoreAll`; None for neither."""
+        own, snapshot = self.spec.copy_from, self.platform.restore_all
+        return CopySpec(backup=snapshot) if own is None and snapshot and self.backup_spec else own
+
+    @property
     def source(self) -> GroupAddress | None:
-        """The group that fills this one; None without `from`."""
-        spec = self.spec.copy_from
-        return resolve_source(spec.group, self.application, self.engine.name) if spec else None
+        """The group that fills this one; None if no group does."""
+        return self._source_group if self.copy_spec and self.copy_spec.backup is None else None
+
+    @property
+    def _source_group(self) -> GroupAddress:
+        """The group that is copied, or that was saved."""
+        path = self.copy_spec.group if self.copy_spec else None
+        return resolve_source(path or self.original_name, self.application, self.engine.name)
+
+    @property
+    def source_engine(self) -> str:
+        """Engine of the group that is copied, or that was saved."""
+        return self._source_group[1]
+
+    @property
+    def source_repository(self) -> Repository | None:
+        """The repository with the backup that fills the group; None if none does."""
+        spec, stores = self.copy_spec, self.platform.backup_stores
+        store = stores.get((spec.store or self.backup_store) or "") if spec and spec.backup else None
+        return Repository(store=store, path="/".join(self._source_group)) if store else None
+
+    @property
+    def source_description(self) -> str:
+        """What fills the group, in messages and in the state."""
+        group, spec = ".".join(self._source_group), self.copy_spec
+        store = f" from the store {spec.store}" if spec and spec.store else ""
+        return f"the backup {spec.backup} of {group}{store}" if spec and spec.backup else group
 
     @property
     def copy_name(self) -> str | None:
-        """Name of the Job that fills the group; None without `from`."""
-        return copy_name(self.object_name, self.spec.copy_from.run) if self.spec.copy_from else None
+        """Name of the Job that fills the group; None without one."""
+        return copy_name(self.object_name, self.copy_spec.run) if self.copy_spec else None
 
     @property
     def copy_image(self) -> str | None:
@@ -327,8 +364,8 @@ class DatabaseGroupArgs:
         """The group in the stack output. It holds names only."""
         access, volume = self.server_access, self.server_access.volume
         account = access.owner if access.account_is_managed else Account()
-        server, copy = access.external_server_name, self.spec.copy_from
-        copied: CopyState | None = {"source": ".".join(self.source or ()), "run": copy.run} if copy else None
+        server, copy = access.external_server_name, self.copy_spec
+        copied: CopyState | None = {"source": self.source_description, "run": copy.run} if copy else None
         return {
             "kind": self.spec.server.kind,
             "variant": self.variant.name,
@@ -352,7 +389,7 @@ class DatabaseGroup(pulumi.ComponentResource):
     """Component `database-groups:index:DatabaseGroup`.
 
     Resources: a RandomPassword, if the password is generated; the connection Secret; what the server kind creates; the
-    copy of another group, if the group has `from`; the Service with its EndpointSlice, if the group has a server; the
+    copy that fills the group, if it has `from`; the Service with its EndpointSlice, if the group has a server; the
     backups. The Service waits for the copy.
     """
 
@@ -397,7 +434,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         )
         credentials = ServerCredentials(account=access.account, secret=self.secret, password=password)
         args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
-        self.copies = [_create_copy(self, source)] if source else []
+        self.copies = [_create_copy(self, source)] if args.copy_spec else []
         if access.backend:
             create_service(
                 object_metadata(args.service_name, args.namespace, args.labels, stack),
@@ -422,14 +459,15 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.register_outputs({**outputs})
 
 
-def _create_copy(group: DatabaseGroup, source: DatabaseGroup) -> pulumi.Resource:
-    """Create the Job that fills a group from its source."""
+def _create_copy(group: DatabaseGroup, source: DatabaseGroup | None) -> pulumi.Resource:
+    """Create the Job that fills a group from another one, or from a backup."""
     args, backend = group.args, group.args.server_access.backend
-    name, spec, scripts = args.copy_name, args.spec.copy_from, args.engine.copy_scripts
-    owner = source.args if scripts and scripts.loads_source else args
+    name, spec, scripts = args.copy_name, args.copy_spec, args.engine.copy_scripts
+    owner = source.args if source and scripts and scripts.loads_source else args
     if name is None or spec is None or owner.copy_image is None or backend is None:
         raise ValueError(args.path)
-    policy = source.args.network_policy
+    policy = source.args.network_policy if source else None
+    dependencies = [resource for resource in (group.secret, source, policy) if resource]
     copy_args = CopyArgs(
         application=args.application,
         path=".".join(args.config_location),
@@ -439,14 +477,24 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup) -> pulumi.Resource
         engine=args.engine,
         variant=owner.variant,
         image=owner.copy_image,
-        memory=source.args.copy_memory,
+        memory=(source.args if source else args).copy_memory,
         spec=spec,
-        source=_build_copy_end(source, source.args.service_name),
+        source=_build_copy_source(args, source),
         target=_build_copy_end(group, name),
         target_backend=backend,
         logs_failures=args.platform.failure_reporter is not None,
     )
-    return create_copy(copy_args, parent=group, depends_on=[group.secret, source, *([policy] if policy else [])])
+    return create_copy(copy_args, parent=group, depends_on=dependencies)
+
+
+def _build_copy_source(args: DatabaseGroupArgs, source: DatabaseGroup | None) -> CopySource:
+    """Return what fills a group."""
+    if source:
+        return build_group_source(_build_copy_end(source, source.args.service_name))
+    repository = args.source_repository
+    if repository is None or args.copy_spec is None:
+        raise ValueError(args.path)
+    return build_backup_source(repository, args.copy_spec.backup or "")
 
 
 def _build_backup_args(args: DatabaseGroupArgs) -> BackupArgs | None:

@@ -96,6 +96,8 @@ class Platform:
     backup: BackupSpec | None = None
     """The backups of groups without an own `backup`. None: no backups."""
     backup_stores: Mapping[str, Store] = field(default_factory=lambda: MappingProxyType({}))
+    restore_all: str | None = None
+    """The backup that fills every group with backups: `latest`, or a time. None: no restore."""
     failure_reporter: FailureReporter | None = None
     """None for a run without a cluster: servers then have no hooks."""
     password_changer: PasswordChanger | None = None

@@ -188,6 +188,9 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             "externalServers": (Change("", IN_PLACE, "See [External servers](#external-servers)."),),
             "backupStores": (Change("", IN_PLACE, "See its keys. The removal of a store deletes no backup."),),
             "backup": (Change("", IN_PLACE, "See its keys. Its removal deletes the CronJobs, and no backup."),),
+            "restoreAll": (
+                Change("", IN_PLACE, "See `backup` of `from`. Its removal deletes the Jobs. The data stays."),
+            ),
             "applications": (Change("", IN_PLACE, "See [Applications](#applications)."),),
         },
         "StoreSpec": {
@@ -338,6 +341,16 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             "group": (
                 Change(
                     "with the same `run`", REJECTED, "The copy has run, and does not run again. Write a higher `run`."
+                ),
+            ),
+            **dict.fromkeys(
+                ("backup", "store"),
+                (
+                    Change(
+                        "with the same `run`",
+                        REJECTED,
+                        "The copy has run, and does not run again. Write a higher `run`.",
+                    ),
                 ),
             ),
             "run": (

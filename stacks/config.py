@@ -225,6 +225,7 @@ def _build_application_args(
         external_servers={name: create_external_server(name, server) for name, server in spec.external_servers.items()},
         backup=spec.backup,
         backup_stores=spec.backup_stores,
+        restore_all=spec.restore_all,
         failure_reporter=ClusterFailureReporter(cluster, source) if cluster else None,
         password_changer=ClusterPasswordChanger(cluster, source) if cluster else None,
     )

@@ -14,6 +14,7 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "externalServers": "{mysql-hq: {engine: mysql, host: mysql.example.org, administrator: {…}}}",
             "backupStores": "{offsite: {kind: s3, bucket: backups, …}}",
             "backup": "{schedule: daily}",
+            "restoreAll": "latest",
             "applications": "{shop: {databases: {mysql: {main: }}}}",
         },
         "StoreSpec": {
@@ -102,6 +103,8 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "CopySpec": {
             "group": "main",
+            "backup": "latest",
+            "store": "offsite",
             "run": "2",
             "overwrite": "true",
             "timeoutMinutes": "600",

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from components.application import ApplicationSpec
 from components.copies.backup_spec import BackupSpec
+from components.copies.spec import Snapshot
 from components.copies.stores import StoreSpec
 from components.external_servers import ExternalServerSpec
 from components.platform import NodePoolSpec
@@ -34,5 +35,7 @@ class StackSpec(SpecModel):
     """Stores of backups, by name. Default: none."""
     backup: BackupSpec | None = None
     """Backups of all groups whose engine supports them, unless a group has its own `backup`. Default: none."""
+    restore_all: Snapshot | None = None
+    """Backup that fills every empty group with backups once: `latest`, or a time in UTC. Default: none."""
     applications: dict[DnsLabel, ApplicationSpec]
     """Applications with their database groups, by name. `{}` removes the last one."""

@@ -231,11 +231,9 @@ def _validate_sources(
     groups = {group.address: group for application in applications for group in application.database_groups}
     sources: dict[GroupAddress, list[GroupAddress]] = {}
     for group in valid_groups:
-        if group.source is None:
-            continue
         issues = list(_validate_source(group, groups))
         yield from issues
-        if not issues:
+        if group.source and not issues:
             sources[group.address] = [group.source]
     cycle = find_copy_cycle(sources)
     for address in cycle:
@@ -256,10 +254,10 @@ def _validate_source(
     group: DatabaseGroupArgs, groups: Mapping[GroupAddress, DatabaseGroupArgs]
 ) -> Iterator[ConfigIssue]:
     """Yield the issue of a group's `from`, apart from cycles; the first one only."""
-    spec, address, engine = group.spec.copy_from, group.source, group.engine
-    if spec is None or address is None:
+    spec, address, engine = group.copy_spec, group.source, group.engine
+    if spec is None:
         return
-    location, path = (*group.config_location, "from"), ".".join(address)
+    location, path = (*group.config_location, "from"), group.source_description
     others = [".".join(other) for other in groups if other[1] == engine.name and other != group.address]
     copy_scripts = engine.copy_scripts
     if copy_scripts is None:
@@ -271,6 +269,11 @@ def _validate_source(
             f"not supported for {engine.name}, whose data the program cannot delete; remove it, and add a new group"
         )
         yield ConfigIssue((*location, "overwrite"), message)
+    elif group.copy_image is None:
+        message = f"not supported for {group.variant.name} on an external server: it has no official image; remove it"
+        yield ConfigIssue(location, message)
+    elif address is None:
+        yield from _validate_restored_backup(group, location)
     elif address == group.address:
         message = "the group itself; write another group"
         yield ConfigIssue((*location, "group"), f"{message} of {engine.name}")
@@ -282,9 +285,18 @@ def _validate_source(
         message = f"the group {path} does not exist; if the copy has run, remove `from` (the data stays)"
         message = f"{message}; otherwise {advice}"
         yield ConfigIssue((*location, "group"), message)
-    elif group.copy_image is None:
-        message = f"not supported for {group.variant.name} on an external server: it has no official image; remove it"
-        yield ConfigIssue(location, message)
+
+
+def _validate_restored_backup(group: DatabaseGroupArgs, location: Location) -> Iterator[ConfigIssue]:
+    """Yield the issue of a backup that fills a group."""
+    stores, spec = group.platform.backup_stores, group.copy_spec
+    if group.source_engine != group.engine.name:
+        message = f"a backup of {group.source_engine} cannot fill a group of {group.engine.name}; write another group"
+        yield ConfigIssue((*location, "group"), message)
+    elif group.source_repository is None:
+        known = format_choices(sorted(stores)) if stores else "an entry that you add to `backupStores`"
+        unknown = f"unknown store {shorten(spec.store)!r}" if spec and spec.store else "the store is missing"
+        yield ConfigIssue((*location, "store"), f"{unknown}; set `store` to {known}")
 
 
 def _validate_account_names(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:

@@ -1,7 +1,7 @@
-"""The Job that fills a group from another one. Pulumi waits for it, so a failed copy fails the update."""
+"""The Job that fills a group from another one or from a backup. Pulumi waits for it: a failed copy fails the update."""
 
 import importlib.resources
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pulumi_kubernetes as kubernetes
 from components.connection import encode_secret_data
 from components.copies.pod import (
     CopyEnd,
+    Mount,
     PodArgs,
     build_limits,
     build_pod_spec,
@@ -18,16 +19,66 @@ from components.copies.pod import (
     list_connection_mounts,
     list_connection_variables,
 )
+from components.copies.repository import Repository
 from components.copies.spec import CopySpec
 from components.engines.definition import Engine, Variant
 from components.persisted.labels import copy_labels, copy_pod_labels, object_metadata
 from components.planned_objects import PlannedObject
 from components.service import ServiceBackend, create_service
 
-__all__ = ["CopyArgs", "create_copy", "list_copy_objects", "read_scripts"]
+__all__ = [
+    "CopyArgs",
+    "CopySource",
+    "build_backup_source",
+    "build_group_source",
+    "create_copy",
+    "list_copy_objects",
+    "read_scripts",
+]
 
 REQUESTS = {"cpu": "50m", "memory": "128Mi"}
 SOURCE, TARGET = "SOURCE_", "TARGET_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopySource:
+    """Where the data of a copy comes from."""
+
+    producer: str
+    """Script that writes the copy."""
+    scripts: Sequence[str] = ()
+    """Further scripts that it needs."""
+    entries: pulumi.Output[Mapping[str, str]]
+    """Entries of the Job's Secret."""
+    list_variables: Callable[[str], Iterator[dict[str, Any]]]
+    """Yield the variables of the Pod, from the name of the Job's Secret."""
+    list_mounts: Callable[[str], Iterator[Mount]]
+    """Yield the volumes of the Pod, from the name of the Job's Secret."""
+    init_containers: Sequence[dict[str, Any]] = ()
+
+
+def build_group_source(end: CopyEnd) -> CopySource:
+    """Return another group as a source."""
+    values = pulumi.Output.all(connection=end.connection, address=end.address)
+    return CopySource(
+        producer="write",
+        entries=values.apply(lambda all_: list_connection_entries(all_["connection"], all_["address"], SOURCE)),
+        list_variables=lambda secret: list_connection_variables(end.keys, end.tls, secret, SOURCE),
+        list_mounts=lambda secret: list_connection_mounts({SOURCE: end.keys}, secret),
+    )
+
+
+def build_backup_source(repository: Repository, snapshot: str) -> CopySource:
+    """Return a backup as a source."""
+    snapshot_variable = {"name": "SNAPSHOT", "value": snapshot}
+    return CopySource(
+        producer="snapshot",
+        scripts=["restic"],
+        entries=pulumi.Output.from_input(dict(repository.secret_entries)),
+        list_variables=lambda secret: iter([snapshot_variable, *repository.list_variables(secret)]),
+        list_mounts=repository.list_mounts,
+        init_containers=[repository.build_init_container()],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +98,7 @@ class CopyArgs:
     memory: str | None
     """Memory for the data of the source. None: the copy does not load it."""
     spec: CopySpec
-    source: CopyEnd
+    source: CopySource
     target: CopyEnd
     target_backend: ServiceBackend
     logs_failures: bool
@@ -64,7 +115,7 @@ def list_copy_objects(name: str, backend: ServiceBackend) -> Iterator[PlannedObj
 def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource]) -> pulumi.Resource:
     """Create a Job that copies the source into the target once, and return it.
 
-    Resources: a Secret with both connections; a ConfigMap with the scripts; for a target in the cluster a Service: its
+    Resources: a Secret with the connections; a ConfigMap with the scripts; for a target in the cluster a Service: its
     own Service can still point to another group; the Job. Edits do not change the Job: only its name, which holds the
     number of the run, starts another one.
     """
@@ -72,10 +123,7 @@ def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence
     opts = pulumi.ResourceOptions(parent=parent)
     base_name = f"{args.application}-{args.name}"
     values = pulumi.Output.all(
-        source=args.source.connection,
-        source_address=args.source.address,
-        target=args.target.connection,
-        target_address=args.target.address,
+        source=args.source.entries, connection=args.target.connection, address=args.target.address
     )
     data: pulumi.Output[Mapping[str, str]] = pulumi.Output.secret(values.apply(_build_secret_data))
     secret = kubernetes.core.v1.Secret(
@@ -86,7 +134,10 @@ def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence
         opts=opts,
     )
     config = kubernetes.core.v1.ConfigMap(
-        f"{base_name}-scripts", metadata=metadata, data=read_scripts(args.engine, "receive", "write"), opts=opts
+        f"{base_name}-scripts",
+        metadata=metadata,
+        data=read_scripts(args.engine, "receive", args.source.producer, *args.source.scripts),
+        opts=opts,
     )
     service = []
     if args.target_backend.pod_selector:
@@ -145,9 +196,9 @@ def _can_empty(engine: Engine) -> bool:
 
 
 def _build_secret_data(values: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return both connections as the data of a Secret, with the addresses that the Job uses."""
-    source = list_connection_entries(values["source"], values["source_address"], SOURCE)
-    return encode_secret_data({**source, **list_connection_entries(values["target"], values["target_address"], TARGET)})
+    """Return the data of the Job's Secret: what the source needs, and the connection of the target."""
+    target = list_connection_entries(values["connection"], values["address"], TARGET)
+    return encode_secret_data({**values["source"], **target})
 
 
 def read_scripts(engine: Engine, *names: str) -> dict[str, str]:
@@ -161,7 +212,7 @@ def read_scripts(engine: Engine, *names: str) -> dict[str, str]:
 
 def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
     """Return the specification of the Pod (core/v1 PodSpec)."""
-    ends = {SOURCE: args.source, TARGET: args.target}
+    source, target = args.source, args.target
     return build_pod_spec(
         PodArgs(
             container="copy",
@@ -171,14 +222,13 @@ def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
             config_map=args.name,
             variables=[
                 {"name": "OVERWRITE", "value": str(args.spec.overwrite).lower()},
-                *(
-                    variable
-                    for prefix, end in ends.items()
-                    for variable in list_connection_variables(end.keys, end.tls, args.name, prefix)
-                ),
+                {"name": "PRODUCER", "value": source.producer},
+                *source.list_variables(args.name),
+                *list_connection_variables(target.keys, target.tls, args.name, TARGET),
             ],
             requests=REQUESTS,
             limits=build_limits(args.memory),
-            mounts=list(list_connection_mounts({prefix: end.keys for prefix, end in ends.items()}, args.name)),
+            mounts=[*source.list_mounts(args.name), *list_connection_mounts({TARGET: target.keys}, args.name)],
+            init_containers=source.init_containers,
         )
     )

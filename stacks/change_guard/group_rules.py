@@ -213,11 +213,11 @@ def validate_copy(change: GroupChange) -> Iterator[ConfigIssue]:
 
 def list_overwritten_data(change: GroupChange) -> Iterator[ConfigIssue]:
     """Warn about data that a new copy deletes."""
-    if change.new is None or change.new.spec.copy_from is None or not change.new.spec.copy_from.overwrite:
+    if change.new is None or change.new.copy_spec is None or not change.new.copy_spec.overwrite:
         return
     old, new = change.old.get("copy"), change.new.output_summary["copy"]
     if not old or (new and new["run"] > old["run"]):
-        source = ".".join(change.new.source or ())
+        source = change.new.source_description
         yield ConfigIssue((*change.location, "from"), f"the data of {change.path} is deleted, and copied from {source}")
 
 

@@ -239,16 +239,60 @@ def test_lock_of_a_killed_backup_does_not_stop_the_next_one(backups: Backups) ->
     assert not list((backups.repository / "locks").iterdir())
 
 
-def test_damaged_backup_cannot_be_read(backups: Backups) -> None:
+def test_snapshot_is_the_newest_one_an_id_or_of_a_time(backups: Backups) -> None:
+    for time in ("2026-11-20 03:00:00", "2026-11-21 03:00:00"):
+        backups.scripts["dump"] = f'echo table a; echo; echo "{time}"'
+        backups.restic(
+            *("backup", "--time", time, "--stdin-from-command", "--stdin-filename", "dump", "--"),
+            *("sh", "-c", backups.scripts["dump"]),
+        )
+    ids = re.findall(r'"id":"([0-9a-f]{64})"', backups.restic("snapshots", "--json"))
+    cases = {
+        "latest": "21",
+        ids[0][:8]: "20",
+        ids[1]: "21",
+        "2026-11-20 03:00": "20",
+        "2026-11-21 02:59": "20",
+        "2026-11-21 03:00:00": "21",
+        "2027-01-01 00:00": "21",
+    }
+    for snapshot, day in cases.items():
+        done = backups.run("snapshot", SNAPSHOT=snapshot)
+        assert (done.returncode, done.stdout) == (0, f"table a\n\n2026-11-{day} 03:00:00\n"), snapshot + done.stderr
+    for snapshot in ("2026-11-20 02:59", "0" * 8):
+        done = backups.run("snapshot", SNAPSHOT=snapshot)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"has no backup {snapshot}; it has:\n2026-11-20T03:00:00Z {ids[0]}\n" in done.stderr
+    done = backups.run("snapshot", SNAPSHOT="latest", RESTIC_PASSWORD="other")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the repository password is wrong" in done.stderr
+
+
+def test_backup_fills_an_empty_database(backups: Backups) -> None:
     backups.succeed("backup")
-    for path in (backups.repository / "data").rglob("*"):
+    target = backups.folder / "target"
+    target.touch()
+    backups.scripts["restore"] = 'cat >"$DATABASE"'
+    variables = {"PRODUCER": "snapshot", "SNAPSHOT": "latest", "TARGET_DATABASE": str(target)}
+    assert backups.succeed("receive", **variables).startswith("copied 2 entries in ")
+    assert target.read_text() == backups.database.read_text()
+
+
+@pytest.mark.parametrize("part", ["data", "index"])
+def test_damaged_backup_fills_nothing(backups: Backups, part: str) -> None:
+    backups.succeed("backup")
+    for path in (backups.repository / part).rglob("*"):
         if path.is_file():
             path.chmod(0o600)
             content = bytearray(path.read_bytes())
             content[len(content) // 2] ^= 1
             path.write_bytes(content)
-    with pytest.raises(subprocess.CalledProcessError):
-        backups.restic("dump", "latest", "/dump")
+    target = backups.folder / "target"
+    target.touch()
+    backups.scripts["restore"] = 'cat >"$DATABASE"'
+    variables = {"PRODUCER": "snapshot", "SNAPSHOT": "latest", "TARGET_DATABASE": str(target)}
+    assert backups.fail("receive", **variables)
+    assert target.read_text() == ""
 
 
 def test_unchanged_data_is_stored_once(backups: Backups) -> None:

@@ -169,6 +169,8 @@ TESTED_ELSEWHERE = {
     "DatabaseGroupSpec.from: added": COPIES,
     "DatabaseGroupSpec.from: removed": COPIES,
     "CopySpec.group: with the same `run`": COPIES,
+    "CopySpec.backup: with the same `run`": COPIES,
+    "CopySpec.store: with the same `run`": COPIES,
     "CopySpec.run: higher": COPIES,
     "CopySpec.run: lower": COPIES,
     "CopySpec.overwrite: with a higher `run`": COPIES,

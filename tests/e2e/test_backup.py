@@ -116,6 +116,23 @@ def test_group_is_saved_in_a_bucket(
         module_project.up(NAMESPACE).succeeded()
         succeeded, output = jobs.run("postgresql-main-backup", "second")
         assert succeeded, output
+
+        # The cluster and the state are lost. The stack file, its password and the store are left.
         module_project.destroy(NAMESPACE).succeeded()
-        dump = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout
-        assert b"rows: 1000" in dump
+        module_project.write(NAMESPACE, {**build_stack(url), "restoreAll": "latest"})
+        module_project.up(NAMESPACE).succeeded()
+        assert query("SELECT count(*), max(i) FROM saved") == "1000|1000"
+        module_project.assert_settled(NAMESPACE)
+        module_project.write(NAMESPACE, build_stack(url))
+        module_project.up(NAMESPACE).succeeded()
+        assert query("SELECT count(*) FROM saved") == "1000"
+
+        # A newer state of the same group is overwritten on purpose only.
+        query("INSERT INTO saved VALUES (1001)")
+        config = build_stack(url)
+        group = config["applications"][NAMESPACE]["databases"]["postgresql"]["main"]
+        group["from"] = {"backup": "latest", "overwrite": True}
+        module_project.write(NAMESPACE, config)
+        module_project.up(NAMESPACE).succeeded()
+        assert query("SELECT count(*) FROM saved") == "1000"
+        module_project.destroy(NAMESPACE).succeeded()

@@ -66,11 +66,17 @@ def test_resolve_source_completes_a_path(path: str, address: tuple[str, str, str
         ({"group": "main"}, []),
         ({"group": "a.b.c.d"}, [("group", "source_path")]),
         ({"group": "Main"}, [("group", "source_path")]),
-        ({}, [("group", "missing")]),
+        ({}, [("", "copy_source")]),
         ({"group": "main", "run": 0}, [("run", "greater_than_equal")]),
         ({"group": "main", "run": 10000}, [("run", "less_than_equal")]),
         ({"group": "main", "overwrite": "yes"}, [("overwrite", "bool_type")]),
-        ({"group": "main", "backup": "latest"}, [("backup", "extra_forbidden")]),
+        ({"group": "main", "backup": "latest", "store": "offsite"}, []),
+        ({"backup": "0123abcd"}, []),
+        ({"backup": "2026-11-24 03:00"}, []),
+        ({"backup": "newest"}, [("backup", "snapshot")]),
+        ({"backup": "2026-11-24"}, [("backup", "snapshot")]),
+        ({"backup": "$(id)"}, [("backup", "snapshot")]),
+        ({"group": "main", "store": "offsite"}, [("", "copy_store")]),
     ],
 )
 def test_spec_is_validated(raw: Raw, errors: list[tuple[str, str]]) -> None:
@@ -134,6 +140,45 @@ def test_name_of_the_job_cannot_be_the_name_of_a_group() -> None:
     assert "name conflict" in message
 
 
+STORE = {"kind": "claim", "claim": "backups", "repositoryPassword": "c4nary"}
+
+
+def build_restored_stack(source: Raw | None, *, group: Raw | None = None, **keys: Any) -> Raw:
+    """Return a stack whose group `main` is filled from a backup."""
+    raw = groups(postgresql={"main": {**({"from": source} if source else {}), **(group or {})}})
+    return {**raw, "backupStores": {"offsite": STORE}, **keys}
+
+
+MAIN = "applications.shop.databases.postgresql.main.from"
+
+
+@pytest.mark.parametrize(
+    ("raw", "messages"),
+    [
+        (build_restored_stack({"backup": "latest"}), []),
+        (build_restored_stack({"backup": "latest", "group": "blog.postgresql.old"}), []),
+        (
+            build_restored_stack({"backup": "latest"}, backupStores={}),
+            [f"{MAIN}.store: the store is missing; set `store` to an entry that you add to `backupStores`"],
+        ),
+        (
+            build_restored_stack({"backup": "latest"}, backupStores={"a": STORE, "b": STORE}),
+            [f"{MAIN}.store: the store is missing; set `store` to a or b"],
+        ),
+        (
+            build_restored_stack({"backup": "latest", "store": "x"}),
+            [f"{MAIN}.store: unknown store 'x'; set `store` to offsite"],
+        ),
+        (
+            build_restored_stack({"backup": "latest", "group": "mysql.main"}),
+            [f"{MAIN}.group: a backup of mysql cannot fill a group of postgresql; write another group"],
+        ),
+    ],
+)
+def test_backup_as_a_source_is_validated(raw: Raw, messages: list[str]) -> None:
+    assert config_issues(raw) == messages
+
+
 # Edits
 
 
@@ -173,6 +218,26 @@ OTHER_SOURCE["applications"]["shop"]["databases"]["postgresql"]["next"]["from"][
             "the data of postgresql.next is deleted, and copied from shop.postgresql.main",
         ),
         (without_source(build_stack()), build_stack(overwrite=True), "", "the data of postgresql.next is deleted"),
+        (
+            build_restored_stack({"backup": "latest"}),
+            build_restored_stack({"backup": "0123abcd"}),
+            "`run: 2` to copy the backup 0123abcd of shop.postgresql.main, or restore it",
+            "",
+        ),
+        (
+            build_restored_stack({"backup": "latest"}),
+            build_restored_stack(
+                {"backup": "latest", "store": "other"}, backupStores={"offsite": STORE, "other": STORE}
+            ),
+            "`run: 2` to copy the backup latest of shop.postgresql.main from the store other, or restore it",
+            "",
+        ),
+        (
+            build_restored_stack(None),
+            build_restored_stack({"backup": "latest", "overwrite": True}),
+            "",
+            "the data of postgresql.main is deleted, and copied from the backup latest of shop.postgresql.main",
+        ),
     ],
 )
 def test_edit_has_its_outcome(before: Raw, after: Raw, rejected: str, warned: str) -> None:
@@ -244,10 +309,60 @@ def test_source_of_another_application_admits_the_pod() -> None:
     assert values["SOURCE_ADDRESS"] == "postgresql.shop.svc"
 
 
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ({"backup": "latest"}, "shop/postgresql/main"),
+        ({"backup": "latest", "group": "old"}, "shop/postgresql/old"),
+        ({"backup": "latest", "group": "blog.postgresql.main"}, "blog/postgresql/main"),
+    ],
+)
+def test_job_reads_a_backup(source: Raw, path: str) -> None:
+    recorder = record_stack(build_restored_stack(source))
+    pod = get_job(recorder, "shop-postgresql-main-from-1-job").inputs["spec"]["template"]["spec"]
+    assert list(pod_security_violations(pod)) == []
+    variables = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
+    assert variables["RESTIC_REPOSITORY"] == f"/backups/{path}"
+    assert (variables["PRODUCER"], variables["SNAPSHOT"]) == ("snapshot", "latest")
+    values = decode_secret(recorder, "shop-postgresql-main-from-1-connections")
+    assert values["TARGET_ADDRESS"] == "postgresql-main-from-1.shop.svc"
+    assert len(values["RESTIC_PASSWORD"]) == 64
+    assert not [name for name in values if name.startswith("SOURCE_")]
+
+
+def test_renamed_group_has_the_backups_of_its_first_name() -> None:
+    raw = build_restored_stack({"backup": "latest"}, group={"renamedFrom": "old"})
+    recorder = record_stack(raw)
+    pod = get_job(recorder, "shop-postgresql-old-from-1-job").inputs["spec"]["template"]["spec"]
+    variables = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
+    assert variables["RESTIC_REPOSITORY"] == "/backups/shop/postgresql/old"
+
+
+def test_restore_all_fills_every_group_with_backups() -> None:
+    raw = {
+        **groups(
+            postgresql={"main": {"primary": True}, "own": {"from": {"group": "main"}}, "cache": {"backup": False}}
+        ),
+        "backupStores": {"offsite": STORE},
+        "backup": {},
+        "restoreAll": "2026-11-24 03:00",
+    }
+    jobs = record_stack(raw).resources_of_type(JOB)
+    producers = {
+        job.name: {
+            variable["name"]: variable.get("value")
+            for variable in job.inputs["spec"]["template"]["spec"]["containers"][0]["env"]
+        }.get("PRODUCER")
+        for job in jobs
+        if "-from-" in job.name
+    }
+    assert producers == {"shop-postgresql-main-from-1-job": "snapshot", "shop-postgresql-own-from-1-job": "write"}
+
+
 def test_no_credential_is_in_the_job() -> None:
     recorder = record_stack(build_stack())
     variables = get_job(recorder).inputs["spec"]["template"]["spec"]["containers"][0]["env"]
     given = {variable["name"] for variable in variables if "value" in variable}
-    assert given == {"SCRIPTS", "WORK", "HOME", "TMPDIR", "REPORT", "OVERWRITE"}
+    assert given == {"SCRIPTS", "WORK", "HOME", "TMPDIR", "REPORT", "OVERWRITE", "PRODUCER"}
     assert {"SOURCE_PASSWORD", "TARGET_PASSWORD"} <= {variable["name"] for variable in variables} - given
     assert get_resource(recorder, SECRET, "shop-postgresql-next-from-1-connections")

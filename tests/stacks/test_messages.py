@@ -89,7 +89,7 @@ def test_error_counts_the_issues_and_names_the_file_and_the_lines() -> None:
     assert read_error(raw, ConfigSource(name="stacks/Pulumi.shop.yaml", lines=lines)).split("\n") == [
         "stacks/Pulumi.shop.yaml has 3 errors; nothing was changed:",
         "  zzz: unknown key; known keys: applications, backup, backupStores, databaseNodes, environment,"
-        " externalServers, preflight",
+        " externalServers, preflight, restoreAll",
         "  line 6: applications.shop.databases.mysql.main.primry: unknown key; did you mean 'primary'?",
         "  line 12: environment: unsupported value 'prod'; did you mean 'production'?",
     ]
