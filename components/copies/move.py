@@ -70,7 +70,7 @@ def build_group_source(end: CopyEnd) -> CopySource:
 
 def build_backup_source(repository: Repository, snapshot: str) -> CopySource:
     """Return a backup as a source."""
-    snapshot_variable = {"name": "SNAPSHOT", "value": snapshot}
+    snapshot_variable = {"name": "BACKUP", "value": snapshot}
     return CopySource(
         producer="snapshot",
         scripts=["restic"],

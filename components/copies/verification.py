@@ -55,7 +55,7 @@ def create_verification(
     backup = args.backup
     metadata = object_metadata(args.name, backup.namespace, copy_labels(backup.application), backup.stack)
     base_name = f"{backup.resource_name}-verify"
-    scripts = {**args.server.files, **read_scripts(backup.engine, "restic", "read", "receive", "verify")}
+    scripts = {**args.server.files, **read_scripts(backup.engine, "restic", "snapshot", "receive", "verify")}
     config = kubernetes.core.v1.ConfigMap(
         f"{base_name}-scripts", metadata=metadata, data=scripts, opts=pulumi.ResourceOptions(parent=parent)
     )

@@ -257,13 +257,13 @@ def test_snapshot_is_the_newest_one_an_id_or_of_a_time(backups: Backups) -> None
         "2027-01-01 00:00": "21",
     }
     for snapshot, day in cases.items():
-        done = backups.run("snapshot", SNAPSHOT=snapshot)
+        done = backups.run("snapshot", BACKUP=snapshot)
         assert (done.returncode, done.stdout) == (0, f"table a\n\n2026-11-{day} 03:00:00\n"), snapshot + done.stderr
     for snapshot in ("2026-11-20 02:59", "0" * 8):
-        done = backups.run("snapshot", SNAPSHOT=snapshot)
+        done = backups.run("snapshot", BACKUP=snapshot)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"has no backup {snapshot}; it has:\n2026-11-20T03:00:00Z {ids[0]}\n" in done.stderr
-    done = backups.run("snapshot", SNAPSHOT="latest", RESTIC_PASSWORD="other")
+    done = backups.run("snapshot", BACKUP="latest", RESTIC_PASSWORD="other")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the repository password is wrong" in done.stderr
 
@@ -273,7 +273,7 @@ def test_backup_fills_an_empty_database(backups: Backups) -> None:
     target = backups.folder / "target"
     target.touch()
     backups.scripts["restore"] = 'cat >"$DATABASE"'
-    variables = {"PRODUCER": "snapshot", "SNAPSHOT": "latest", "TARGET_DATABASE": str(target)}
+    variables = {"PRODUCER": "snapshot", "BACKUP": "latest", "TARGET_DATABASE": str(target)}
     assert backups.succeed("receive", **variables).startswith("copied 2 entries in ")
     assert target.read_text() == backups.database.read_text()
 
@@ -290,7 +290,7 @@ def test_damaged_backup_fills_nothing(backups: Backups, part: str) -> None:
     target = backups.folder / "target"
     target.touch()
     backups.scripts["restore"] = 'cat >"$DATABASE"'
-    variables = {"PRODUCER": "snapshot", "SNAPSHOT": "latest", "TARGET_DATABASE": str(target)}
+    variables = {"PRODUCER": "snapshot", "BACKUP": "latest", "TARGET_DATABASE": str(target)}
     assert backups.fail("receive", **variables)
     assert target.read_text() == ""
 

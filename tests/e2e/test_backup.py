@@ -3,8 +3,8 @@
 import os
 import re
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import kubernetes
@@ -60,79 +60,122 @@ class Jobs:
         return end == "succeeded", f"{log}\n{message}"
 
 
-def test_group_is_saved_in_a_bucket(
-    module_project: Project, real_node: Cluster, build_images: Callable[..., None], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def store(
+    real_node: Cluster, build_images: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Yield the URL of a store with a bucket. The namespace of the application exists."""
     build_images(*IMAGES)
-    build_store_images(tmp_path)
+    build_store_images(tmp_path_factory.mktemp("images"))
+    with real_node.create_namespace(STORE), real_node.create_namespace(NAMESPACE), serve_store(real_node, STORE) as url:
+        yield url
 
-    def query(statement: str) -> str:
-        succeeded, output = real_node.run(NAMESPACE, "postgresql-main-0", f'{PSQL} -c "{statement}"')
+
+@pytest.fixture
+def deployment(store: str, module_project: Project, real_node: Cluster) -> "Iterator[Deployment]":
+    """Yield a deployed group with 1,000 rows."""
+    deployment = Deployment(store, module_project, real_node)
+    module_project.new(NAMESPACE, build_stack(store))
+    module_project.up(NAMESPACE).succeeded()
+    yield deployment
+    module_project.destroy(NAMESPACE).succeeded()
+
+
+@dataclass
+class Deployment:
+    """A stack with a group whose backups are in a bucket."""
+
+    url: str
+    project: Project
+    cluster: Cluster
+
+    def query(self, statement: str) -> str:
+        """Run a statement as the application. Return its output."""
+        succeeded, output = self.cluster.run(NAMESPACE, "postgresql-main-0", f'{PSQL} -c "{statement}"')
         assert succeeded, output
         return output.strip()
 
-    with real_node.create_namespace(STORE), real_node.create_namespace(NAMESPACE), serve_store(real_node, STORE) as url:
-        module_project.new(NAMESPACE, build_stack(url))
-        module_project.up(NAMESPACE).succeeded()
-        jobs = Jobs(real_node, NAMESPACE)
+    def fill(self) -> None:
+        self.query("CREATE TABLE saved AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i")
 
-        succeeded, output = jobs.run("postgresql-main-verify", "nothing")
-        assert not succeeded
-        assert "the repository has no backup" in output
-        succeeded, output = jobs.run("postgresql-main-backup", "empty")
-        assert not succeeded
-        assert "the database is empty" in output
-        query("CREATE TABLE saved AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i")
-        succeeded, output = jobs.run("postgresql-main-backup", "first")
-        assert succeeded, output
-        assert "saved snapshot " in output
+    def run_job(self, cron_job: str, name: str) -> tuple[bool, str]:
+        """Run a CronJob of the group now: `backup` or `verify`. Return whether its Job succeeded, and its log."""
+        return Jobs(self.cluster, NAMESPACE).run(f"postgresql-main-{cron_job}", name)
 
-        secret = real_node.read_secret(NAMESPACE, "postgresql-main-backup")
-        path = f"{NAMESPACE}/postgresql/main"
-        environment = {**os.environ, **secret, "RESTIC_REPOSITORY": f"s3:{url}/{BUCKET}/{path}"}
-        command = ["restic", "--no-cache", "--quiet", "dump", "latest", "/dump"]
-        dump = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout
-        assert b"table public.saved, hash of columns: " in dump
-        assert b"rows: 1000" in dump
+    def update(self, config: dict[str, Any]) -> None:
+        self.project.write(NAMESPACE, config)
+        self.project.up(NAMESPACE).succeeded()
 
-        query("INSERT INTO saved VALUES (1001)")
-        succeeded, output = jobs.run("postgresql-main-verify", "restored")
-        assert succeeded, output
-        assert re.search(
-            r"snapshot [0-9a-f]{8} of 20\S+Z can be restored: \d+ entries, \d+ bytes, in \d+ seconds", output
-        )
-        assert query("SELECT count(*) FROM saved") == "1001"
+    def fail_update(self, config: dict[str, Any]) -> str:
+        self.project.write(NAMESPACE, config)
+        # The command line breaks long lines.
+        return " ".join(self.project.up(NAMESPACE).failed().output.split())
 
-        # A store that nobody can use fails the update before the first change; without this check, the Job does.
-        unusable = build_stack(url, prefix="other", accessKey="unknown")
-        module_project.write(NAMESPACE, unusable)
-        output = " ".join(module_project.up(NAMESPACE).failed().output.split())
-        assert "the store does not know the access key" in output
-        assert "nothing was changed" in output
-        module_project.write(NAMESPACE, {**unusable, "preflight": False})
-        output = module_project.up(NAMESPACE).failed().output
-        assert f"kubectl logs --namespace {NAMESPACE} job/postgresql-main-backup-" in output
-        module_project.write(NAMESPACE, build_stack(url))
-        module_project.up(NAMESPACE).succeeded()
-        succeeded, output = jobs.run("postgresql-main-backup", "second")
-        assert succeeded, output
 
-        # The cluster and the state are lost. The stack file, its password and the store are left.
-        module_project.destroy(NAMESPACE).succeeded()
-        module_project.write(NAMESPACE, {**build_stack(url), "restoreAll": "latest"})
-        module_project.up(NAMESPACE).succeeded()
-        assert query("SELECT count(*), max(i) FROM saved") == "1000|1000"
-        module_project.assert_settled(NAMESPACE)
-        module_project.write(NAMESPACE, build_stack(url))
-        module_project.up(NAMESPACE).succeeded()
-        assert query("SELECT count(*) FROM saved") == "1000"
+def test_group_is_saved_in_a_bucket(deployment: Deployment) -> None:
+    succeeded, output = deployment.run_job("verify", "nothing")
+    assert not succeeded
+    assert "the repository has no backup" in output
+    succeeded, output = deployment.run_job("backup", "empty")
+    assert not succeeded
+    assert "the database is empty" in output
+    deployment.fill()
+    succeeded, output = deployment.run_job("backup", "first")
+    assert succeeded, output
+    assert "saved snapshot " in output
+    secret = deployment.cluster.read_secret(NAMESPACE, "postgresql-main-backup")
+    repository = f"s3:{deployment.url}/{BUCKET}/{NAMESPACE}/postgresql/main"
+    dump = subprocess.run(
+        ["restic", "--no-cache", "--quiet", "dump", "latest", "/dump"],
+        env={**os.environ, **secret, "RESTIC_REPOSITORY": repository},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert b"table public.saved, hash of columns: " in dump
+    assert b"rows: 1000" in dump
 
-        # A newer state of the same group is overwritten on purpose only.
-        query("INSERT INTO saved VALUES (1001)")
-        config = build_stack(url)
-        group = config["applications"][NAMESPACE]["databases"]["postgresql"]["main"]
-        group["from"] = {"backup": "latest", "overwrite": True}
-        module_project.write(NAMESPACE, config)
-        module_project.up(NAMESPACE).succeeded()
-        assert query("SELECT count(*) FROM saved") == "1000"
-        module_project.destroy(NAMESPACE).succeeded()
+    # A verification does not change the group.
+    deployment.query("INSERT INTO saved VALUES (1001)")
+    succeeded, output = deployment.run_job("verify", "restored")
+    assert succeeded, output
+    assert re.search(r"snapshot [0-9a-f]{8} of 20\S+Z can be restored: \d+ entries, \d+ bytes, in \d+ seconds", output)
+    assert deployment.query("SELECT count(*) FROM saved") == "1001"
+
+
+def test_unusable_store_fails_the_update(deployment: Deployment) -> None:
+    """The check finds it before the first change. Without the check, the Job does."""
+    unusable = build_stack(deployment.url, prefix="other", accessKey="unknown")
+    output = deployment.fail_update(unusable)
+    assert "the store does not know the access key" in output
+    assert "nothing was changed" in output
+    output = deployment.fail_update({**unusable, "preflight": False})
+    assert f"kubectl logs --namespace {NAMESPACE} job/postgresql-main-backup-" in output
+    deployment.update(build_stack(deployment.url))
+    deployment.fill()
+    succeeded, output = deployment.run_job("backup", "corrected")
+    assert succeeded, output
+
+
+def test_lost_cluster_is_restored_by_one_update(deployment: Deployment) -> None:
+    """The stack file, the password and the store are left."""
+    project, config = deployment.project, build_stack(deployment.url)
+    deployment.fill()
+    succeeded, output = deployment.run_job("backup", "disaster")
+    assert succeeded, output
+    project.destroy(NAMESPACE).succeeded()
+    deployment.update({**config, "restoreAll": "latest"})
+    assert deployment.query("SELECT count(*), max(i) FROM saved") == "1000|1000"
+    project.assert_settled(NAMESPACE)
+    deployment.update(config)
+    assert deployment.query("SELECT count(*) FROM saved") == "1000"
+
+    # Newer data is overwritten on purpose only.
+    deployment.query("INSERT INTO saved VALUES (1001)")
+    group = config["applications"][NAMESPACE]["databases"]["postgresql"]["main"]
+    group["from"] = {"backup": "latest", "run": 2}
+    assert "kubectl logs" in deployment.fail_update(config)
+    assert deployment.query("SELECT count(*) FROM saved") == "1001"
+    group["from"] = {"backup": "latest", "run": 3, "overwrite": True}
+    deployment.update(config)
+    assert deployment.query("SELECT count(*) FROM saved") == "1000"

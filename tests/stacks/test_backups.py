@@ -370,7 +370,7 @@ def test_verification_runs_a_server_like_that_of_the_group() -> None:
     assert variables["APPLICATION_USERNAME"] == "shop_main"
     assert variables["PGDATA"] == "/var/lib/postgresql/data/pgdata"
     assert variables["CREDENTIAL"] == "PASSWORD"
-    assert {"start", "ready", "settings", "init", "verify", "receive", "read", "restic", "restore"} <= set(scripts)
+    assert {"start", "ready", "settings", "init", "verify", "receive", "snapshot", "restic", "restore"} <= set(scripts)
     assert scripts["init"] == "CREATE EXTENSION citext;"
     assert "work_mem = '77MB'" in scripts["settings"]
 

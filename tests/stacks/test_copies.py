@@ -323,7 +323,7 @@ def test_job_reads_a_backup(source: Raw, path: str) -> None:
     assert list(pod_security_violations(pod)) == []
     variables = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
     assert variables["RESTIC_REPOSITORY"] == f"/backups/{path}"
-    assert (variables["PRODUCER"], variables["SNAPSHOT"]) == ("snapshot", "latest")
+    assert (variables["PRODUCER"], variables["BACKUP"]) == ("snapshot", "latest")
     values = decode_secret(recorder, "shop-postgresql-main-from-1-connections")
     assert values["TARGET_ADDRESS"] == "postgresql-main-from-1.shop.svc"
     assert len(values["RESTIC_PASSWORD"]) == 64

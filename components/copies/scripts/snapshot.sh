@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write a backup to standard output. SNAPSHOT is `latest`, the beginning of an id, or a time in UTC, for which the newest
+# Write a backup to standard output. BACKUP is `latest`, the beginning of an id, or a time in UTC, for which the newest
 # backup that is not later counts.
 set -u
 # shellcheck source=components/copies/scripts/restic.sh
@@ -12,20 +12,19 @@ run_restic "$seconds" --no-lock snapshots --json --path /dump >"$WORK/snapshots"
 newest=
 sed 's/"time":/\n&/g' "$WORK/snapshots" | sed -n 's/^"time":"\([^"]*\)".*"id":"\([0-9a-f]*\)".*/\1 \2/p' >"$WORK/list"
 while read -r time id; do
-    case $SNAPSHOT in
+    case $BACKUP in
         latest) newest=$id ;;
-        *[-:\ ]*) # The time of a backup has more digits than SNAPSHOT. An added `~` is later than all of them.
+        *[-:\ ]*) # The time of a backup has more digits than BACKUP. An added `~` is later than all of them.
             # shellcheck disable=SC3012 # all shells of the images compare texts
-            if [ "$time" \< "$(echo "$SNAPSHOT" | tr ' ' T)~" ]; then newest=$id; fi
+            if [ "$time" \< "$(echo "$BACKUP" | tr ' ' T)~" ]; then newest=$id; fi
             ;;
-        *) case $id in "$SNAPSHOT"*) newest=$id ;; esac ;;
+        *) case $id in "$BACKUP"*) newest=$id ;; esac ;;
     esac
 done <"$WORK/list"
 [ -n "$newest" ] || {
-    echo "error: $RESTIC_REPOSITORY has no backup $SNAPSHOT; it has:" >&2
+    echo "error: $RESTIC_REPOSITORY has no backup $BACKUP; it has:" >&2
     cat "$WORK/list" >&2
     exit 1
 }
 echo "restoring the backup $newest" >&2
-# shellcheck disable=SC2086 # the variable holds several options
-exec "$RESTIC" --no-cache --no-lock --quiet ${RESTIC_OPTIONS-} dump "$newest" /dump
+run_restic "${LIMIT_SECONDS:-86400}" --no-lock --quiet dump "$newest" /dump

@@ -52,7 +52,7 @@ until sh "$SCRIPTS/ready" >"$WORK/answer" 2>&1; do
     waited=$((waited + 2))
 done
 
-if ! PRODUCER=read REPORT="$WORK/result" sh "$SCRIPTS/receive"; then
+if ! PRODUCER=snapshot REPORT="$WORK/result" sh "$SCRIPTS/receive"; then
     fail "snapshot $BACKUP of $time cannot be restored: $(cat "$WORK/result")"
 fi
 entries=0
