@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,16 @@ def _opened(value: Any) -> Any:
     return [_opened(item) for item in value] if isinstance(value, list) else value
 
 
+BACKUP_STORE = {"kind": "claim", "claim": "backups", "repositoryPassword": "hidden"}
+
+
+def _list_groups(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the groups of a stack."""
+    for application in raw["applications"].values():
+        for databases in application["databases"].values():
+            yield from (group or {} for group in databases.values())
+
+
 def as_stack(content: Any) -> dict[str, Any] | None:
     """Complete a part of a stack file to a stack. Return None for the example of another file."""
     if not isinstance(content, dict):
@@ -211,7 +222,13 @@ def as_stack(content: Any) -> dict[str, Any] | None:
         for engine, group in groups
         if "provisionOn" in group["server"]
     }
-    return {**raw, **({"externalServers": {**servers, **raw.get("externalServers", {})}} if servers else {})}
+    restores_backup = any("backup" in group.get("from", {}) for group in _list_groups(raw))
+    stores = {"offsite": BACKUP_STORE} if restores_backup else {}
+    return {
+        **raw,
+        **({"externalServers": {**servers, **raw.get("externalServers", {})}} if servers else {}),
+        **({"backupStores": stores} if stores else {}),
+    }
 
 
 def examples(path: Path) -> list[dict[str, Any]]:
