@@ -124,9 +124,6 @@ def run_preflight(
     if stores:
         load_shared_packages()
     seconds = CLUSTER_TIMEOUT_SECONDS if is_complete else OBJECTS_TIMEOUT_SECONDS
-    if stores:
-        # The client of the cluster and the checks of stores import it in threads, and two imports at once can fail.
-        import requests  # noqa: F401, PLC0415
     with ThreadPoolExecutor(2) as pool:
         report = pool.submit(check_cluster, requirements, cluster, seconds, is_complete=is_complete)
         of_stores = pool.submit(run_checks, stores, STORES_TIMEOUT_SECONDS) if stores else None
