@@ -43,6 +43,7 @@ EXPLANATIONS = MappingProxyType(
     {
         "InvalidAccessKeyId": UNKNOWN_KEY,
         "InvalidAccessKey": UNKNOWN_KEY,
+        "XAdminUserNotFound": UNKNOWN_KEY,  # versitygw without accounts
         "SignatureDoesNotMatch": (
             "the secret key does not belong to the access key",
             "Correct `secretKey` in the stack file. It and `accessKey` belong together.",

@@ -539,6 +539,7 @@ def test_a_written_object_has_a_checksum(fake: MakeFake) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "result"),
     [
+        ("404 Not Found", "XAdminUserNotFound", "the store does not know the access key: XAdminUserNotFound"),
         ("507 Insufficient Storage", "XMinioStorageFull", "the store is full: XMinioStorageFull (HTTP 507)"),
         ("409 Conflict", "QuotaExceeded", "the store is full: QuotaExceeded (HTTP 409)"),
         ("503 Slow Down", "SlowDown", "the store reports an internal error: SlowDown (HTTP 503)"),
