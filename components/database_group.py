@@ -202,10 +202,15 @@ class DatabaseGroupArgs:
         return self._source_group[1]
 
     @property
+    def source_store(self) -> str | None:
+        """Name of the store with the backup that fills the group; None if none does, or if it is missing."""
+        spec = self.copy_spec
+        return spec.store or self.backup_store if spec and spec.backup else None
+
+    @property
     def source_repository(self) -> Repository | None:
         """The repository with the backup that fills the group; None if none does."""
-        spec, stores = self.copy_spec, self.platform.backup_stores
-        store = stores.get((spec.store or self.backup_store) or "") if spec and spec.backup else None
+        store = self.platform.backup_stores.get(self.source_store or "")
         return Repository(store=store, path="/".join(self._source_group)) if store else None
 
     @property

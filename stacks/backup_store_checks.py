@@ -33,11 +33,13 @@ def list_store_claims(stack: Stack) -> Iterator[RequiredClaim]:
 
 
 def _list_uses(stack: Stack) -> Iterator[tuple[ApplicationArgs, Repository, str]]:
-    """Yield the application and the repository of each group with backups, and the name of its store."""
+    """Yield the application, the repository and the name of the store of each backup that is written or read."""
     for application in stack.applications:
         for group in application.database_groups:
             if group.repository and group.backup_store:
                 yield application, group.repository, group.backup_store
+            if group.source_repository and group.source_store:
+                yield application, group.source_repository, group.source_store
 
 
 def _get_location(name: str) -> Location:
