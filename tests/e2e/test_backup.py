@@ -62,12 +62,16 @@ class Jobs:
 
 @pytest.fixture(scope="module")
 def store(
-    real_node: Cluster, build_images: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+    module_project: Project,
+    real_node: Cluster,
+    build_images: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
-    """Yield the URL of a store with a bucket. The namespace of the application exists."""
+    """Yield the URL of a store with a bucket. The stack and the namespace of the application exist."""
     build_images(*IMAGES)
     build_store_images(tmp_path_factory.mktemp("images"))
     with real_node.create_namespace(STORE), real_node.create_namespace(NAMESPACE), serve_store(real_node, STORE) as url:
+        module_project.new(NAMESPACE, build_stack(url))
         yield url
 
 
@@ -75,8 +79,7 @@ def store(
 def deployment(store: str, module_project: Project, real_node: Cluster) -> "Iterator[Deployment]":
     """Yield a deployed group with 1,000 rows."""
     deployment = Deployment(store, module_project, real_node)
-    module_project.new(NAMESPACE, build_stack(store))
-    module_project.up(NAMESPACE).succeeded()
+    deployment.update(build_stack(store))
     yield deployment
     module_project.destroy(NAMESPACE).succeeded()
 
