@@ -499,7 +499,7 @@ def _build_copy_source(args: DatabaseGroupArgs, source: DatabaseGroup | None) ->
     repository = args.source_repository
     if repository is None or args.copy_spec is None:
         raise ValueError(args.path)
-    return build_backup_source(repository, args.copy_spec.backup or "")
+    return build_backup_source(repository, args.copy_spec.backup or "", args.copy_spec.timeout_minutes)
 
 
 def _build_backup_args(args: DatabaseGroupArgs) -> BackupArgs | None:

@@ -12,13 +12,13 @@ import pulumi_kubernetes as kubernetes
 
 from components.connection import encode_secret_data
 from components.copies.backup_spec import BackupSpec, build_cron
-from components.copies.move import read_scripts
 from components.copies.pod import (
     PodArgs,
     build_limits,
     build_pod_spec,
     list_connection_mounts,
     list_connection_variables,
+    read_scripts,
 )
 from components.copies.repository import Repository
 from components.engines.definition import Engine, Variant

@@ -1,6 +1,5 @@
 """The Job that fills a group from another one or from a backup. Pulumi waits for it: a failed copy fails the update."""
 
-import importlib.resources
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from components.copies.pod import (
     list_connection_entries,
     list_connection_mounts,
     list_connection_variables,
+    read_scripts,
 )
 from components.copies.repository import Repository
 from components.copies.spec import CopySpec
@@ -33,7 +33,6 @@ __all__ = [
     "build_group_source",
     "create_copy",
     "list_copy_objects",
-    "read_scripts",
 ]
 
 REQUESTS = {"cpu": "50m", "memory": "128Mi"}
@@ -68,14 +67,15 @@ def build_group_source(end: CopyEnd) -> CopySource:
     )
 
 
-def build_backup_source(repository: Repository, snapshot: str) -> CopySource:
-    """Return a backup as a source."""
-    snapshot_variable = {"name": "BACKUP", "value": snapshot}
+def build_backup_source(repository: Repository, backup: str, minutes: int) -> CopySource:
+    """Return a backup as a source. `minutes` is the time limit of the copy."""
+    values = {"BACKUP": backup, "LIMIT_SECONDS": str(minutes * 60)}
+    variables = [{"name": name, "value": value} for name, value in values.items()]
     return CopySource(
         producer="snapshot",
         scripts=["restic"],
         entries=pulumi.Output.from_input(dict(repository.secret_entries)),
-        list_variables=lambda secret: iter([snapshot_variable, *repository.list_variables(secret)]),
+        list_variables=lambda secret: iter([*variables, *repository.list_variables(secret)]),
         list_mounts=repository.list_mounts,
         init_containers=[repository.build_init_container()],
     )
@@ -182,7 +182,7 @@ def _create_failure_hooks(args: CopyArgs, parent: pulumi.Resource) -> pulumi.Res
         overwrite = ", and `overwrite: true` if the group holds an incomplete copy" if _can_empty(args.engine) else ""
         pulumi.log.error(
             f"{args.path}.from: the copy failed; read `kubectl logs --namespace {namespace} job/{args.name}`."
-            f" Then set `run: {args.spec.run + 1}`{overwrite}",
+            f" Then set `run: {args.spec.run + 1}` in the group's `from`{overwrite}",
             parent,
         )
         return False
@@ -199,15 +199,6 @@ def _build_secret_data(values: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the data of the Job's Secret: what the source needs, and the connection of the target."""
     target = list_connection_entries(values["connection"], values["address"], TARGET)
     return encode_secret_data({**values["source"], **target})
-
-
-def read_scripts(engine: Engine, *names: str) -> dict[str, str]:
-    """Return the engine's scripts and the named ones of this package, by the names of their files."""
-    if engine.copy_scripts is None:
-        raise ValueError(engine.name)
-    folder = importlib.resources.files("components.copies") / "scripts"
-    own = {name: folder.joinpath(f"{name}.sh").read_text(encoding="utf-8") for name in names}
-    return {**own, **engine.copy_scripts.files}
 
 
 def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """The Pod of a copy: an engine's image with the scripts of the copy, under Pod Security `restricted`."""
 
+import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
+from components.engines.definition import Engine
 from components.spec import parse_quantity
 
 __all__ = [
-    "CA_KEY",
     "SCRIPTS_PATH",
     "WORK_PATH",
     "CopyEnd",
@@ -22,6 +23,7 @@ __all__ = [
     "list_connection_entries",
     "list_connection_mounts",
     "list_connection_variables",
+    "read_scripts",
 ]
 
 SCRIPTS_PATH = "/etc/database-groups"
@@ -79,8 +81,8 @@ class PodArgs:
     requests: Mapping[str, str]
     limits: Mapping[str, str]
     mounts: Sequence[Mount] = ()
-    init_containers: Sequence[Mapping[str, Any]] = field(default=())
-    """Containers (core/v1 Container) that run before, or next to, the container."""
+    init_containers: Sequence[Mapping[str, Any]] = ()
+    """Containers (core/v1 Container) that run before the container."""
 
 
 def build_pod_spec(args: PodArgs) -> dict[str, Any]:
@@ -121,6 +123,15 @@ def build_pod_spec(args: PodArgs) -> dict[str, Any]:
         ],
         "volumes": [{"name": mount.name, **mount.source} for mount in mounts],
     }
+
+
+def read_scripts(engine: Engine, *names: str) -> dict[str, str]:
+    """Return the engine's scripts and the named ones of this package, by the names of their files."""
+    if engine.copy_scripts is None:
+        raise ValueError(engine.name)
+    folder = importlib.resources.files("components.copies") / "scripts"
+    own = {name: folder.joinpath(f"{name}.sh").read_text(encoding="utf-8") for name in names}
+    return {**own, **engine.copy_scripts.files}
 
 
 def build_limits(memory: str | None) -> dict[str, str]:

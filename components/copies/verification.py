@@ -12,8 +12,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.copies.backup import BackupArgs, build_cron_job_spec
 from components.copies.backup_spec import build_cron, find_longest_interval
-from components.copies.move import read_scripts
-from components.copies.pod import WORK_PATH, Mount, PodArgs, build_limits, build_pod_spec
+from components.copies.pod import WORK_PATH, Mount, PodArgs, build_limits, build_pod_spec, read_scripts
 from components.persisted.labels import copy_labels, object_metadata
 from components.planned_objects import PlannedObject
 from components.servers.kind import ScratchServer

@@ -334,6 +334,7 @@ POSTGRESQL = Engine(
     ),
     copy_scripts=read_copy_scripts(
         "postgresql",
+        has_connect=True,
         limits="roles, privileges, comments of extensions, and what `ALTER DATABASE` and `ALTER ROLE` set",
     ),
     supports_database_url=True,

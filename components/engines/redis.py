@@ -93,6 +93,7 @@ REDIS = Engine(
     # Only the source's own program reads its dump.
     copy_scripts=read_copy_scripts(
         "redis",
+        has_connect=True,
         limits="other databases of the server, ACL users, what `CONFIG SET` set, and deleted entries that are pending",
         loads_source=True,
     ),

@@ -18,6 +18,7 @@ from preflight.probes.store import (
     CheckObject,
     StoreProtocol,
     check_store,
+    describe_place,
     explain_status,
     probe_store,
     read_clock,
@@ -56,8 +57,7 @@ def _probe_session(context: ProbeContext) -> None:
         _require_protocol(request(context, "/?comp=list", timeout_seconds=context.remaining_seconds))
         raise AuthenticationRequiredError
     container = _Container(context)
-    place = f"the container {account['container']}"
-    place = f"{account['prefix']} in {place}" if account.get("prefix") else place
+    place = describe_place(f"the container {account['container']}", account.get("prefix"))
     check_store(context, StoreProtocol(place=place, send=container.send, explain=container.explain))
 
 

@@ -23,6 +23,7 @@ from preflight.probes.store import (
     CheckObject,
     StoreProtocol,
     check_store,
+    describe_place,
     explain_status,
     probe_store,
     read_clock,
@@ -118,8 +119,7 @@ def _probe_session(context: ProbeContext, token: str) -> None:
         _require_protocol(request(context, "/storage/v1/b/-/o", timeout_seconds=context.remaining_seconds))
         raise AuthenticationRequiredError
     bucket = _Bucket(context, token)
-    place = f"the bucket {account['bucket']}"
-    place = f"{account['prefix']} in {place}" if account.get("prefix") else place
+    place = describe_place(f"the bucket {account['bucket']}", account.get("prefix"))
     check_store(context, StoreProtocol(place=place, send=bucket.send, explain=bucket.explain))
 
 

@@ -20,6 +20,7 @@ from preflight.probes.store import (
     CheckObject,
     StoreProtocol,
     check_store,
+    describe_place,
     explain_status,
     probe_store,
     read_clock,
@@ -71,8 +72,7 @@ def _probe_session(context: ProbeContext) -> None:
         _require_protocol(request(context, "/", timeout_seconds=context.remaining_seconds))
         raise AuthenticationRequiredError
     bucket = _Bucket(context)
-    place = f"the bucket {account['bucket']}"
-    place = f"{account['prefix']} in {place}" if account.get("prefix") else place
+    place = describe_place(f"the bucket {account['bucket']}", account.get("prefix"))
     check_store(context, StoreProtocol(place=place, send=bucket.send, explain=bucket.explain))
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "CheckObject",
     "StoreProtocol",
     "check_store",
+    "describe_place",
     "explain_status",
     "probe_store",
     "read_clock",
@@ -76,6 +77,11 @@ class StoreProtocol:
     """Explain an answer to a failed request."""
     accepts_missing_folder: bool = False
     """Whether the answer "not found" to `list` is no failure."""
+
+
+def describe_place(container: str, prefix: str | None) -> str:
+    """Return the folder of the backups, in messages: `production in the bucket backups`."""
+    return f"{prefix} in {container}" if prefix else container
 
 
 def read_clock() -> datetime.datetime:

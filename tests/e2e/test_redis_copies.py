@@ -51,6 +51,8 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "function": ("FUNCTION", "LOAD", "REPLACE", "#!lua name=a\nredis.register_function('f', function() return 9 end)"),
     "missing function": ("FUNCTION", "DELETE", "b"),
 }
+WRONG_LOGIN, MISSING_LOGIN = "WRONGPASS", "NOAUTH"
+"""The server's error codes for an unknown user or a wrong password, and for a command before the login."""
 
 
 def fill(client: Redis) -> None:
@@ -264,9 +266,9 @@ def test_functions_stay_while_another_database_has_keys(servers: tuple[Server, S
 @pytest.mark.parametrize("script", ["dump", "restore", "inventory", "empty"])
 def test_scripts_fail_with_the_reason(servers: tuple[Server, Server], script: str) -> None:
     source, _ = servers
-    assert "WRONGPASS" in source.fail(script, PASSWORD="wrong")
-    assert "NOAUTH" in source.fail(script, PASSWORD="")
-    assert "WRONGPASS" in source.fail(script, USERNAME="nobody")
+    assert WRONG_LOGIN in source.fail(script, PASSWORD="wrong")
+    assert WRONG_LOGIN in source.fail(script, USERNAME="nobody")
+    assert MISSING_LOGIN in source.fail(script, PASSWORD="")
     assert "refused" in source.fail(script, PORT="1")
     assert source.connect(0).dbsize() == 1
 

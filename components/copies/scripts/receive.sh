@@ -1,8 +1,9 @@
 #!/bin/sh
 # Fill an empty database with a copy, and compare it with the copy's inventory.
 #
-# The script PRODUCER in the folder SCRIPTS (default: `write`) writes the copy: an inventory, an empty line and the data. The variables SOURCE_X
-# and TARGET_X are the variables X of the scripts. WORK is a writable folder, REPORT the file of the last message.
+# The script PRODUCER in the folder SCRIPTS (default: `write`) writes the copy: an inventory, an empty line and the data. The
+# variables SOURCE_X and TARGET_X are the variables X of the scripts. WORK is a writable folder, REPORT the file of the last
+# message.
 # OVERWRITE=true empties the target first. The images have no `diff`.
 set -u
 newline='

@@ -27,6 +27,6 @@ require_repository() { # require_repository: fail at once if the repository cann
     code=0
     run_restic "${CHECK_SECONDS:-60}" cat config >/dev/null || code=$?
     [ "$code" = 0 ] || fail "cannot open the repository: $(explain_exit "$code" "${CHECK_SECONDS:-60}")"
-    # A killed Pod leaves a lock. This deletes only locks that are older than 30 minutes.
+    # A killed Pod leaves a lock. This deletes the locks that are older than 30 minutes.
     run_restic "${CHECK_SECONDS:-60}" unlock >/dev/null || echo "warning: cannot delete stale locks" >&2
 }

@@ -27,4 +27,4 @@ done <"$WORK/list"
     exit 1
 }
 echo "restoring the backup $newest" >&2
-run_restic "${LIMIT_SECONDS:-86400}" --no-lock --quiet dump "$newest" /dump
+run_restic "$LIMIT_SECONDS" --no-lock --quiet dump "$newest" /dump

@@ -2,9 +2,8 @@
 # Write the inventory, an empty line and the data of one moment to standard output, without owners and privileges: the
 # target has its own role. A transaction holds the moment while `inventory` and `pg_dump` read it.
 set -eu
-# shellcheck disable=SC2153 # the caller sets the variables
-export PGHOST="$ADDRESS" PGPORT="$PORT" PGUSER="$USERNAME" PGPASSWORD="$PASSWORD" PGDATABASE="$DATABASE"
-export PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
+# shellcheck source=components/engines/scripts/postgresql/connect.sh
+. "${0%/*}/connect"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cat >"$work/write" <<'SCRIPT'
@@ -18,9 +17,8 @@ echo
 } | cat
 mv "$work/dumped" "$work/complete"
 SCRIPT
-export work inventory="${0%/*}/inventory"
-PGOPTIONS='-c idle_in_transaction_session_timeout=0' psql --no-password --no-psqlrc --quiet --no-align --tuples-only \
-    --set=ON_ERROR_STOP=1 <<'STATEMENTS'
+export work inventory="${0%/*}/inventory" PGOPTIONS='-c idle_in_transaction_session_timeout=0'
+run_psql --file=- <<'STATEMENTS'
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT pg_export_snapshot() AS snapshot \gset
 \setenv snapshot :snapshot

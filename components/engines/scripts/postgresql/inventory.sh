@@ -4,9 +4,8 @@
 # forms, so a line that begins with `in SERIES:` counts only between servers of one series. A sequence has no moment: the
 # copy can be ahead of its line, which ends with `at least NUMBER`. SNAPSHOT: the moment to read.
 set -eu
-# shellcheck disable=SC2153 # the caller sets the variables
-export PGHOST="$ADDRESS" PGPORT="$PORT" PGUSER="$USERNAME" PGPASSWORD="$PASSWORD" PGDATABASE="$DATABASE"
-export PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
+# shellcheck source=components/engines/scripts/postgresql/connect.sh
+. "${0%/*}/connect"
 # The text of a row depends on these settings. With row_security=off the server rejects a query that would hide rows. An
 # empty search path prints every name with its schema.
 export PGOPTIONS='-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1
@@ -14,8 +13,7 @@ export PGOPTIONS='-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c 
 umask 077
 lines=$(mktemp)
 trap 'rm -f "$lines"' EXIT
-psql --no-password --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \
-    ${SNAPSHOT:+"--set=snapshot=$SNAPSHOT"} >"$lines" <<'STATEMENTS'
+run_psql ${SNAPSHOT:+"--set=snapshot=$SNAPSHOT"} >"$lines" <<'STATEMENTS'
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 \if :{?snapshot}
 SET TRANSACTION SNAPSHOT :'snapshot';

@@ -1,13 +1,8 @@
 #!/bin/sh
 # Read the data of a copy from standard input into an empty database, in one transaction: a failure leaves it empty.
 set -eu
-# shellcheck disable=SC2153 # the caller sets the variables
-export PGHOST="$ADDRESS" PGPORT="$PORT" PGUSER="$USERNAME" PGPASSWORD="$PASSWORD" PGDATABASE="$DATABASE"
-export PGSSLMODE="${TLS:-prefer}" PGSSLROOTCERT="${CA_FILE-}" PGCONNECT_TIMEOUT=15
-
-run_psql() { # run_psql [ARGUMENT...]: run statements up to the first error
-    psql --no-password --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 "$@"
-}
+# shellcheck source=components/engines/scripts/postgresql/connect.sh
+. "${0%/*}/connect"
 
 # `initScript` can create objects of the superuser, and extensions: they are no data of the application.
 objects=$(run_psql <<'STATEMENT'
@@ -22,7 +17,7 @@ SELECT count(*) FROM found WHERE oid >= 16384 AND pg_has_role(owner, 'MEMBER')
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.deptype = 'e' AND d.classid = found.class AND d.objid = found.oid);
 STATEMENT
 )
-[ "$objects" = 0 ] || { echo "error: the database $PGDATABASE already holds $objects objects; nothing was copied" >&2; exit 1; }
+[ "$objects" = 0 ] || { echo "error: the database $DATABASE already holds $objects objects; nothing was copied" >&2; exit 1; }
 
 # Only the owner of an extension can set its comment, so the copy has none. The edit finds the comment by the line that
 # pg_restore writes above it, up to the end of its text, and skips the rows of tables.

@@ -3,17 +3,9 @@
 # Redis and Valkey do not read each other's files, and no version reads the files of a newer one. A second server, which only
 # this script reaches, loads the server's dump, so the first one is not busy meanwhile. It needs the memory of the whole data.
 set -eu
-# shellcheck disable=SC2153 # the caller sets the variables
-[ -z "${PASSWORD-}" ] || export REDISCLI_AUTH="$PASSWORD"
-set -- -h "$ADDRESS" -p "$PORT" -n "$DATABASE"
-[ -z "${USERNAME-}" ] || set -- "$@" --user "$USERNAME"
-case ${TLS-} in
-    require) set -- "$@" --tls --insecure ;;
-    verify-full) set -- "$@" --tls ${CA_FILE:+--cacert "$CA_FILE"} ;;
-esac
-umask 077
+# shellcheck source=components/engines/scripts/redis/connect.sh
+. "${0%/*}/connect"
 inventory="$(cd "${0%/*}" && pwd)/inventory"
-work=$(mktemp -d)
 # A path of a socket has at most 107 characters, so use a relative one.
 cd "$work"
 pid=
@@ -30,11 +22,6 @@ fail() { # fail MESSAGE FILE...: print the end of files, and exit
 
 copy() { # copy ARGUMENT...: run a command on the second server
     redis-cli -e -s socket "$@" >answer 2>&1 || fail "the second server failed" answer log
-}
-
-encode() { # encode PART...: write a command as the server reads it
-    printf '*%s\r\n' "$#"
-    for part; do printf "\$%s\r\n%s\r\n" "${#part}" "$part"; done
 }
 
 rewrite() { # rewrite: write all data of the second server to the file `commands`

@@ -3,22 +3,8 @@
 # functions. Keys with an expiry time are counted by hour: their line counts only until that hour begins. The server reads
 # few keys at a time, so others can use it meanwhile. SOCKET: the server's socket, if it has no address.
 set -eu
-# shellcheck disable=SC2153 # the caller sets the variables
-[ -z "${PASSWORD-}" ] || export REDISCLI_AUTH="$PASSWORD"
-set -- -h "$ADDRESS" -p "$PORT" -n "$DATABASE"
-[ -z "${USERNAME-}" ] || set -- "$@" --user "$USERNAME"
-case ${TLS-} in
-    require) set -- "$@" --tls --insecure ;;
-    verify-full) set -- "$@" --tls ${CA_FILE:+--cacert "$CA_FILE"} ;;
-esac
-[ -z "${SOCKET-}" ] || set -- -s "$SOCKET"
-umask 077
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-ask() { # ask ARGUMENT...: write the answer to a command to the file `answer`; fail on an error, also of the login
-    redis-cli -e --raw "$@" >"$work/answer" 2>"$work/error" && [ ! -s "$work/error" ] || { cat "$work/answer" "$work/error" >&2; exit 1; }
-}
+# shellcheck source=components/engines/scripts/redis/connect.sh
+. "${0%/*}/connect"
 
 ask "$@" INFO keyspace
 fields_expire=$(sed -n "s/^db$DATABASE:.*,\(subexpiry\|keys_with_volatile_items\)=[1-9].*/yes/p" "$work/answer")
