@@ -151,7 +151,8 @@ def _create_failure_hooks(args: BackupArgs, job_name: str, parent: pulumi.Resour
         namespace = await pulumi.Output.from_input(args.namespace).future()
         pulumi.log.error(
             f"{args.path}.backup: the cluster cannot use the repository of the backups; read"
-            f" `kubectl logs --namespace {namespace} job/{job_name}`, correct the store, and delete the Job",
+            f" `kubectl logs --namespace {namespace} job/{job_name}`, correct the store, run"
+            f" `kubectl delete --namespace {namespace} job/{job_name}`, and update again",
             parent,
         )
         return False

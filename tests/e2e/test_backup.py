@@ -154,7 +154,12 @@ def test_unusable_store_fails_the_update(deployment: Deployment) -> None:
     assert "nothing was changed" in output
     output = deployment.fail_update({**unusable, "preflight": False})
     assert f"kubectl logs --namespace {NAMESPACE} job/postgresql-main-backup-" in output
-    deployment.update(build_stack(deployment.url))
+    found = re.search(rf"`kubectl delete --namespace {NAMESPACE} job/(\S+)`, and update again", output)
+    assert found
+    Jobs(deployment.cluster, NAMESPACE).batch.delete_namespaced_job(
+        found[1], NAMESPACE, propagation_policy="Background"
+    )
+    deployment.update(build_stack(deployment.url, prefix="other"))
     deployment.fill()
     succeeded, output = deployment.run_job("backup", "corrected")
     assert succeeded, output

@@ -137,6 +137,7 @@ def test_a_namespace_that_exists(shop: str) -> None:
     ]
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_namespace_that_does_not_exist() -> None:
     assert list_issues(build_stack(createNamespace=False, namespace=NEW, **MYSQL)) == [
         f"{PATH}.createNamespace: namespace '{NEW}' does not exist; create it, or remove `createNamespace: false`"
@@ -172,6 +173,7 @@ def test_objects_of_others_and_of_this_stack(create: Callable[..., None]) -> Non
     assert report.left_behind == (("Secret", SHOP, "mysql-main"),)
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_storage_class_that_does_not_exist() -> None:
     server = {"kind": "local", "storageClass": "cluster-preflight-lost"}
     (issue,) = list_issues(build_stack(namespace=NEW, databases={"mysql": {"main": {"server": server}}}))
@@ -180,6 +182,7 @@ def test_a_storage_class_that_does_not_exist() -> None:
     )
 
 
+@pytest.mark.usefixtures("cluster")
 def test_nodes_that_do_not_exist() -> None:
     nodes = {"databaseNodes": {"nodeSelector": {"cluster-preflight": "none"}}}
     dedicated = {"databases": {"mysql": {"main": {"server": "dedicated"}}}}
