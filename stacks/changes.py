@@ -202,7 +202,7 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                     *("region", "pathStyle", "caFile", "accessKey", "secretKey", "accountKey", "serviceAccountKey"),
                     *("username", "password"),
                 ),
-                (Change("", IN_PLACE, "The next backup uses the value."),),
+                (Change("", IN_PLACE, "The update checks the value, and the next backup uses it."),),
             ),
             "appendOnly": (Change("", IN_PLACE, "Later backups delete old ones, or do not."),),
             "repositoryPassword": (

@@ -108,7 +108,7 @@ def create_backup(
         opts=pulumi.ResourceOptions(
             parent=parent,
             depends_on=[secret, config],
-            # The template of a Job is immutable. The name changes with the repository.
+            # The template of a Job is immutable. The name changes with the repository and its credentials.
             ignore_changes=["spec"],
             custom_timeouts=pulumi.CustomTimeouts(create=f"{INIT_MINUTES + 5}m", update=f"{INIT_MINUTES + 5}m"),
             hooks=_create_failure_hooks(args, job_name, parent) if args.logs_failures else None,
@@ -149,10 +149,11 @@ def _create_failure_hooks(args: BackupArgs, job_name: str, parent: pulumi.Resour
 
     async def log_failure(_args: pulumi.ErrorHookArgs) -> bool:
         namespace = await pulumi.Output.from_input(args.namespace).future()
+        job = f"--namespace {namespace} job/{job_name}"
         pulumi.log.error(
-            f"{args.path}.backup: the cluster cannot use the repository of the backups; read"
-            f" `kubectl logs --namespace {namespace} job/{job_name}`, correct the store, run"
-            f" `kubectl delete --namespace {namespace} job/{job_name}`, and update again",
+            f"{args.path}.backup: the cluster cannot use the repository of the backups; read `kubectl logs {job}`."
+            " Correct the store in the stack file, and update again. If the stack file is correct, run"
+            f" `kubectl delete {job}` and `make refresh` first",
             parent,
         )
         return False

@@ -2,8 +2,9 @@
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -36,9 +37,10 @@ class Repository:
 
     @property
     def digest(self) -> str:
-        """Digest of what identifies the repository: its address and its password."""
+        """Digest of the address and the credentials. Its key is the password, so it does not confirm a guess of them."""
         password = build_repository_password(self.store, self.path)
-        return hmac.new(password.encode(), self.access.repository.encode(), hashlib.sha256).hexdigest()[:8]
+        content = json.dumps(asdict(self.access), sort_keys=True)
+        return hmac.new(password.encode(), content.encode(), hashlib.sha256).hexdigest()[:8]
 
     @property
     def secret_entries(self) -> Mapping[str, str]:

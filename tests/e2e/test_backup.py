@@ -92,9 +92,9 @@ class Deployment:
     project: Project
     cluster: Cluster
 
-    def query(self, statement: str) -> str:
+    def query(self, statement: str, group: str = "main") -> str:
         """Run a statement as the application. Return its output."""
-        succeeded, output = self.cluster.run(NAMESPACE, "postgresql-main-0", f'{PSQL} -c "{statement}"')
+        succeeded, output = self.cluster.run(NAMESPACE, f"postgresql-{group}-0", f'{PSQL} -c "{statement}"')
         assert succeeded, output
         return output.strip()
 
@@ -152,13 +152,20 @@ def test_unusable_store_fails_the_update(deployment: Deployment) -> None:
     output = deployment.fail_update(unusable)
     assert "the store does not know the access key" in output
     assert "nothing was changed" in output
-    output = deployment.fail_update({**unusable, "preflight": False})
+    unchecked = {**unusable, "preflight": False}
+    output = deployment.fail_update(unchecked)
     assert f"kubectl logs --namespace {NAMESPACE} job/postgresql-main-backup-" in output
-    found = re.search(rf"`kubectl delete --namespace {NAMESPACE} job/(\S+)`, and update again", output)
+
+    # If the store itself was wrong, the commands of the message run the Job again.
+    found = re.search(rf"run `kubectl delete --namespace {NAMESPACE} job/(\S+)` and `make refresh` first", output)
     assert found
-    Jobs(deployment.cluster, NAMESPACE).batch.delete_namespaced_job(
-        found[1], NAMESPACE, propagation_policy="Background"
-    )
+    batch = Jobs(deployment.cluster, NAMESPACE).batch
+    uid = batch.read_namespaced_job(found[1], NAMESPACE).metadata.uid
+    batch.delete_namespaced_job(found[1], NAMESPACE, propagation_policy="Background")
+    deployment.project.pulumi("refresh", "--yes", stack=NAMESPACE).succeeded()
+    deployment.fail_update(unchecked)
+    assert batch.read_namespaced_job(found[1], NAMESPACE).metadata.uid != uid
+
     deployment.update(build_stack(deployment.url, prefix="other"))
     deployment.fill()
     succeeded, output = deployment.run_job("backup", "corrected")
@@ -187,3 +194,25 @@ def test_lost_cluster_is_restored_by_one_update(deployment: Deployment) -> None:
     group["from"] = {"backup": "latest", "run": 3, "overwrite": True}
     deployment.update(config)
     assert deployment.query("SELECT count(*) FROM saved") == "1000"
+
+
+def test_update_that_was_killed_during_a_copy_is_finished(deployment: Deployment) -> None:
+    """Pulumi has not recorded the Job for which it waits. The next update waits for the same Job."""
+    deployment.fill()
+    config = build_stack(deployment.url)
+    groups = config["applications"][NAMESPACE]["databases"]["postgresql"]
+    groups["main"]["primary"] = True
+    groups["copy"] = {"from": {"group": "main"}, "server": SERVER, "backup": False}
+    deployment.project.write(NAMESPACE, config)
+    batch, name = Jobs(deployment.cluster, NAMESPACE).batch, "postgresql-copy-from-1"
+
+    def list_uids() -> list[str]:
+        return [job.metadata.uid for job in batch.list_namespaced_job(NAMESPACE).items if job.metadata.name == name]
+
+    deployment.project.kill_up(NAMESPACE, lambda: bool(list_uids()))
+    uids = list_uids()
+    deployment.project.unlock(NAMESPACE)
+    deployment.update(config)
+    assert list_uids() == uids
+    assert deployment.query("SELECT count(*) FROM saved", "copy") == "1000"
+    deployment.project.assert_settled(NAMESPACE)

@@ -305,8 +305,8 @@ def test_append_only_store_deletes_nothing() -> None:
     assert read_variables(pod)["KEEP"] == ""
 
 
-def test_job_creates_the_repository_once_for_each_address_and_password() -> None:
-    names = {"prefix": "x", "bucket": "other", "repositoryPassword": "other"}
+def test_job_runs_once_for_each_address_and_each_credential() -> None:
+    names = dict.fromkeys(("prefix", "bucket", "region", "accessKey", "secretKey", "repositoryPassword"), "other")
 
     def get_name(**keys: Any) -> str:
         recorder = record_stack(build_stack(stores={"offsite": {**STORES["s3"], **keys}}))
@@ -314,8 +314,8 @@ def test_job_creates_the_repository_once_for_each_address_and_password() -> None
         assert job.ignore_changes == ("spec",)
         return str(job.inputs["metadata"]["name"])
 
-    assert len({get_name(), *(get_name(**{key: value}) for key, value in names.items())}) == 4
-    assert get_name() == get_name(secretKey="other", accessKey="other", region="other")
+    assert len({get_name(), *(get_name(**{key: value}) for key, value in names.items())}) == len(names) + 1
+    assert get_name() == get_name()
 
 
 def test_restored_group_gets_its_cron_job_after_the_copy() -> None:
