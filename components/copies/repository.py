@@ -37,7 +37,7 @@ class Repository:
 
     @property
     def digest(self) -> str:
-        """Digest of the address and the credentials. Its key is the password, so nobody can guess them with it."""
+        """Digest of the address and the credentials. Its key is the password, so it reveals nothing about them."""
         password = build_repository_password(self.store, self.path)
         content = json.dumps(asdict(self.access), sort_keys=True)
         return hmac.new(password.encode(), content.encode(), hashlib.sha256).hexdigest()[:8]
