@@ -164,8 +164,10 @@ def test_init_reports_a_store_that_it_cannot_write(new: Backups) -> None:
 
 def test_backup_is_one_file_with_inventory_and_data(backups: Backups) -> None:
     message = backups.succeed("backup")
-    assert message.startswith("saved snapshot ")
-    assert "; added " in message
+    number = r"[0-9.]+ [KM]?i?B"
+    assert re.fullmatch(
+        rf"saved snapshot [0-9a-f]{{8}} in \d+ seconds: 2 entries, {number}; added {number} \({number} stored\)", message
+    )
     assert backups.restic("dump", "latest", "/dump") == "table a 2\ntable b 3\n\ntable a 2\ntable b 3\n"
     assert f'"hostname":"{HOST}"' in backups.restic("snapshots", "--json")
 
@@ -185,6 +187,7 @@ def test_old_backups_are_deleted(backups: Backups) -> None:
         ("exit 4", "cannot read the database"),
         (f"{DUMP}; exit 4", ""),
         ("echo; echo data", "the database is empty"),
+        ("echo table a 2", "the dump ended in its inventory"),
         ('echo table a 2; echo; head -c 30000000 /dev/zero; exec sh -c "kill -9 \\$\\$"', ""),
     ],
 )

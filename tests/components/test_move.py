@@ -78,7 +78,7 @@ def test_overwrite_empties_the_target(copy: Copy) -> None:
     ("script", "content", "report"),
     [
         ("dump", "echo; echo row; exit 4", "the source failed with exit code 4; the log has the reason"),
-        ("dump", "echo table a 2; exit 0", "cannot read the source: exit code 0; the log has the reason"),
+        ("dump", "echo table a 2; exit 0", "cannot read the source: exit code 1; the log has the reason"),
         ("dump", "echo refused >&2; exit 3", "cannot read the source: exit code 3; the log has the reason"),
         (
             "restore",

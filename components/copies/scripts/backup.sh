@@ -8,11 +8,14 @@ set -u
 start=$(date +%s)
 require_repository
 
-code=0
-REJECT_EMPTY=true run_restic "$LIMIT_SECONDS" backup --stdin-from-command --stdin-filename dump -- \
-    sh "$SCRIPTS/write" >"$WORK/output" || code=$?
-cat "$WORK/output"
+{
+    REJECT_EMPTY=true RESTIC_PROGRESS_FPS=0.1 run_restic "$LIMIT_SECONDS" backup --stdin-from-command \
+        --stdin-filename dump -- sh "$SCRIPTS/write"
+    echo $? >"$WORK/code"
+} | tee "$WORK/output"
+code=$(cat "$WORK/code")
 [ "$code" = 0 ] || fail "nothing was saved: $(explain_exit "$code" "$LIMIT_SECONDS")"
+size=$(sed -n 's/^processed .* files*, \(.*\) in .*$/\1/p' "$WORK/output")
 added=$(sed -n 's/^Added to the repository: \(.*\)$/\1/p' "$WORK/output")
 snapshot=$(sed -n 's/^snapshot \([0-9a-f]*\) saved$/\1/p' "$WORK/output")
 
@@ -21,4 +24,4 @@ if [ -n "${KEEP-}" ]; then
     run_restic "$LIMIT_SECONDS" forget --path /dump $KEEP --prune --retry-lock 10m || code=$?
     [ "$code" = 0 ] || fail "snapshot $snapshot was saved, but old ones were not deleted: $(explain_exit "$code" "$LIMIT_SECONDS")"
 fi
-report "saved snapshot $snapshot in $(($(date +%s) - start)) seconds; added $added"
+report "saved snapshot $snapshot in $(($(date +%s) - start)) seconds: $(cat "$WORK/entries") entries, $size; added $added"
