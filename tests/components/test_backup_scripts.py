@@ -166,7 +166,8 @@ def test_backup_is_one_file_with_inventory_and_data(backups: Backups) -> None:
     message = backups.succeed("backup")
     number = r"[0-9.]+ [KM]?i?B"
     assert re.fullmatch(
-        rf"saved snapshot [0-9a-f]{{8}} in \d+ seconds: 2 entries, {number}; added {number} \({number} stored\)", message
+        rf"saved snapshot [0-9a-f]{{8}} in \d+ seconds: 2 entries, {number}; added {number} \({number} stored\)",
+        message,
     )
     assert backups.restic("dump", "latest", "/dump") == "table a 2\ntable b 3\n\ntable a 2\ntable b 3\n"
     assert f'"hostname":"{HOST}"' in backups.restic("snapshots", "--json")

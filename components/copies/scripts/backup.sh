@@ -8,11 +8,14 @@ set -u
 start=$(date +%s)
 require_repository
 
+# restic can lose the last messages of the command, so a file has them.
+# shellcheck disable=SC2016 # the inner shell expands it
 {
     REJECT_EMPTY=true RESTIC_PROGRESS_FPS=0.1 run_restic "$LIMIT_SECONDS" backup --stdin-from-command \
-        --stdin-filename dump -- sh "$SCRIPTS/write"
+        --stdin-filename dump -- sh -c 'exec sh "$SCRIPTS/write" 2>"$WORK/messages"'
     echo $? >"$WORK/code"
 } | tee "$WORK/output"
+[ ! -e "$WORK/messages" ] || cat "$WORK/messages" >&2
 code=$(cat "$WORK/code")
 [ "$code" = 0 ] || fail "nothing was saved: $(explain_exit "$code" "$LIMIT_SECONDS")"
 size=$(sed -n 's/^processed .* files*, \(.*\) in .*$/\1/p' "$WORK/output")
