@@ -1,8 +1,6 @@
 """The pages agree with the program: the tables of each engine, the names of resources, the examples, and the links."""
 
 import re
-import subprocess
-import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,7 +12,6 @@ import yaml
 from components.connection import Connection
 from components.engines import ENGINES
 from components.engines.definition import ServerRuntime
-from components.persisted.labels import APPLICATION_LABEL
 from components.persisted.outputs import ApplicationState, GroupSummary
 from components.tls import ENCRYPTED_TLS_MODES, TlsMode
 from offline.__main__ import render_stack
@@ -27,7 +24,6 @@ from tests.pages import ROOT, blocks, is_expected_output, sections
 from tests.support import config_issues, external_server, record_stack, stack_with_group
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
-UPGRADING_SCRIPTS = sorted((ROOT / "docs" / "upgrading").iterdir())
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 UNSUPPORTED = "not supported"
@@ -256,7 +252,7 @@ def test_page_has_an_example(engine: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("README.md", 2), ("docs/stack-file.md", 8), ("docs/upgrading.md", 3), ("docs/workloads.md", 1)]
+    ("name", "count"), [("README.md", 2), ("docs/stack-file.md", 8), ("docs/upgrading.md", 2), ("docs/workloads.md", 1)]
 )
 def test_examples_of_a_page_are_recognized(name: str, count: int) -> None:
     assert len(examples(ROOT / name)) == count
@@ -284,52 +280,11 @@ def test_every_link_within_the_project_points_to_a_file_and_a_heading(path: Path
 
 
 @engines
-def test_page_runs_every_upgrading_script_of_an_engine(engine: str) -> None:
-    """The page runs the scripts with the names of its example, and says whether they are tested."""
+def test_page_says_whether_upgrading_is_tested(engine: str) -> None:
     text = sections(page(engine))["Upgrading"]
-    scripts = {path.name for path in UPGRADING_SCRIPTS if re.match(rf"{engine}\b", path.name)}
-    commands = [command for block in blocks(text, "console") for command in block.splitlines()]
-    assert len(commands) == len(scripts)
-    assert set(commands) == {f"$ docs/upgrading/{name} shop shop main next" for name in scripts}
-    if scripts:
-        assert len(re.findall(r"^\*\*(?:Tested\*\* \(|Not tested\.\*\*)", text, re.MULTILINE)) == 1
-
-
-def test_upgrading_scripts_pass_shellcheck() -> None:
-    """Scripts that run in a Pod are also checked alone; the Secrets set their variables (SC2154).
-
-    SC2016: the Pod expands variables in single quotes.
-    """
-    program = Path(sysconfig.get_path("scripts")) / "shellcheck"
-    options = ["--external-sources", "--source-path=SCRIPTDIR", "--exclude=SC2016"]
-    inner = [
-        script
-        for path in UPGRADING_SCRIPTS
-        for script in re.findall(r"<<'SCRIPT'.*?\n(.*?)^SCRIPT$", path.read_text(), re.MULTILINE | re.DOTALL)
-    ]
-    texts = [path.read_text() for path in UPGRADING_SCRIPTS]
-    of_engines = [text for text in texts if '\nuse_image "' in text and "\nwrite_copy " not in text]
-    assert len(inner) == len(of_engines) + 1, "move.sh has the script of all other engines"
-    checks = [([*options, *map(str, UPGRADING_SCRIPTS)], "")]
-    checks += [(["--shell=bash", "--severity=warning", "--exclude=SC2154", "-"], script) for script in inner]
-    for arguments, text in checks:
-        checked = subprocess.run([program, *arguments], input=text, text=True, capture_output=True, check=False)
-        assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
-
-
-def test_upgrading_scripts_are_executable_and_source_their_functions() -> None:
-    for path in UPGRADING_SCRIPTS:
-        is_script = path.name != "move.sh"
-        assert bool(path.stat().st_mode & 0o111) == is_script, path.name
-        assert path.read_text().startswith("#!/usr/bin/env bash\n" if is_script else "# shellcheck"), path.name
-        assert ('. "$(dirname "$0")/move.sh"\n' in path.read_text()) == is_script, path.name
-
-
-def test_network_policy_admits_the_pods_that_move_data() -> None:
-    pods = re.findall(r"^metadata: (.+)$", "".join(path.read_text() for path in UPGRADING_SCRIPTS), re.MULTILINE)
-    assert len(pods) == 2
-    for metadata in pods:
-        assert yaml.safe_load(metadata)["labels"] == {APPLICATION_LABEL: "$application"}
+    assert len(re.findall(r"\*\*(?:Tested\*\* \(|Not tested\.\*\*)", text)) == 1
+    runs_commands = "by `tests/e2e/test_upgrading.py`" in text
+    assert runs_commands == bool(blocks(text, "console")), "this test runs the commands"
 
 
 def test_checks_of_this_module_can_fail() -> None:

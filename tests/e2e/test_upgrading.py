@@ -1,6 +1,5 @@
-"""The scripts of docs/upgrading.md copy all data of an application to a server of another release series."""
+"""The procedure of docs/upgrading.md copies all data of an application to a server of another release series."""
 
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -12,13 +11,14 @@ from urllib.parse import urlsplit
 import psycopg
 import pymysql
 import pytest
+import yaml
 
 from components.engines import ENGINES
 from components.engines.definition import Variant
 from tests.e2e.clients import LIBRARIES, connect_mysql, connect_postgresql, wait_for_value
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.project import Project
-from tests.pages import ROOT, blocks, sections
+from tests.pages import ROOT, Step, blocks, sections
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the test can wait for other tests that use the nodes
 STACK = "upgrading"
@@ -29,7 +29,7 @@ AWKWARD = "Zoë ☃ 🐘 ' \" \\ \t end\nNULL \\N % `b`"
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """Data of one engine that the scripts move from one group to another."""
+    """Data of one engine that moves from one group to another."""
 
     engine: str
     connect: Callable[[str, str], Any]
@@ -43,7 +43,7 @@ class Move:
     queries: tuple[str, ...]
     """Statements whose results must be the same on both servers. The last ones write."""
     cleanup: tuple[str, ...] = ()
-    """Statements that empty the database, if the script does not."""
+    """Statements that empty the database before the superuser's command, if it needs that."""
     orphan: str
     """Statement that violates a foreign key."""
     orphan_error: type[Exception]
@@ -107,7 +107,7 @@ MOVES = (
             ),
             ("CREATE TRIGGER shouted BEFORE INSERT ON authors FOR EACH ROW EXECUTE FUNCTION shout()", ()),
             ("CREATE TABLE lines (line text)", ()),
-            # Data that looks like the lines that the script edits.
+            # Data that looks like the lines that the scripts edit.
             (
                 "INSERT INTO lines VALUES (%s), (%s), (%s)",
                 ("COMMENT ON EXTENSION pg_trgm IS 'data';", "\\.", "COPY lines (line) FROM stdin;"),
@@ -180,7 +180,7 @@ MOVES = (
             ("CREATE TRIGGER shouted BEFORE INSERT ON authors FOR EACH ROW SET NEW.name = UPPER(NEW.name)", ()),
             ("CREATE EVENT later ON SCHEDULE AT '2099-01-01 00:00:00' DO DELETE FROM authors", ()),
             ("CREATE TABLE `lines` (line TEXT)", ()),
-            # Data that looks like the lines that the script edits.
+            # Data that looks like the lines that the scripts edit.
             (
                 "INSERT INTO `lines` VALUES (%s), (%s)",
                 (
@@ -229,18 +229,20 @@ class Deployment:
 
     def __init__(self, project: Project, cluster: Cluster) -> None:
         self.project, self.cluster = project, cluster
-        self.primary = OLD
+        self.keys: Mapping[str, Mapping[str, Any]] = {OLD: {"primary": True}}
+        """The keys of each group, without its server."""
         self.uses_pinned_releases = False
         """Whether the servers run the official images. Otherwise, the stack file names images of their series."""
 
     def build_config(self) -> dict[str, Any]:
         applications = {}
         for move in MOVES:
-            servers = {group: dict(server) for group, server in move.groups.items()}
-            if not self.uses_pinned_releases:
-                for server in servers.values():
+            groups: dict[str, Any] = {}
+            for group, keys in self.keys.items():
+                server = dict(move.groups[group])
+                if not self.uses_pinned_releases:
                     server["image"] = f"{move.variant.image}:{server['version']}"
-            groups = {group: {"primary": group == self.primary, "server": server} for group, server in servers.items()}
+                groups[group] = {**keys, "server": server}
             applications[move.application] = {"createNamespace": False, "databases": {move.engine: groups}}
         return {"applications": applications}
 
@@ -248,7 +250,9 @@ class Deployment:
         self.project.new(STACK, self.build_config())
         self.project.up(STACK).succeeded()
 
-    def update(self) -> None:
+    def update(self, keys: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Deploy the stack, with other keys of the groups if there are any."""
+        self.keys = keys or self.keys
         self.project.write(STACK, self.build_config())
         self.project.up(STACK).succeeded()
 
@@ -317,55 +321,90 @@ def run_bash(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     return run
 
 
-def read_documented_commands(move: Move) -> list[str]:
-    """Return the page's commands of the application and of the superuser, with the names of the test."""
+def read_documented_groups() -> list[dict[str, dict[str, Any]]]:
+    """Return the keys of both groups in each example of the procedure, without their servers."""
+    text = sections((ROOT / "docs" / "upgrading.md").read_text())["Procedure"]
+    examples = [yaml.safe_load(block)["databases"]["postgresql"] for block in blocks(text, "yaml")]
+    for groups in examples:
+        assert list(groups) == [OLD, NEW]
+    return [
+        {group: {key: value for key, value in keys.items() if key != "server"} for group, keys in groups.items()}
+        for groups in examples
+    ]
+
+
+def read_documented_command(move: Move, new_user: str) -> str:
+    """Return the superuser's command of an engine's page, with the names of the test."""
     page = (ROOT / "docs" / "engines" / f"{move.engine}.md").read_text()
     text = sections(page)["Upgrading"]
     assert "by `tests/e2e/test_upgrading.py`" in text, "the page names this test"
-    example = re.compile(rf"^\$ (docs/upgrading/\S+) shop shop {OLD} {NEW}\n$")
-    scripts = [match[1] for block in blocks(text, "console") if (match := example.match(block))]
-    assert len(scripts) == 2
-    return [f"{ROOT}/{script} {move.application} {move.application} {OLD} {NEW}" for script in scripts]
+    [block] = blocks(text, "console")
+    [command] = Step(kind="console", block=block).commands
+    assert command.text.count("--namespace shop ") == 2
+    return command.text.replace("--namespace shop ", f"--namespace {move.application} ").replace(
+        f"`shop_{NEW}`", f"`{new_user}`"
+    )
+
+
+def assert_groups_are_equal(deployment: Deployment, move: Move, authors: int) -> None:
+    """Check that the new group has everything of the old one, and that its user owns it. Each check adds an author."""
+    old, new = deployment.read_connection(move, OLD), deployment.read_connection(move, NEW)
+    expected, copied = (deployment.run_queries(move, data["uri"], *move.queries) for data in (old, new))
+    assert len(expected[0]) == authors
+    assert copied == expected
+    assert deployment.run_queries(move, new["uri"], move.owners) == [[(new["username"],)]]
+    for data in (old, new):  # a failed insert, too, takes the next value of a sequence
+        with pytest.raises(move.orphan_error):
+            deployment.run_queries(move, data["uri"], move.orphan)
+
+
+def assert_primary(deployment: Deployment, primary: str) -> None:
+    """Check that DATABASE_URL and the short variables use a group. The long ones always use their own group."""
+    for move in MOVES:
+        variables, prefix = deployment.read_variables(move), move.engine.upper()
+        for name in (f"{prefix}_URL", "DATABASE_URL"):
+            uri = variables[name]
+            assert urlsplit(uri).hostname == move.engine
+            condition = f"{name} connects to {primary}"
+            wait_for(20, condition, lambda: deployment.uses_group(move, uri, primary))  # noqa: B023 (called at once)
+        for group in (OLD, NEW):
+            assert deployment.uses_group(move, variables[f"{prefix}_{group.upper()}_URL"], group)
+
+
+def test_procedure_copies_all_data_and_moves_the_short_names(deployment: Deployment) -> None:
+    for move in MOVES:
+        uri = deployment.read_connection(move, OLD)["uri"]
+        with deployment.connect(move, uri) as connection, connection.cursor() as cursor:
+            for statement, values in move.setup:
+                cursor.execute(statement, values or None)
+
+    rehearsal, final = read_documented_groups()
+    deployment.update(rehearsal)
+    for move in MOVES:
+        assert_groups_are_equal(deployment, move, 501)
+    assert_primary(deployment, OLD)
+
+    deployment.update(final)
+    for move in MOVES:
+        assert_groups_are_equal(deployment, move, 502)
+    assert_primary(deployment, NEW)
+
+    deployment.update({OLD: {"primary": False}, NEW: {"primary": True}})
+    for move in MOVES:
+        assert_groups_are_equal(deployment, move, 503)
 
 
 @moves
-def test_documented_scripts_copy_all_data(deployment: Deployment, move: Move, run_bash: Callable[[str], str]) -> None:
-    """The application's account and the superuser each copy all objects. The new group's user owns the copies."""
+def test_documented_command_copies_as_the_superuser(
+    deployment: Deployment, move: Move, run_bash: Callable[[str], str]
+) -> None:
+    """The user of the new group owns the copies."""
     old, new = deployment.read_connection(move, OLD), deployment.read_connection(move, NEW)
-    with deployment.connect(move, old["uri"]) as connection, connection.cursor() as cursor:
-        for statement, values in move.setup:
-            cursor.execute(statement, values or None)
-
-    of_application, of_superuser = read_documented_commands(move)
-    for script, writers in ((of_application, 1), (of_superuser, 2)):
-        deployment.run_queries(move, new["uri"], *move.cleanup)
-        output = run_bash(script)
-        assert old["password"] not in output
-        assert new["password"] not in output
-        expected, copied = (deployment.run_queries(move, data["uri"], *move.queries) for data in (old, new))
-        assert len(expected[0]) == 500 + writers
-        assert copied == expected
-        assert deployment.run_queries(move, new["uri"], move.owners) == [[(new["username"],)]]
-        with pytest.raises(move.orphan_error):
-            deployment.run_queries(move, new["uri"], move.orphan)
-        assert ("authors" in output) == (script == of_application), "the application's script prints its counts"
-
-
-def test_primary_selects_the_group_of_the_short_variables(deployment: Deployment) -> None:
-    """DATABASE_URL and the short variables use the primary group. The long variables always use their own group."""
-    for primary in (OLD, NEW):
-        if deployment.primary != primary:
-            deployment.primary = primary
-            deployment.update()
-        for move in MOVES:
-            variables, prefix = deployment.read_variables(move), move.engine.upper()
-            for name in (f"{prefix}_URL", "DATABASE_URL"):
-                uri = variables[name]
-                assert urlsplit(uri).hostname == move.engine
-                condition = f"{name} connects to {primary}"
-                wait_for(20, condition, lambda: deployment.uses_group(move, uri, primary))  # noqa: B023 (called at once)
-            for group in (OLD, NEW):
-                assert deployment.uses_group(move, variables[f"{prefix}_{group.upper()}_URL"], group)
+    deployment.run_queries(move, new["uri"], *move.cleanup)
+    output = run_bash(read_documented_command(move, new["username"]))
+    assert old["password"] not in output
+    assert new["password"] not in output
+    assert_groups_are_equal(deployment, move, 504)
 
 
 def test_release_of_the_same_series_restarts_the_server_with_its_data(deployment: Deployment) -> None:
