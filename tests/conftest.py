@@ -54,6 +54,7 @@ MODULE_GROUPS = {
         "test_upgrading.py",
         "test_memory.py",
         "test_recovery.py",
+        "test_operators.py",
     ),
     "files": ("test_stack_file.py",),
     "copies": ("test_copies.py", "test_redis_copies.py", "test_copies_by_url.py"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster
+from tests.e2e.operators import run_cloudnative_pg, run_rabbitmq_operator
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer, lab_server, variable
 
@@ -63,6 +64,24 @@ def build_images() -> Callable[..., None]:
         )
 
     return build
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_operator(
+    request: pytest.FixtureRequest, real_node: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """Yield the cluster with the operator of RabbitMQ, which watches the module's NAMESPACES."""
+    with run_rabbitmq_operator(real_node, request.module.NAMESPACES, tmp_path_factory.mktemp("operator")):
+        yield real_node
+
+
+@pytest.fixture(scope="module")
+def cloudnative_pg(
+    request: pytest.FixtureRequest, real_node: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """Yield the cluster with the operator CloudNativePG, which watches the module's NAMESPACES."""
+    with run_cloudnative_pg(real_node, request.module.NAMESPACES, tmp_path_factory.mktemp("operator")):
+        yield real_node
 
 
 @pytest.fixture(scope="session")
