@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -16,8 +16,18 @@ from components.copies.spec import GroupAddress
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, DatabaseGroupEntry
 from components.engines import ENGINES
 from components.network_policy import create_network_policy
-from components.persisted.labels import application_labels, default_pod_labels, object_metadata
-from components.persisted.names import APPLICATION_TYPE, environment_secret_name, network_policy_name
+from components.persisted.labels import (
+    application_labels,
+    default_pod_labels,
+    network_policy_selector,
+    object_metadata,
+)
+from components.persisted.names import (
+    APPLICATION_TYPE,
+    environment_secret_name,
+    network_policy_name,
+    network_policy_resource_name,
+)
 from components.persisted.outputs import ApplicationOutputs, ApplicationState, GroupSummary
 from components.planned_objects import PlannedObject
 from components.platform import Platform
@@ -76,6 +86,17 @@ class ApplicationSpec(SpecModel):
         dict[EngineName, Annotated[dict[DnsLabel, DatabaseGroupEntry], Field(min_length=1)]], Field(min_length=1)
     ]
     """Database groups, by engine and name. At least one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerPolicy:
+    """A NetworkPolicy of servers."""
+
+    name: str
+    selector: Mapping[str, Any]
+    """Selector of the servers (meta/v1 LabelSelector)."""
+    operator_labels: Mapping[str, str] | None = None
+    """Labels of the operator that runs them. None for single servers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +162,28 @@ class ApplicationArgs:
         """Other applications whose groups the application copies."""
         return {group.source[0] for group in self.database_groups if group.source} - {self.name}
 
-    @property
-    def servers_with_network_policy(self) -> list[str]:
-        """Names of the servers in the cluster that accept connections from the application's Pods only."""
-        return [
-            group.object_name
+    @cached_property
+    def server_policies(self) -> tuple["ServerPolicy", ...]:
+        """The NetworkPolicies: one for all single servers, and one for each cluster of servers."""
+        restricted = [
+            group
             for group in self.database_groups
             if self.spec.network_policy and group.spec.network_policy
             if (backend := group.server_access.backend) and backend.pod_selector
         ]
+        names = [group.object_name for group in restricted if not group.server_access.operated]
+        selector = network_policy_selector(self.name, names)
+        policies = [ServerPolicy(name=network_policy_name(self.name), selector=selector)] if names else []
+        policies += [
+            ServerPolicy(
+                name=group.object_name,
+                selector={"matchLabels": dict(operated.labels)},
+                operator_labels=operated.operator_labels,
+            )
+            for group in restricted
+            if (operated := group.server_access.operated)
+        ]
+        return tuple(policies)
 
     @property
     def database_url_group(self) -> DatabaseGroupArgs | None:
@@ -179,8 +213,7 @@ class ApplicationArgs:
         """Yield the application's own Kubernetes objects, without those of its groups."""
         if self.spec.create_namespace:
             yield PlannedObject(kind="Namespace", name=self.namespace)
-        if self.servers_with_network_policy:
-            yield PlannedObject(kind="NetworkPolicy", name=network_policy_name(self.name))
+        yield from (PlannedObject(kind="NetworkPolicy", name=policy.name) for policy in self.server_policies)
         yield PlannedObject(kind="Secret", name=environment_secret_name(self.name))
 
     @property
@@ -245,19 +278,27 @@ class Application(pulumi.ComponentResource):
         # A retained namespace is not deleted, so Pulumi must delete its patches and volume claims one by one.
         deleted_with = None if args.retains_namespace else namespace_resource
 
-        policy = None
-        if server_names := args.servers_with_network_policy:
-            policy = create_network_policy(
-                f"{name}-network-policy",
-                object_metadata(network_policy_name(name), self.namespace, labels, stack),
+        policies = {
+            policy.name: create_network_policy(
+                network_policy_resource_name(name, policy.name),
+                object_metadata(policy.name, self.namespace, labels, stack),
                 application=name,
-                server_names=server_names,
+                server_selector=policy.selector,
                 pod_labels=args.pod_labels,
                 readers=args.readers,
+                operator_labels=policy.operator_labels,
                 parent=self,
             )
+            for policy in args.server_policies
+        }
+        shared_policy = policies.get(network_policy_name(name))
         group_args = [
-            replace(group, namespace=self.namespace, deleted_with=deleted_with, network_policy=policy)
+            replace(
+                group,
+                namespace=self.namespace,
+                deleted_with=deleted_with,
+                network_policy=policies.get(group.object_name, shared_policy),
+            )
             for group in args.database_groups
         ]
         created: dict[GroupAddress, DatabaseGroup] = {}

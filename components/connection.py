@@ -14,7 +14,10 @@ from components.persisted.names import variable_name
 from components.tls import ENCRYPTED_TLS_MODES, TlsMode
 
 __all__ = [
+    "CA_KEY",
     "PASSWORD_KEY",
+    "READ_ADDRESS_KEY",
+    "READ_URI_KEY",
     "Connection",
     "build_environment_variables",
     "build_uri",
@@ -24,7 +27,14 @@ __all__ = [
 ]
 
 PASSWORD_KEY = "password"  # noqa: S105 (a key)
-VARIABLE_SUFFIX_BY_KEY = {"host": "address", "uri": "url", "ca.crt": "ca_crt"}
+CA_KEY, READ_ADDRESS_KEY, READ_URI_KEY = "ca.crt", "read-host", "read-uri"
+VARIABLE_SUFFIX_BY_KEY = {
+    "host": "address",
+    "uri": "url",
+    CA_KEY: "ca_crt",
+    READ_ADDRESS_KEY: "read_address",
+    READ_URI_KEY: "read_url",
+}
 KEYS_WITHOUT_VARIABLE = ("type", "provider")
 
 
@@ -46,7 +56,9 @@ class Connection:
     tls: TlsMode | None = None
     """TLS mode that the URI requests. Default: none; the client decides."""
     tls_server_name: str | None = None
-    """Host name that the client verifies. The Service's name is not in the certificate."""
+    """Host name that the client verifies, if the Service's name is not in the certificate."""
+    replica_set: str | None = None
+    """Name of the replica set that the client must know."""
 
     @property
     def authority(self) -> str:

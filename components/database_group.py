@@ -4,8 +4,9 @@ It does not depend on a specific engine or server kind.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import pulumi
@@ -13,7 +14,10 @@ import pulumi_kubernetes as kubernetes
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from components.connection import (
+    CA_KEY,
     PASSWORD_KEY,
+    READ_ADDRESS_KEY,
+    READ_URI_KEY,
     Connection,
     connection_secret_data,
     encode_secret_data,
@@ -41,6 +45,7 @@ from components.persisted.names import (
     backup_name,
     copy_name,
     object_name,
+    read_service_name,
     resource_name,
     service_name,
     verification_name,
@@ -49,10 +54,10 @@ from components.persisted.outputs import CopyState, GroupOutputs, GroupSummary
 from components.planned_objects import PlannedObject
 from components.platform import Platform
 from components.protection import Protect, ProtectSpec
-from components.servers import SERVER_KINDS, ServerSpec
+from components.servers import SERVER_KINDS, ServerSpec, find_server_kind
 from components.servers.kind import ServerAccess, ServerArgs, ServerCredentials, ServerKind
 from components.servers.local import LocalKindSpec
-from components.service import create_service, list_service_objects
+from components.service import ServiceBackend, create_service, list_service_objects
 from components.spec import DnsLabel, NonEmptyStr, NonNegativeInt, SpecModel, StrictBool
 from components.workload_patches import VolumeMount
 
@@ -286,6 +291,11 @@ class DatabaseGroupArgs:
         return service_name(self.engine.name, self.group_name, is_primary=self.is_primary)
 
     @property
+    def read_backend(self) -> ServiceBackend | None:
+        """The target of the Service for reads; None without replicas that serve reads."""
+        return self.server_access.operated.read_backend if self.server_access.operated else None
+
+    @property
     def variant(self) -> Variant:
         """Server software of the group."""
         return self.engine.get_variant(self.spec.variant)
@@ -298,7 +308,7 @@ class DatabaseGroupArgs:
     @property
     def server_kind(self) -> ServerKind[Any]:
         """Functions of the group's server kind."""
-        return SERVER_KINDS[self.spec.server.kind]
+        return find_server_kind(self.spec.server)
 
     @cached_property
     def server_args(self) -> ServerArgs:
@@ -329,7 +339,13 @@ class DatabaseGroupArgs:
     def connection_keys(self) -> tuple[str, ...]:
         """Keys of the connection Secret."""
         placeholder = None if self.server_access.password_source is None else ""
-        return tuple(build_connection_data(self, placeholder))
+        return tuple(build_connection_data(self, placeholder, self.server_entries))
+
+    @property
+    def server_entries(self) -> Mapping[str, str]:
+        """Entries of the connection Secret that only the running servers know, without values."""
+        operated = self.server_access.operated
+        return {CA_KEY: ""} if operated and operated.has_ca else {}
 
     @cached_property
     def variable_names(self) -> tuple[str, ...]:
@@ -357,6 +373,8 @@ class DatabaseGroupArgs:
         yield from self.server_kind.list_objects(self.server_args, self.spec.server)
         if self.server_access.backend:
             yield from list_service_objects(self.service_name, self.server_access.backend, self.object_name)
+            if self.read_backend:
+                yield PlannedObject(kind="Service", name=read_service_name(self.service_name))
             if self.copy_name:
                 yield from list_copy_objects(self.copy_name, self.server_access.backend)
         if self.repository:
@@ -386,6 +404,7 @@ class DatabaseGroupArgs:
             "initScript": access.init_script_digest,
             "protect": self.protect,
             "passwordVersion": self.spec.password_version,
+            "replicas": access.operated.replicas if access.operated else 1,
             "copy": copied,
         }
 
@@ -425,9 +444,11 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.secret_name = args.object_name
 
         password = create_password(args.server_args.password_name, access.password_source, parent=self)
-        secret_opts = args.server_kind.prepare_secret(args.server_args, args.spec.server, password, self)
-        value = password.value if password else pulumi.Output.from_input(None)
-        self.connection = pulumi.Output.secret(value.apply(lambda text: build_connection_data(args, text)))
+        prepared = args.server_kind.prepare_secret(args.server_args, args.spec.server, password, self)
+        values = pulumi.Output.all(password=password.value if password else None, entries=prepared.entries)
+        self.connection = pulumi.Output.secret(
+            values.apply(lambda all_: build_connection_data(args, all_["password"], all_["entries"]))
+        )
         self.secret = kubernetes.core.v1.Secret(
             f"{name}-connection",
             metadata=object_metadata(
@@ -435,7 +456,7 @@ class DatabaseGroup(pulumi.ComponentResource):
             ),
             type=f"servicebinding.io/{args.engine.name}",
             data=self.connection.apply(encode_secret_data),
-            opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), secret_opts),
+            opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), prepared.opts),
         )
         credentials = ServerCredentials(account=access.account, secret=self.secret, password=password)
         args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
@@ -448,7 +469,18 @@ class DatabaseGroup(pulumi.ComponentResource):
                 endpoint_slice_name=args.object_name,
                 port_name=args.engine.name,
                 parent=self,
-                depends_on=self.copies,
+                depends_on=[self.secret, *self.copies],
+            )
+        if args.read_backend:
+            read_service = read_service_name(args.service_name)
+            create_service(
+                object_metadata(read_service, args.namespace, args.labels, stack),
+                args.read_backend,
+                application=args.application,
+                endpoint_slice_name=args.object_name,
+                port_name=args.engine.name,
+                parent=self,
+                depends_on=[self.secret, *self.copies],
             )
         if backup := _build_backup_args(args):
             repository = create_backup(backup, parent=self, depends_on=[self.secret, *self.copies])
@@ -552,8 +584,10 @@ def _build_copy_end(group: DatabaseGroup, service: str) -> CopyEnd:
     )
 
 
-def build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict[str, str]:
-    """Return the data of the connection Secret."""
+def build_connection_data(
+    args: DatabaseGroupArgs, password: str | None, server_entries: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return the data of the connection Secret. `server_entries` are known only to the running server."""
     access, engine = args.server_access, args.engine
     connection = Connection(
         engine=engine.name,
@@ -563,16 +597,22 @@ def build_connection_data(args: DatabaseGroupArgs, password: str | None) -> dict
         username=access.account.username,
         password=password if engine.credential_key == PASSWORD_KEY else None,
         database=access.account.database,
-        engine_keys=_build_engine_data(engine.credential_key, access, password),
+        engine_keys={**_build_engine_data(engine.credential_key, access, password), **server_entries},
         tls=access.tls,
         tls_server_name=access.tls_server_name,
+        replica_set=access.operated.replica_set if access.operated else None,
     )
-    return connection_secret_data(connection, engine.build_uri(connection))
+    data = connection_secret_data(connection, engine.build_uri(connection))
+    if args.read_backend:
+        read_host = read_service_name(args.service_name)
+        uri = engine.build_uri(replace(connection, host=read_host))
+        data |= {READ_ADDRESS_KEY: read_host, READ_URI_KEY: uri}
+    return data
 
 
 def _build_engine_data(credential_key: str | None, access: ServerAccess, password: str | None) -> dict[str, str]:
     """Return the keys that not every engine has: the account's own, a token, and the CA certificates."""
     has_token = credential_key is not None and password is not None and credential_key != PASSWORD_KEY
     token = {f"{credential_key}": f"{password}"} if has_token else {}
-    ca_bundle = {"ca.crt": access.ca_bundle.pem} if access.ca_bundle else {}
+    ca_bundle = {CA_KEY: access.ca_bundle.pem} if access.ca_bundle else {}
     return {**access.account.engine_keys, **token, **ca_bundle}

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["PlannedObject"]
+__all__ = ["PlannedObject", "ResourceType"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceType:
+    """A type of objects in the API of the cluster."""
+
+    api_version: str
+    """Group and version: `postgresql.cnpg.io/v1`."""
+    kind: str
+    plural: str
+    """Name of the type in paths: `clusters`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +24,8 @@ class PlannedObject:
 
     kind: str
     name: str
+    resource_type: ResourceType | None = None
+    """Type of a custom resource. None for the types of Kubernetes itself."""
     storage: str | None = None
     """Size of a PersistentVolumeClaim."""
     storage_class: str | None = None

@@ -10,10 +10,20 @@ from pydantic_core import PydanticCustomError
 
 from components.copies.backup_spec import BackupSpec
 from components.copies.stores import Store
+from components.engines.clusters.definition import EngineCluster
 from components.external_servers import ExternalServer
 from components.spec import LabelKey, Labels, LabelValue, NonNegativeInt, SpecModel
 
-__all__ = ["FailureReporter", "NodePoolSpec", "PasswordChanger", "Platform", "ServerAddress", "TolerationSpec"]
+__all__ = [
+    "ClusterMonitor",
+    "FailureReporter",
+    "NodePoolSpec",
+    "OperatedCluster",
+    "PasswordChanger",
+    "Platform",
+    "ServerAddress",
+    "TolerationSpec",
+]
 
 
 class TolerationSpec(SpecModel):
@@ -85,6 +95,35 @@ class PasswordChanger(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperatedCluster:
+    """A cluster of servers that an operator runs, for the wait until it is ready."""
+
+    location: tuple[str, ...]
+    """Location of its group in the stack file."""
+    namespace: str
+    name: str
+    """Name of the custom resource."""
+    account_version: str
+    """Resource version of the Secret with the account."""
+    engine: EngineCluster
+    timeout_minutes: int
+
+
+class ClusterMonitor(Protocol):
+    """Waits for clusters. Every method blocks."""
+
+    def wait_until_ready(self, cluster: OperatedCluster, *, is_changed: bool) -> None:
+        """Return when the cluster is ready.
+
+        `is_changed` is whether this update has changed it: its status can be the old one for some seconds. Raises
+        pulumi.RunError with the operator's message after the time limit.
+        """
+
+    def read_ca_bundle(self, cluster: OperatedCluster) -> str | None:
+        """Return the certificates that sign those of the servers; None if they do not exist yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Platform:
     """What all groups of a stack share."""
 
@@ -102,3 +141,5 @@ class Platform:
     """None for a run without a cluster: servers then have no hooks."""
     password_changer: PasswordChanger | None = None
     """None for a run without a cluster: connection Secrets of servers then have no hooks."""
+    cluster_monitor: ClusterMonitor | None = None
+    """None for a run without a cluster: the program then waits for no cluster of servers."""

@@ -26,6 +26,8 @@ class ServiceBackend:
     """The target of a Service: Pods, selected by labels, or hosts outside the cluster."""
 
     port: int
+    target_port: int | None = None
+    """Port of the Pods. Default: `port`."""
     pod_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     hosts: tuple[str, ...] = ()
     start_timeout_minutes: int | None = None
@@ -75,6 +77,8 @@ def create_service(
     """
     name: str = metadata["name"]
     port: Any = {"name": f"{port_name}-{backend.port}", "port": backend.port, "protocol": "TCP"}
+    if backend.target_port:
+        port["targetPort"] = backend.target_port
     # Without it, a Service on a cluster of both families gets only the cluster's first family.
     families = {"ipFamilies": ["IPv6"]} if backend.has_endpoint_slice and backend.ip_version == IPV6 else {}
     spec: Any = {"type": "ClusterIP", "ports": [port], "selector": backend.pod_selector, **families}

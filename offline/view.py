@@ -193,7 +193,7 @@ def _build_application_view(
         protect=args.protect,
         secret=environment_secret_name(args.name),
         pod_labels=args.pod_labels,
-        has_network_policy=bool(args.servers_with_network_policy),
+        has_network_policy=bool(args.server_policies),
         groups=tuple(_build_group_view(group, has_database_url=group is args.database_url_group) for group in groups),
         workloads={workload: containers.get(workload) for workload in args.outputs["workloads"]},
         objects=tuple(objects),

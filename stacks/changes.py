@@ -397,6 +397,14 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             ),
             "startTimeoutMinutes": (Change("", IN_PLACE, "The next update waits so long. Nothing restarts."),),
             "exclusiveNode": (Change("", IN_PLACE, "The Pod moves to another node, if necessary.", SERVER),),
+            "replicas": (
+                Change("from 1 to more, or to 1", REJECTED, f"The data would be on other volumes. {MIGRATE}"),
+                Change("more servers of a cluster", IN_PLACE, "The operator adds servers."),
+                Change("fewer servers of a cluster", IN_PLACE, "The operator removes servers with their volumes."),
+                Change("fewer servers of an engine that cannot remove any", REJECTED, f"{MIGRATE}"),
+            ),
+            "durability": (Change("", IN_PLACE, "The operator changes the running servers."),),
+            "tls": (VALUES,),
         },
         "ResourcesSpec": {
             "cpu": (Change("", IN_PLACE, "The server starts with the new resources.", SERVER),),

@@ -26,6 +26,7 @@ from components.platform import Platform
 from components.tls import READ_FILE_KEY
 from components.workload_patches import PatchedWorkload
 from preflight.cluster_client import ClusterConfig
+from stacks.cluster_monitor import OperatorMonitor
 from stacks.config_source import ConfigSource, decode_value, read_config_source
 from stacks.errors import SECRET_KEYS, ConfigIssue, InvalidStackConfigError, Location
 from stacks.failure_reporter import ClusterFailureReporter
@@ -228,6 +229,7 @@ def _build_application_args(
         restore_all=spec.restore_all,
         failure_reporter=ClusterFailureReporter(cluster, source) if cluster else None,
         password_changer=ClusterPasswordChanger(cluster, source) if cluster else None,
+        cluster_monitor=OperatorMonitor(cluster, source) if cluster else None,
     )
     applications = [
         ApplicationArgs(name=name, spec=application, platform=platform)

@@ -120,6 +120,9 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "initScript": "CREATE TABLE ready (id int)",
             "startTimeoutMinutes": "60",
             "exclusiveNode": "true",
+            "replicas": "3",
+            "durability": "asynchronous",
+            "tls": "require",
         },
         "ResourcesSpec": {
             "cpu": "2",

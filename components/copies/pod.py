@@ -7,6 +7,7 @@ from typing import Any
 
 import pulumi
 
+from components.connection import CA_KEY, READ_ADDRESS_KEY, READ_URI_KEY
 from components.engines.definition import Engine
 from components.spec import parse_quantity
 
@@ -32,9 +33,8 @@ WORK_PATH = "/tmp"
 WORK_SIZE = "1Gi"
 MEMORY = "512Mi"
 """Memory of the programs."""
-CA_KEY = "ca.crt"
 ADDRESS_KEY = "host"
-SKIPPED_KEYS = ("uri", CA_KEY)
+SKIPPED_KEYS = ("uri", CA_KEY, READ_ADDRESS_KEY, READ_URI_KEY)
 """Keys of the connection Secret that no script reads from a variable."""
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import pulumi
 
 from components.connection import Connection
+from components.engines.clusters.definition import EngineCluster
 from components.engines.settings_file import SettingsFile
 from components.passwords import Password
 
@@ -351,6 +352,10 @@ class Engine:
     """Build the account of a group that the program names, from application and group."""
     build_runtime: Callable[[Variant, str], ServerRuntime] | None
     """Build the runtime of a version of a variant. None for an engine without a server."""
+    cluster: EngineCluster | None = None
+    """How an operator runs several servers as one. Default: none; a group has one server."""
+    cluster_obstacle: str | None = None
+    """Why no operator can do it, for messages and the engine's page."""
     settings_file: SettingsFile | None = None
     """The server's configuration file, if the user can add settings to it."""
     max_username_length: int | None = None

@@ -21,6 +21,7 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from components.connection import Connection, build_uri
+from components.engines.clusters.postgresql import CLOUDNATIVE_PG
 from components.engines.definition import (
     Account,
     AdministratorConnection,
@@ -323,6 +324,7 @@ POSTGRESQL = Engine(
         username=database_account_name(application, group), database=database_account_name(application, group)
     ),
     build_runtime=_build_runtime,
+    cluster=CLOUDNATIVE_PG,
     reserved_names_pattern=r"postgres|public|template[01]|pg_.*",
     max_username_length=63,
     max_database_name_length=63,

@@ -40,11 +40,15 @@ class SettingsFile:
 
     def render_with_defaults(self, values: Mapping[str, SettingValue], memory: int) -> str:
         """Return the file of a server with `memory` bytes. The user's values replace the program's own settings."""
+        return self.render(self.merge_defaults(values, memory))
+
+    def merge_defaults(self, values: Mapping[str, SettingValue], memory: int) -> dict[str, SettingValue]:
+        """Return the user's values, and the program's own settings for a server with `memory` bytes."""
         names = {self.normalize_name(name) for name in values}
         defaults = {
             name: value for name, value in self.build_defaults(memory).items() if self.normalize_name(name) not in names
         }
-        return self.render({**defaults, **values})
+        return {**defaults, **values}
 
     def is_reserved(self, name: str) -> bool:
         """Return whether the program manages a setting."""

@@ -17,6 +17,7 @@ __all__ = [
     "PASSWORD_VERSION_ANNOTATION",
     "PROGRAM_SELECTOR",
     "SCRIPTS_ANNOTATION",
+    "SERVER_LABEL",
     "STACK_ANNOTATION",
     "VERSION_LABEL",
     "application_labels",
@@ -34,6 +35,7 @@ __all__ = [
     "read_password_version",
     "remote_selector_labels",
     "scratch_server_labels",
+    "server_labels",
 ]
 
 PROGRAM = "database-groups"
@@ -46,6 +48,8 @@ VERSION_LABEL = "app.kubernetes.io/version"
 
 APPLICATION_LABEL = f"{PROGRAM}/application"
 """Label of the Pods into which the program injects the variables of an application. The value is the application."""
+SERVER_LABEL = f"{PROGRAM}/server"
+"""Label of the Pods of servers that an operator runs. The value is the name of the connection Secret."""
 STACK_ANNOTATION = f"{PROGRAM}/stack"
 """Annotation of every object: `<organization>/<project>/<stack>`. It distinguishes this stack's objects from others."""
 PASSWORD_VERSION_ANNOTATION = f"{PROGRAM}/password-version"
@@ -91,6 +95,11 @@ def scratch_server_labels(application: str, object_name: str) -> dict[str, str]:
     The NetworkPolicy protects it like the group's server. No Service selects it.
     """
     return {**copy_pod_labels(application), INSTANCE: object_name}
+
+
+def server_labels(object_name: str) -> dict[str, str]:
+    """Return the labels of the Pods of servers that an operator runs. The other labels are the operator's."""
+    return {SERVER_LABEL: object_name}
 
 
 def namespace_labels(namespace: str) -> dict[str, str]:

@@ -15,13 +15,17 @@ __all__ = [
     "MAX_DNS_LABEL_LENGTH",
     "MAX_STATEFUL_SET_NAME_LENGTH",
     "REMOVED_WORKLOADS",
+    "account_secret_name",
     "backup_name",
+    "cluster_name",
     "copy_name",
     "database_account_name",
     "endpoint_slice_resource_name",
     "environment_secret_name",
     "network_policy_name",
+    "network_policy_resource_name",
     "object_name",
+    "read_service_name",
     "repository_job_name",
     "resource_name",
     "second_account_name",
@@ -55,6 +59,21 @@ def service_name(engine: str, group: str, *, is_primary: bool) -> str:
     return engine if is_primary else f"{engine}-{group}"
 
 
+def read_service_name(service: str) -> str:
+    """Return the name of the Service of the replicas that serve reads: `mysql-read`."""
+    return f"{service}-read"
+
+
+def account_secret_name(server: str) -> str:
+    """Return the name of the Secret from which an operator reads the application's account: `mysql-main-account`."""
+    return f"{server}-account"
+
+
+def cluster_name(server: str, suffix: str) -> str:
+    """Return the name of the custom resource of a cluster: that of the server, and the suffix of the engine."""
+    return f"{server}{suffix}"
+
+
 def copy_name(server: str, run: int) -> str:
     """Return the name of the Job that fills a group, and of its objects: `postgresql-next-from-1`."""
     return f"{server}-from-{run}"
@@ -83,6 +102,12 @@ def environment_secret_name(application: str) -> str:
 def network_policy_name(application: str) -> str:
     """Return the name of the NetworkPolicy of an application's servers: `shop-databases`."""
     return f"{application}-databases"
+
+
+def network_policy_resource_name(application: str, policy: str) -> str:
+    """Return the Pulumi name of a NetworkPolicy: `shop-network-policy`, or `shop-mysql-main-network-policy`."""
+    is_shared = policy == network_policy_name(application)
+    return f"{application}-network-policy" if is_shared else f"{application}-{policy}-network-policy"
 
 
 def database_account_name(application: str, group: str) -> str:

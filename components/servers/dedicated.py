@@ -1,10 +1,12 @@
 """The kind `dedicated`: a server for one group, on the database nodes, away from other database servers."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pulumi
+from pydantic import Field
 
+from components.engines.clusters.definition import Durability
 from components.persisted.labels import DATABASE_SELECTOR
 from components.planned_objects import PlannedObject
 from components.servers.kind import ServerArgs, ServerCredentials, ServerKind
@@ -19,8 +21,9 @@ from components.servers.stateful_set import (
     validate_stateful_set_server,
 )
 from components.spec import StrictBool
+from components.tls import TlsMode
 
-__all__ = ["DEDICATED", "DedicatedKindSpec"]
+__all__ = ["DEDICATED", "DEFAULT_CPU", "DedicatedKindSpec"]
 
 DEFAULT_CPU = "1"
 
@@ -34,6 +37,14 @@ class DedicatedKindSpec(StatefulSetServerSpec):
     """Server kind."""
     exclusive_node: StrictBool = False
     """Whether no other database server may run on the same node. Default: `false`."""
+    replicas: Annotated[int, Field(strict=True, ge=1, le=9)] = 1
+    """Number of servers that hold the same data. From 2 on, an operator runs them as a cluster (docs/clusters.md).
+    Default: `1`."""
+    durability: Durability | None = None
+    """Whether a write waits until a second server has it (`synchronous`) or not (`asynchronous`). Requires `replicas`.
+    Default: see docs/clusters.md."""
+    tls: TlsMode | None = None
+    """TLS mode in the application's URI. Requires `replicas`. Default: not set, the client decides."""
 
 
 def _create_resources(
@@ -76,6 +87,8 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
     if args.engine.build_runtime is None:
         yield "kind", f"not supported for {args.engine.name}, which has no server; use `kind: local`"
     else:
+        unsupported = [key for key in ("durability", "tls") if getattr(spec, key) is not None]
+        yield from ((key, "needs at least two servers; set `replicas`, or remove it") for key in unsupported)
         yield from validate_stateful_set_server(args, spec)
 
 

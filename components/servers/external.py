@@ -22,6 +22,7 @@ from components.passwords import GeneratedPassword, Password, create_password, l
 from components.persisted.names import second_account_name
 from components.protection import build_data_resource_options, is_retained
 from components.servers.kind import (
+    PreparedSecret,
     ScratchServer,
     ServerAccess,
     ServerArgs,
@@ -269,16 +270,16 @@ def _validate_tls(args: ServerArgs, spec: ExternalKindSpec, hosts: Sequence[str]
 
 def _create_account(
     args: ServerArgs, spec: ExternalKindSpec, password: Password | None, parent: pulumi.Resource
-) -> pulumi.ResourceOptions:
+) -> PreparedSecret:
     """Create the database and its accounts with `provisionOn`."""
     if spec.provision_on is None or password is None:
-        return pulumi.ResourceOptions()
+        return PreparedSecret()
     access = _resolve_access(args, spec)
     passwords = [
         password if source == access.password_source else create_password(args.password_name, source, parent=parent)
         for source in _list_passwords(args)
     ]
-    return args.platform.external_servers[spec.provision_on].provision(
+    opts = args.platform.external_servers[spec.provision_on].provision(
         args.resource_name,
         access.usernames[0],
         access.account,
@@ -288,6 +289,7 @@ def _create_account(
         data_opts=build_data_resource_options(parent, args.protect),
         opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=is_retained(args.protect)),
     )
+    return PreparedSecret(opts=opts)
 
 
 def _create_resources(

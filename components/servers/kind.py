@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import pulumi
@@ -18,7 +18,16 @@ from components.protection import Protect
 from components.service import ServiceBackend
 from components.tls import VERIFY_FULL, CaBundle, TlsMode
 
-__all__ = ["ScratchServer", "ServerAccess", "ServerArgs", "ServerCredentials", "ServerKind", "VolumeRequest"]
+__all__ = [
+    "OperatedServers",
+    "PreparedSecret",
+    "ScratchServer",
+    "ServerAccess",
+    "ServerArgs",
+    "ServerCredentials",
+    "ServerKind",
+    "VolumeRequest",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +77,23 @@ class VolumeRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperatedServers:
+    """Several servers that an operator runs as one."""
+
+    replicas: int
+    labels: Mapping[str, str]
+    """Labels of their Pods."""
+    operator_labels: Mapping[str, str]
+    """Labels of the operator's Pods, which must reach the servers."""
+    read_backend: ServiceBackend | None
+    """The target of a second Service, for reads only. None without replicas that serve reads."""
+    has_ca: bool
+    """Whether the operator signs the servers' certificates. The CA is known only when the servers run."""
+    replica_set: str | None
+    """Name of the replica set that clients must know."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerAccess:
     """How an application reaches its server; known before the server exists."""
 
@@ -104,6 +130,8 @@ class ServerAccess:
     """Script that runs once, when the volume is empty."""
     mounted_by_application: bool = False
     """Whether the application's Pods mount the group's volume claim."""
+    operated: OperatedServers | None = None
+    """What is particular to several servers that an operator runs. None for one server."""
 
     @property
     def init_script_digest(self) -> str | None:
@@ -118,7 +146,7 @@ class ServerAccess:
     @property
     def tls_server_name(self) -> str | None:
         """Host name that the client verifies. The Service's name is not in the certificate."""
-        return self.backend.hosts[0] if self.backend and self.tls == VERIFY_FULL else None
+        return next(iter(self.backend.hosts), None) if self.backend and self.tls == VERIFY_FULL else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +156,16 @@ class ServerCredentials:
     account: Account
     secret: kubernetes.core.v1.Secret
     password: Password | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedSecret:
+    """What the connection Secret needs from its server."""
+
+    opts: pulumi.ResourceOptions = field(default_factory=pulumi.ResourceOptions)
+    """Options of the Secret."""
+    entries: pulumi.Input[Mapping[str, str]] = field(default_factory=dict)
+    """Entries that only the server knows, such as its CA."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +193,14 @@ class ServerKind(Generic[Spec]):
     """The functions that implement one server kind."""
 
     resolve_access: Callable[[ServerArgs, Spec], ServerAccess]
-    create_resources: Callable[[ServerArgs, Spec, ServerCredentials, pulumi.Resource], None]
-    """Create the server's resources as children of the group."""
-    prepare_secret: Callable[[ServerArgs, Spec, Password | None, pulumi.Resource], pulumi.ResourceOptions] = (
-        lambda *_args: pulumi.ResourceOptions()
+    create_resources: Callable[[ServerArgs, Spec, ServerCredentials, pulumi.Resource], None] = lambda *_args: None
+    """Create the server's resources as children of the group. Default: none."""
+    prepare_secret: Callable[[ServerArgs, Spec, Password | None, pulumi.Resource], PreparedSecret] = lambda *_args: (
+        PreparedSecret()
     )
-    """Create what must happen before the connection Secret changes: an account, as children of the group, or hooks.
+    """Create what must exist before the connection Secret changes: an account or a server, as children of the group.
 
-    Return the options of the Secret. Default: none.
+    A change of a running server is a hook of the Secret. Default: none.
     """
     list_objects: Callable[[ServerArgs, Spec], Iterator[PlannedObject]] = lambda *_args: iter(())
     """Return the Kubernetes objects of `create_resources`, without the volume claim. Default: none."""

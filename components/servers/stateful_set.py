@@ -31,7 +31,14 @@ from components.planned_objects import PlannedObject
 from components.platform import ServerAddress
 from components.protection import build_data_resource_options
 from components.servers.images import resolve_version, validate_image
-from components.servers.kind import ScratchServer, ServerAccess, ServerArgs, ServerCredentials, VolumeRequest
+from components.servers.kind import (
+    PreparedSecret,
+    ScratchServer,
+    ServerAccess,
+    ServerArgs,
+    ServerCredentials,
+    VolumeRequest,
+)
 from components.service import ServiceBackend
 from components.spec import (
     CpuQuantity,
@@ -286,7 +293,7 @@ def build_scratch_server(args: ServerArgs, spec: StatefulSetServerSpec) -> Scrat
 
 def create_password_hooks(
     args: ServerArgs, spec: StatefulSetServerSpec, _password: Password | None, parent: pulumi.Resource
-) -> pulumi.ResourceOptions:
+) -> PreparedSecret:
     """Create the hooks with which a running server accepts a new password before the connection Secret changes.
 
     The script runs a second time after the Secret has changed: the container can have restarted meanwhile with the old
@@ -294,7 +301,7 @@ def create_password_hooks(
     """
     runtime, changer, key = _build_runtime(args, spec), args.platform.password_changer, args.engine.credential_key
     if runtime is None or runtime.change_password_script is None or changer is None or key is None:
-        return pulumi.ResourceOptions()
+        return PreparedSecret()
 
     async def read_change(hook: pulumi.ResourceHookArgs) -> tuple[ServerAddress, str, str] | None:
         data = [(inputs or {}).get("data") for inputs in (hook.old_inputs, hook.new_inputs)]
@@ -322,7 +329,7 @@ def create_password_hooks(
         before_update=[pulumi.ResourceHook(f"{args.resource_name}-change-password", change_password)],
         after_update=[pulumi.ResourceHook(f"{args.resource_name}-verify-password", verify_password)],
     )
-    return pulumi.ResourceOptions(hooks=hooks)
+    return PreparedSecret(opts=pulumi.ResourceOptions(hooks=hooks))
 
 
 async def _resolve_address(args: ServerArgs) -> ServerAddress:

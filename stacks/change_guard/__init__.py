@@ -24,6 +24,7 @@ from stacks.change_guard.group_rules import (
     validate_protection_of_group,
     validate_release,
     validate_removed_group,
+    validate_replicas,
     validate_storage_class,
     validate_storage_size,
 )
@@ -71,6 +72,7 @@ GROUP_RULES: tuple[GroupRule, ...] = (
     validate_account,
     validate_password_version,
     validate_storage_size,
+    validate_replicas,
     validate_storage_class,
     validate_init_script,
     validate_copy,

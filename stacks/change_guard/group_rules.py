@@ -20,6 +20,7 @@ __all__ = [
     "validate_protection_of_group",
     "validate_release",
     "validate_removed_group",
+    "validate_replicas",
     "validate_storage_class",
     "validate_storage_size",
 ]
@@ -153,6 +154,23 @@ def validate_password_version(change: GroupChange) -> Iterator[ConfigIssue]:
             f"the password in use has the version {version}, and a change to {planned} would end it at once."
             f" Use {version + 1} for a new password, or {version} for no change",
         )
+
+
+def validate_replicas(change: GroupChange) -> Iterator[ConfigIssue]:
+    """Reject the change between one server and a cluster, and fewer servers if the operator cannot remove any."""
+    if change.new is None or change.is_moved:
+        return
+    old, new = change.old.get("replicas") or 1, change.new.output_summary["replicas"]
+    location = (*change.location, "server", "replicas")
+    if old != new and 1 in (old, new):
+        yield ConfigIssue(
+            location,
+            f"the group had {old} {'server' if old == 1 else 'servers'}; with {new} the data would be on other volumes."
+            f" Write `replicas: {old}`, or {MIGRATION_HINT}",
+        )
+    elif new < old and change.new.engine.cluster and not change.new.engine.cluster.can_shrink:
+        operator = change.new.engine.cluster.operator.name
+        yield ConfigIssue(location, f"{operator} cannot remove servers. Write `replicas: {old}`, or {MIGRATION_HINT}")
 
 
 def validate_storage_size(change: GroupChange) -> Iterator[ConfigIssue]:

@@ -1,0 +1,1 @@
+"""The clusters of the engines that have an established operator, one module each."""

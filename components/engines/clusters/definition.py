@@ -1,0 +1,182 @@
+"""The record of an engine's cluster: the custom resources of an established operator, and how to read their status."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import pulumi
+
+from components.planned_objects import ResourceType
+
+__all__ = [
+    "HOST_LABEL",
+    "ClusterAccess",
+    "ClusterObject",
+    "ClusterRequest",
+    "Durability",
+    "EngineCluster",
+    "Operator",
+    "build_topology_spread",
+    "describe_condition",
+]
+
+Durability: TypeAlias = Literal["synchronous", "asynchronous"]
+ZONE_LABEL, HOST_LABEL = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """The program in the Kubernetes cluster that runs the servers."""
+
+    name: str
+    version: str
+    """The oldest release that is supported, which is the one that `make operators` installs."""
+    image: str
+    """Repository of its image. The version of a running operator is the tag."""
+    resource_types: tuple[ResourceType, ...]
+    """The types of the custom resources that this program creates."""
+    pod_labels: Mapping[str, str]
+    """Labels of its Pods, which must reach the servers."""
+    namespace_variable: str
+    """Environment variable of its container with the namespaces that it watches. Empty or missing: all."""
+    install_commands: tuple[str, ...]
+    """Commands that install the release."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterRequest:
+    """A cluster to create."""
+
+    name: str
+    """Name of the custom resource."""
+    namespace: pulumi.Input[str]
+    service_names: Sequence[str]
+    """Host names by which applications and copies reach the servers, without the namespace."""
+    username: str
+    database: str
+    """Database or virtual host of the application; for an engine without databases the user name."""
+    account_secret: str
+    """Name of the Secret with the entries of `build_account_entries`."""
+    labels: Mapping[str, str]
+    """Labels that every Pod must have."""
+    version: str
+    """Release or release series."""
+    image: str
+    """Image of the servers."""
+    run_as_user: int
+    replicas: int
+    storage: str
+    storage_class: str | None
+    cpu: str
+    memory: str
+    settings: Mapping[str, Any]
+    durability: Durability
+    is_node_exclusive: bool
+    """Whether two servers must not be on one node. False: they should not."""
+    node_selector: Mapping[str, str]
+    tolerations: Sequence[Mapping[str, Any]]
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """Requests and limits of a server (core/v1 ResourceRequirements)."""
+        amounts = {"cpu": self.cpu, "memory": self.memory}
+        return {"requests": amounts, "limits": amounts}
+
+    @property
+    def claim_spec(self) -> dict[str, Any]:
+        """The volume claim of a server (core/v1 PersistentVolumeClaimSpec)."""
+        storage_class = {"storageClassName": self.storage_class} if self.storage_class else {}
+        return {
+            "accessModes": ["ReadWriteOnce"],
+            **storage_class,
+            "resources": {"requests": {"storage": self.storage}},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterObject:
+    """An object that the program creates for a cluster."""
+
+    type: ResourceType
+    name: str
+    part: str
+    """End of its Pulumi name: `cluster`."""
+    spec: Mapping[str, Any]
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    holds_data: bool = True
+    """Whether its deletion deletes data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterAccess:
+    """The Pods that a Service selects."""
+
+    selector: Mapping[str, str]
+    target_port: int | None = None
+    """Port of the Pods. Default: the engine's port."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCluster:
+    """How an operator runs several servers of an engine as one."""
+
+    operator: Operator
+    durabilities: tuple[Durability, ...]
+    """What the user can choose. The first one is the default."""
+    sizes: tuple[int, int]
+    """The smallest and the largest number of servers."""
+    has_odd_size: bool = False
+    """Whether the number must be odd."""
+    can_shrink: bool = True
+    """Whether the operator can remove servers."""
+    max_name_length: int
+    """Largest number of characters of the custom resource's name."""
+    name_suffix: str = ""
+    """End of that name, where the operator creates a Service of the same name."""
+    find_image: Callable[[str, str], str] | None = None
+    """Return the image of a variant and version. Default: the official image."""
+    build_account_entries: Callable[[str, str, str], dict[str, str]]
+    """Return the entries of the Secret that the operator reads, from user name, password and database."""
+    account_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Labels of that Secret, in addition to the group's."""
+    build_objects: Callable[[ClusterRequest], Sequence[ClusterObject]]
+    """Return the objects, in the order of their creation. The first one is the cluster itself."""
+    describe_progress: Callable[[Mapping[str, Any], str], str | None]
+    """Return why the cluster is not ready; None if it is. The arguments are the custom resource (`{}` if it does not
+    exist), and the resource version of the Secret with the account."""
+    list_stateful_sets: Callable[[str], tuple[str, ...]] = lambda _name: ()
+    """Return the StatefulSets of the operator, by the name of the cluster. All their Pods must be new and ready."""
+    find_access: Callable[[str], ClusterAccess]
+    """Return the Pods that accept writes, by the name of the cluster."""
+    find_read_access: Callable[[str], ClusterAccess] | None = None
+    """Return the Pods that serve reads. Default: none."""
+    find_ca_secret: Callable[[str], str] | None = None
+    """Return the Secret whose `ca.crt` signs the servers' certificates. Default: none; the servers have no TLS."""
+    replica_set: str | None = None
+    """Name of the replica set that clients must know."""
+    unsupported_settings: frozenset[str] = frozenset()
+    """Settings that the operator sets itself, in addition to those that a single server reserves."""
+
+
+def describe_condition(resource: Mapping[str, Any], kind: str) -> str | None:
+    """Return why a condition of a resource is not true; None if it is (meta/v1 Condition)."""
+    status = resource.get("status") or {}
+    found = next((item for item in status.get("conditions") or [] if item.get("type") == kind), None)
+    if found is None:
+        return f"{kind} is not reported yet"
+    if found.get("status") == "True":
+        return None
+    return f"{kind} is {found.get('status')}: " + " ".join(filter(None, (found.get("reason"), found.get("message"))))
+
+
+def build_topology_spread(labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the rule that spreads Pods over the zones, if there are several (core/v1 TopologySpreadConstraint)."""
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": ZONE_LABEL,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": dict(labels)},
+        }
+    ]

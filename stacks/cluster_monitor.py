@@ -1,0 +1,104 @@
+"""The wait for servers that an operator runs, with messages that contain the group's path."""
+
+import base64
+import time
+from dataclasses import dataclass
+
+import pulumi
+
+from components.connection import CA_KEY
+from components.platform import OperatedCluster
+from preflight.cluster_client import ClusterConfig, create_api_client, read_object
+from preflight.cluster_status import CustomResourceKey, read_progress
+from preflight.errors import ClusterError
+from stacks.config_source import ConfigSource
+from stacks.errors import ConfigIssue
+
+__all__ = ["OperatorMonitor"]
+
+POLL_SECONDS = 1
+SETTLE_SECONDS = 5
+"""Operators write no generation into the status: after a change, it is the old one for up to three seconds, and again
+between the restarts of two servers."""
+SECONDS_PER_MINUTE = 60
+
+
+@dataclass(frozen=True)
+class OperatorMonitor:
+    """Reads the cluster of a stack. Implements `components.platform.ClusterMonitor`."""
+
+    cluster: ClusterConfig
+    source: ConfigSource
+
+    def wait_until_ready(self, cluster: OperatedCluster, *, is_changed: bool) -> None:
+        """Return when the servers are ready, and after a change stay so. Raises pulumi.RunError."""
+        deadline = time.monotonic() + cluster.timeout_minutes * SECONDS_PER_MINUTE
+        settle_seconds = SETTLE_SECONDS if is_changed else 0
+        if is_changed:
+            time.sleep(POLL_SECONDS)
+        ready_since: float | None = None
+        while True:
+            reason = self._read_progress(cluster)
+            now = time.monotonic()
+            if reason is None:
+                ready_since = ready_since or now
+                if now - ready_since >= settle_seconds:
+                    return
+            else:
+                ready_since = None
+            if now >= deadline:
+                minutes = cluster.timeout_minutes
+                unit = "minute" if minutes == 1 else "minutes"
+                text = (
+                    f"{cluster.name} is not ready after {minutes} {unit}: {reason}\n"
+                    f"fix: read `{_describe_command(cluster)}` and the log of the operator"
+                    f" {cluster.engine.operator.name}; if the servers only need more time, increase"
+                    " `server.startTimeoutMinutes`"
+                )
+                raise pulumi.RunError(self._describe(cluster, text))
+            time.sleep(POLL_SECONDS)
+
+    def read_ca_bundle(self, cluster: OperatedCluster) -> str | None:
+        """Return the certificates that sign those of the servers. Raises pulumi.RunError."""
+        if cluster.engine.find_ca_secret is None:
+            return None
+        name = cluster.engine.find_ca_secret(cluster.name)
+        try:
+            with create_api_client(self.cluster) as connection:
+                secret = read_object(connection, "Secret", cluster.namespace, name)
+        except ClusterError as error:
+            raise pulumi.RunError(self._describe(cluster, str(error))) from None
+        if secret is None:
+            text = f"the account may not read the Secret {name}; grant the right to get Secrets (docs/teams.md)"
+            raise pulumi.RunError(self._describe(cluster, text))
+        encoded = (secret.get("data") or {}).get(CA_KEY)
+        return base64.b64decode(encoded).decode() if encoded else None
+
+    def _read_progress(self, cluster: OperatedCluster) -> str | None:
+        """Return why the servers are not ready. An API server that does not answer is such a reason."""
+        (resource_type, *_) = cluster.engine.operator.resource_types
+        key = CustomResourceKey(
+            api_version=resource_type.api_version,
+            plural=resource_type.plural,
+            namespace=cluster.namespace,
+            name=cluster.name,
+        )
+        try:
+            with create_api_client(self.cluster) as connection:
+                return read_progress(
+                    connection,
+                    key,
+                    lambda resource: cluster.engine.describe_progress(resource, cluster.account_version),
+                    cluster.engine.list_stateful_sets(cluster.name),
+                )
+        except ClusterError as error:
+            return str(error)
+
+    def _describe(self, cluster: OperatedCluster, text: str) -> str:
+        return str(self.source.add_line(ConfigIssue((*cluster.location, "server"), text)))
+
+
+def _describe_command(cluster: OperatedCluster) -> str:
+    (resource_type, *_) = cluster.engine.operator.resource_types
+    group = resource_type.api_version.partition("/")[0]
+    return f"kubectl describe --namespace {cluster.namespace} {resource_type.plural}.{group} {cluster.name}"
