@@ -27,7 +27,9 @@ __all__ = [
 ]
 
 PASSWORD_KEY = "password"  # noqa: S105 (a key)
-CA_KEY, READ_ADDRESS_KEY, READ_URI_KEY = "ca.crt", "read-host", "read-uri"
+CA_KEY = "ca.crt"
+READ_ADDRESS_KEY = "read-host"
+READ_URI_KEY = "read-uri"
 VARIABLE_SUFFIX_BY_KEY = {
     "host": "address",
     "uri": "url",

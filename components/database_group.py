@@ -363,7 +363,8 @@ class DatabaseGroupArgs:
     def list_objects(self) -> Iterator[PlannedObject]:
         """Yield the Kubernetes objects of the group."""
         yield PlannedObject(kind="Secret", name=self.object_name)
-        if volume := self.server_access.volume:
+        volume = self.server_access.volume
+        if volume and volume.has_claim:
             yield PlannedObject(
                 kind="PersistentVolumeClaim",
                 name=self.object_name,

@@ -228,7 +228,8 @@ def _build_group_view(args: DatabaseGroupArgs, *, has_database_url: bool) -> Gro
 
 def _list_connection_entries(args: DatabaseGroupArgs, *, has_database_url: bool) -> Iterator[ConnectionEntry]:
     """Yield the connection Secret's keys. The values come from a placeholder, so none contains a credential."""
-    data = build_connection_data(args, None if args.server_access.password_source is None else PLACEHOLDER)
+    placeholder = None if args.server_access.password_source is None else PLACEHOLDER
+    data = build_connection_data(args, placeholder, args.server_entries)
     # With the keys as values, the variables map to their keys.
     keys = {key: key for key in data}
     key_by_variable = build_environment_variables(

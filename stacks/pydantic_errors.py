@@ -44,7 +44,6 @@ MAP_KEYS = frozenset({"server", "settings", "resources"})
 """The keys of a group and of a server whose values are maps."""
 KEY_HINTS: Mapping[str, str] = MappingProxyType(
     {
-        "replicas": "not supported: each server runs one Pod; remove it",
         "requests": "set `cpu` and `memory` directly; the program derives requests and limits",
         "limits": "set `cpu` and `memory` directly; the program derives requests and limits",
     }

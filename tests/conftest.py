@@ -55,6 +55,7 @@ MODULE_GROUPS = {
         "test_memory.py",
         "test_recovery.py",
         "test_operators.py",
+        "test_postgresql_cluster.py",
     ),
     "files": ("test_stack_file.py",),
     "copies": ("test_copies.py", "test_redis_copies.py", "test_copies_by_url.py"),

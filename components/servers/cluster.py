@@ -50,7 +50,7 @@ def _resolve_access(args: ServerArgs, spec: DedicatedKindSpec) -> ServerAccess:
     return replace(
         access,
         backend=_build_backend(args, cluster.find_access(name), minutes),
-        volume=None,
+        volume=replace(access.volume, has_claim=False) if access.volume else None,
         tls=spec.tls,
         accepts_new_password=False,
         operated=OperatedServers(
@@ -143,7 +143,7 @@ def _build_request(args: ServerArgs, spec: DedicatedKindSpec) -> ClusterRequest:
     )
 
 
-def _prepare_secret(
+def _create_servers(
     args: ServerArgs, spec: DedicatedKindSpec, password: Password | None, parent: pulumi.Resource
 ) -> PreparedSecret:
     """Create the cluster, and return the connection Secret's CA when the cluster is ready.
@@ -191,10 +191,10 @@ def _create_object(
         opts = pulumi.ResourceOptions.merge(data_opts, opts)
     if args.platform.cluster_monitor:
 
-        async def record_change(_args: pulumi.ResourceHookArgs) -> None:
+        async def add_change(_args: pulumi.ResourceHookArgs) -> None:
             changes.append(item.name)
 
-        hook = pulumi.ResourceHook(f"{name}-change", record_change)
+        hook = pulumi.ResourceHook(f"{name}-change", add_change)
         hooks = pulumi.ResourceHookBinding(after_create=[hook], after_update=[hook])
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
     metadata = object_metadata(item.name, args.namespace, args.labels, args.platform.stack)
@@ -251,7 +251,7 @@ def _list_objects(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[Planned
 
 CLUSTER = ServerKind[DedicatedKindSpec](
     resolve_access=_resolve_access,
-    prepare_secret=_prepare_secret,
+    prepare_secret=_create_servers,
     list_objects=_list_objects,
     validate=_validate,
     build_scratch_server=build_scratch_server,

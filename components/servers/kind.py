@@ -74,6 +74,8 @@ class VolumeRequest:
     """Size, as a Kubernetes quantity."""
     storage_class: str | None
     """Storage class. None: the cluster's default class."""
+    has_claim: bool = True
+    """Whether the program creates the claim. False: an operator creates one for each server."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,7 +196,7 @@ def test_registration_resolves_the_access_of_a_group_at_most_twice(name: str, mo
         kind: replace(functions, resolve_access=count_calls(functions.resolve_access))
         for kind, functions in SERVER_KINDS.items()
     }
-    monkeypatch.setattr("components.database_group.SERVER_KINDS", kinds)
+    monkeypatch.setattr("components.servers.SERVER_KINDS", kinds)
     record_applications(stack.applications)
     assert set(calls) == {"mysql-a", "mysql-b"}
     assert max(calls.values()) <= 2

@@ -163,7 +163,13 @@ def set_environment(config: Config) -> None:
 
 COPIES = "tests/stacks/test_copies.py"
 BACKUPS = "tests/stacks/test_backups.py"
+CLUSTERS = "tests/e2e/test_postgresql_cluster.py and tests/stacks/test_clusters.py"
 TESTED_ELSEWHERE = {
+    "StatefulSetServerSpec.replicas: more servers of a cluster": CLUSTERS,
+    "StatefulSetServerSpec.replicas: fewer servers of a cluster": CLUSTERS,
+    "StatefulSetServerSpec.replicas: fewer servers of an engine that cannot remove any": CLUSTERS,
+    "StatefulSetServerSpec.durability": CLUSTERS,
+    "StatefulSetServerSpec.tls": CLUSTERS,
     "ExternalKindSpec.adopt: of a new group": "tests/e2e/test_adoption.py",
     "AdministratorSpec.username: who cannot, on PostgreSQL 16 and later": "tests/preflight/test_postgresql.py",
     "DatabaseGroupSpec.from: added": COPIES,
@@ -388,6 +394,9 @@ ROWS: dict[str, Row] = {
     ),
     "StatefulSetServerSpec.image: of another series": Row(
         set_server("mysql", "own", "image", "registry.example.org/mysql:9.7"), f"{GROUP}.mysql.own.server.image: "
+    ),
+    "StatefulSetServerSpec.replicas: from 1 to more, or to 1": Row(
+        set_server("redis", "main", "replicas", 3), f"{GROUP}.redis.main.server.replicas: "
     ),
     "StatefulSetServerSpec.storage: larger": Row(set_server("redis", "main", "storage", "2Gi")),
     "StatefulSetServerSpec.settings": Row(set_server("redis", "main", "settings", {"maxmemory": "10mb"})),

@@ -22,7 +22,8 @@ __all__ = [
 ]
 
 Durability: TypeAlias = Literal["synchronous", "asynchronous"]
-ZONE_LABEL, HOST_LABEL = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
+HOST_LABEL = "kubernetes.io/hostname"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, kw_only=True)
