@@ -405,7 +405,7 @@ class DatabaseGroupArgs:
             "initScript": access.init_script_digest,
             "protect": self.protect,
             "passwordVersion": self.spec.password_version,
-            "replicas": access.operated.replicas if access.operated else 1,
+            "replicas": access.operated.replicas if access.operated else None,
             "copy": copied,
         }
 

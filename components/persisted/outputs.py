@@ -75,8 +75,8 @@ class GroupSummary(TypedDict):
     """In the previous state: the version that the connection Secret holds, or None without a Secret."""
     copy: CopyState | None
     """The copy that fills the group."""
-    replicas: int
-    """Number of servers. Releases before clusters did not record it."""
+    replicas: int | None
+    """Number of servers that an operator runs. None for one server."""
 
 
 class GroupState(GroupSummary):

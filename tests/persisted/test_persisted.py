@@ -122,7 +122,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
 VOLUME_KEYS = {"storage", "storageClass", "initScript"}
 ACCOUNT_KEYS = {"externalServer", "database", "username"}
 GROUP_SUMMARY_KEYS = (
-    {"kind", "variant", "version", "series", "service", "secret", "protect", "passwordVersion", "copy"}
+    {"kind", "variant", "version", "series", "service", "secret", "protect", "passwordVersion", "copy", "replicas"}
     | VOLUME_KEYS
     | ACCOUNT_KEYS
 )
