@@ -9,7 +9,7 @@ PULUMI := STACK=$(STACK) scripts/pulumi.sh
 TEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi check status test test-slow first-starts memory-loads changes \
+.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups check test test-slow first-starts memory-loads changes \
 	chaos scale password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
@@ -60,6 +60,12 @@ pulumi: .stack .venv/.installed ## run another command of Pulumi for STACK: make
 
 status: .stack .venv/.installed ## print the state of every database of STACK; ARGS=--json prints JSON (pulumi stack export)
 	@$(PULUMI) status $(ARGS)
+
+backup: .stack .venv/.installed ## save GROUP=shop.postgresql.main now, or verify its newest backup with VERIFY=1 (pulumi stack export)
+	@$(PULUMI) backup --group "$(GROUP)" $(if $(VERIFY),--verify) $(ARGS)
+
+backups: .stack .venv/.installed ## list the backups of STACK, or of GROUP; ARGS=--json prints JSON (pulumi stack export)
+	@$(PULUMI) backups --group "$(GROUP)" $(ARGS)
 
 check: .stack .venv/.installed ## check the cluster, the external servers and the backup stores of STACK, as `make up` does first (pulumi config)
 	@$(PULUMI) check

@@ -24,6 +24,8 @@ __all__ = [
     "REQUEST_TIMEOUT_SECONDS",
     "ClusterConfig",
     "create_api_client",
+    "create_object",
+    "delete_object",
     "explain_connection_error",
     "list_objects",
     "read_json",
@@ -37,6 +39,7 @@ REQUEST_TIMEOUT_SECONDS = (3, 5)
 MAX_PARALLEL_REQUESTS = 24
 """A larger number is not faster, and the client warns of connections that its pool cannot store."""
 OK, CREATED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 201, 401, 403, 404
+SUCCESSES = (OK, CREATED, 202)
 PATHS = {
     "Namespace": ("/api/v1", "namespaces"),
     "Node": ("/api/v1", "nodes"),
@@ -116,17 +119,18 @@ def request_path(
     connection: Any,
     path: str,
     *,
+    method: str | None = None,
     body: JsonObject | None = None,
     timeout: tuple[float, float] = REQUEST_TIMEOUT_SECONDS,
     accept: str = JSON,
     query: Mapping[str, str] | None = None,
 ) -> Any:
-    """Get a path of the API server, or post a body to it. Return the response, whatever its status.
+    """Get a path of the API server, post a body to it, or use another method. Return the response, whatever its status.
 
     The client's classes for each API group take half a second to import. Raises urllib3's HTTPError and OSError.
     """
     request = connection.param_serialize(
-        "GET" if body is None else "POST",
+        method or ("GET" if body is None else "POST"),
         path,
         query_params=list((query or {}).items()),
         header_params={"Accept": accept, "Content-Type": JSON},
@@ -154,12 +158,7 @@ def read_json(
     `purpose` is what the request does, for messages: "list Secret objects". `results` has what to return for other
     statuses, by status. Raises ClusterError.
     """
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    try:
-        response = request_path(connection, path, body=body, timeout=timeout, accept=accept, query=query)
-    except (HTTPError, OSError) as error:
-        raise explain_connection_error(connection, error) from None
+    response = _send(connection, path, body=body, timeout=timeout, accept=accept, query=query)
     if response.status in results:
         return results[response.status]
     if response.status not in (OK, CREATED):
@@ -202,6 +201,47 @@ def read_object(
     path = f"{api}/namespaces/{namespace}/{plural}/{name}"
     found: JsonObject | None = read_json(connection, path, f"read {kind} {name!r}", timeout=timeout, results=results)
     return found
+
+
+def create_object(connection: Any, kind: str, namespace: str, content: JsonObject) -> JsonObject:
+    """Create an object, and return it as the cluster stores it. Raises ClusterError."""
+    api, plural = PATHS[kind]
+    version = api.removeprefix("/apis/").removeprefix("/api/")
+    body = {"apiVersion": version, "kind": kind, **content}
+    name = content["metadata"]["name"]
+    response = _send(connection, f"{api}/namespaces/{namespace}/{plural}", method="POST", body=body)
+    _require_success(response, f"create {kind} {name!r} in namespace {namespace}")
+    created: JsonObject = json.loads(response.data)
+    return created
+
+
+def delete_object(connection: Any, kind: str, namespace: str, name: str) -> None:
+    """Delete an object with the objects that belong to it, if it exists. Raises ClusterError."""
+    api, plural = PATHS[kind]
+    path = f"{api}/namespaces/{namespace}/{plural}/{name}"
+    response = _send(connection, path, method="DELETE", query={"propagationPolicy": "Background"})
+    if response.status != NOT_FOUND:
+        _require_success(response, f"delete {kind} {name!r} in namespace {namespace}")
+
+
+def _send(connection: Any, path: str, **options: Any) -> Any:
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        return request_path(connection, path, **options)
+    except (HTTPError, OSError) as error:
+        raise explain_connection_error(connection, error) from None
+
+
+def _require_success(response: Any, purpose: str) -> None:
+    """Raise ClusterError if an answer has no success. The message of the API server names the rule or the quota."""
+    if response.status in SUCCESSES:
+        return
+    try:
+        reason = json.loads(response.data)["message"]
+    except (ValueError, TypeError, KeyError):
+        reason = FIX_BY_STATUS.get(response.status, "check the log of the API server")
+    raise ClusterError(f"cannot {purpose} ({response.status} {response.reason}): {reason}")
 
 
 def run_parallel(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:

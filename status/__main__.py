@@ -6,22 +6,18 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
 
 import pulumi
 
 from preflight.cluster_client import ClusterConfig, create_api_client
 from preflight.errors import ClusterError
+from stacks.deployed_stack import read_deployed_stack
 from stacks.previous_state import PreviousState
-from stacks.pulumi_cli import read_deployed_state, run_pulumi_json
 from status.cluster import ClusterObjects, read_events, read_objects, read_volume_usage
 from status.groups import ApplicationStatus, build_statuses, list_event_namespaces, list_nodes, list_object_kinds
 from status.text import render_json, render_text
 
 __all__ = ["main"]
-
-CLUSTER_KEYS = ("kubeconfig", "context", "cluster")
-NO_STACK = "no stack named"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,41 +27,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     try:
-        with ThreadPoolExecutor() as pool:
-            config = pool.submit(read_cluster_config, options.stack)
-            state = pool.submit(read_deployed_state, options.stack)
-            import kubernetes.client  # noqa: F401, PLC0415 (takes half a second, while Pulumi runs)
-        if not state.result():
-            raise pulumi.RunError(
-                f"stack {options.stack!r} has no applications; deploy it: {_suggest_update(options.stack)}"
-            )
-        statuses, notes = read_status(state.result(), config.result())
+        stack = read_deployed_stack(options.stack)
+        statuses, notes = read_status(stack.state, stack.cluster)
     except (pulumi.RunError, ClusterError) as error:
-        message = str(error)
-        if NO_STACK in message:
-            message = (
-                f"stack {options.stack!r} has no state in this backend; deploy it: {_suggest_update(options.stack)}"
-            )
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps(render_json(options.stack, statuses, notes), indent=2))
     else:
         print(render_text(statuses, notes, datetime.now(UTC)))
     return 0
-
-
-def read_cluster_config(stack: str) -> ClusterConfig:
-    """Return how a stack finds its cluster, from the stack's configuration. Raises pulumi.RunError."""
-    config = run_pulumi_json("config", "--json", "--stack", stack)
-
-    def read(key: str) -> str | None:
-        entry: dict[str, Any] = config.get(key, {})
-        if entry.get("secret"):
-            entry = run_pulumi_json("config", "get", key, "--json", "--stack", stack)
-        return entry.get("value")
-
-    return ClusterConfig(**{key: read(f"kubernetes:{key}") for key in CLUSTER_KEYS})
 
 
 def read_status(state: PreviousState, config: ClusterConfig) -> tuple[list[ApplicationStatus], list[str]]:
@@ -87,10 +58,6 @@ def _list_notes(objects: ClusterObjects, *, may_read_nodes: bool) -> list[str]:
     if not may_read_nodes:
         notes.append("the use of volumes is unknown: not allowed to get nodes/proxy")
     return notes
-
-
-def _suggest_update(stack: str) -> str:
-    return f"make up STACK={stack}"
 
 
 if __name__ == "__main__":

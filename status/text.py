@@ -1,12 +1,13 @@
 """The status as text and as JSON. Pure functions."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from pydantic.alias_generators import to_camel
 
+from stacks.tables import format_table
 from status.groups import MISSING, ApplicationStatus, GroupStatus, VolumeStatus
 
 __all__ = ["render_json", "render_text"]
@@ -36,7 +37,7 @@ def render_text(statuses: Collection[ApplicationStatus], notes: Collection[str],
         *([CREATE_HINT] if any(problem.endswith(MISSING) for problem in problems) else []),
         *([HELP_HINT] if problems else []),
     ]
-    return "\n".join([*_format_table([HEADER, *rows]), "", *footer])
+    return "\n".join([*format_table([HEADER, *rows]), "", *footer])
 
 
 def render_json(stack: str, statuses: Collection[ApplicationStatus], notes: Collection[str]) -> dict[str, Any]:
@@ -69,11 +70,6 @@ def _build_row(application: str, group: GroupStatus, now: datetime) -> tuple[str
         _format_age(group.secret_changed, now),
         "; ".join(_shorten(_normalize(problem)) for problem in group.problems),
     )
-
-
-def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _format_age(time: str | None, now: datetime) -> str:

@@ -61,8 +61,8 @@ def run_api_server(
 ) -> Iterator[str]:
     """Run an API server and yield its URL. `answer` returns the status and the body for a path and an Accept header.
 
-    `review` does so for a POST or PATCH request, from its path and its body. If `answer` has the status 101, `execute`
-    returns the result of a script in a Pod from two lines of standard input.
+    `review` does so for a POST, PATCH or DELETE request, from its path and its body. If `answer` has the status 101,
+    `execute` returns the result of a script in a Pod from two lines of standard input.
     """
 
     class Handler(ScriptHandler):
@@ -79,9 +79,12 @@ def run_api_server(
         def do_PATCH(self) -> None:
             self.review()
 
+        def do_DELETE(self) -> None:
+            self.review()
+
         def review(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            self.respond(*review(self.path, json.loads(content)))
+            content = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            self.respond(*review(self.path, json.loads(content or "{}")))
 
         def respond(self, status: int, body: dict[str, Any] | str) -> None:
             content = (body if isinstance(body, str) else json.dumps(body)).encode()

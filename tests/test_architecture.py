@@ -12,7 +12,7 @@ from components.engines import ENGINES
 from components.servers import SERVER_KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("components", "stacks", "offline", "preflight", "status")
+PACKAGES = ("components", "stacks", "offline", "preflight", "status", "backups")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 PROVIDERS = ("pulumi_kubernetes", "pulumi_mysql", "pulumi_postgresql", "pulumi_random")
 
@@ -33,15 +33,16 @@ NOT_PERSISTED = [
     f"components.{module}" for modules in LAYERS for module in modules if not module.startswith("persisted.")
 ]
 FORBIDDEN_IMPORTS = {
-    "components": ("__main__", "stacks", "offline", "preflight", "status"),
-    "stacks": ("__main__", "offline", "status"),
-    "preflight": ("__main__", "components", "stacks", "offline", "status", "pulumi", *PROVIDERS),
-    "offline": ("status",),
-    "status": ("__main__", "offline", *PROVIDERS, *NOT_PERSISTED),
+    "components": ("__main__", "stacks", "offline", "preflight", "status", "backups"),
+    "stacks": ("__main__", "offline", "status", "backups"),
+    "preflight": ("__main__", "components", "stacks", "offline", "status", "backups", "pulumi", *PROVIDERS),
+    "offline": ("status", "backups"),
+    "status": ("__main__", "offline", "backups", *PROVIDERS, *NOT_PERSISTED),
+    "backups": ("__main__", "offline", "status", *PROVIDERS),
 }
 """The direction of imports: `__main__` imports `stacks`, and `stacks` imports `components` and `preflight`.
 
-Nothing imports `status`, which knows nothing of components but what is persisted.
+Nothing imports `status` and `backups`. `status` knows nothing of components but what is persisted.
 """
 ALLOWED_IMPORTS = {"stacks.config_keys": {"pulumi_kubernetes.ProviderArgs"}}
 """Exceptions: the names of the provider's configuration keys are read from its arguments."""
@@ -81,18 +82,18 @@ ALLOWED_NAMES = {
 }
 """Names of engines and kinds outside their own modules, with the reason."""
 
-NAMING_PACKAGES = ("components", "stacks", "preflight", "offline", "status")
+NAMING_PACKAGES = ("components", "stacks", "preflight", "offline", "status", "backups")
 """Packages whose function names are checked."""
 PREDICATES = {"can", "has", "is"}
 VERBS = PREDICATES | set(
     re.findall(
         r"\w+",
         "add allow ask assume await build call change check claim close coerce collect compare connect constrain "
-        "convert count create decode dereference describe detect draw drop encode exit expand explain fetch find "
-        "forget format get grant group hash hide identify join limit list load log match measure merge normalize open "
-        "parse probe prove provision quote raise read reassign recover redact reject remove render replace represent "
-        "request require resolve restart restore retain retry run select send set shorten sort split start strip "
-        "suggest translate unwrap validate verify wait wrap write",
+        "convert count create decode delete dereference describe detect draw drop encode exit expand explain fetch "
+        "find follow forget format get grant group hash hide identify join limit list load log match measure merge "
+        "normalize open parse print probe prove provision quote raise read reassign recover redact reject remove "
+        "render replace represent request require resolve restart restore retain retry run select send set shorten "
+        "show sort split start strip suggest translate unwrap validate verify wait wrap write",
     )
 )
 """Verbs with which the name of a function begins."""
@@ -101,6 +102,7 @@ GETTER_MODULES = ("components.persisted.names", "components.persisted.labels")
 NAMING_EXCEPTIONS = {
     ("components.connection", "connection_secret_data"): "pure getter: the data of the connection Secret",
     ("components.engines.definition", "secret_entries"): "pure getter: the account as entries of a Secret",
+    ("backups.__main__", "main"): "the entry point of the command",
     ("offline.__main__", "main"): "the entry point of the command",
     ("offline.__main__", "program"): "the program that Pulumi runs",
     ("offline.recorder", "main"): "the program that Pulumi runs",

@@ -27,7 +27,20 @@ CURL = """#!/bin/sh
 echo "curl $*" >>"$LOG"
 echo 'echo "install $*" >>"$LOG"; mkdir -p "$HOME/.pulumi/bin"; cp "$LOG.pulumi" "$HOME/.pulumi/bin/pulumi"'
 """
-STACK_TARGETS = ("render", "up", "preview", "destroy", "refresh", "config", "outputs", "pulumi", "check", "status")
+STACK_TARGETS = (
+    "render",
+    "up",
+    "preview",
+    "destroy",
+    "refresh",
+    "config",
+    "outputs",
+    "pulumi",
+    "check",
+    "status",
+    "backup",
+    "backups",
+)
 MISSING_FILE = "error: stacks/Pulumi.prodution.yaml does not exist; existing stacks: development, production"
 LOCAL = "state: .state in this folder, for this clone only; back it up. For a team, move it: docs/teams.md"
 VALIDATE = "python -m stacks validate {1}"
@@ -126,6 +139,9 @@ def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, targe
         (["pulumi", "ARGS=config set --secret 'a b' c"], [SHOW, "config set --secret a b c"]),
         (["check"], [VALIDATE, SHOW, "python -m stacks check {0}"]),
         (["status", "ARGS=--json"], ["python -m status {0} --json"]),
+        (["backup", "GROUP=a.b.c"], ["python -m backups backup {0} --group a.b.c"]),
+        (["backup", "GROUP=a.b.c", "VERIFY=1"], ["python -m backups backup {0} --group a.b.c --verify"]),
+        (["backups", "ARGS=--json"], ["python -m backups backups {0} --group  --json"]),
         (["render"], ["python -m offline {1}"]),
         (["render", "ARGS=--short"], ["python -m offline {1} --short"]),
     ],

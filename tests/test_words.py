@@ -28,6 +28,7 @@ ROOTS = (
     ".ci/run",
     "stacks/Pulumi.development.yaml",
     "stacks/Pulumi.production.yaml",
+    "backups",
     "components",
     "offline",
     "preflight",

@@ -90,7 +90,7 @@ def create_backup(
         data=pulumi.Output.secret(encode_secret_data(dict(args.repository.secret_entries))),
         opts=opts,
     )
-    scripts = read_scripts(args.engine, "restic", "init", "write", "backup")
+    scripts = read_scripts(args.engine, "restic", "init", "write", "backup", "list")
     config = kubernetes.core.v1.ConfigMap(f"{base_name}-scripts", metadata=metadata, data=scripts, opts=opts)
     job_name = repository_job_name(args.name, args.repository.digest)
     init_spec: Any = {

@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("components", "stacks", "preflight", "status", "__main__.py", "Pulumi.yaml", "requirements.txt")
+PACKAGES = ("components", "stacks", "preflight", "status", "backups")
+PARTS = (*PACKAGES, "scripts", "__main__.py", "Makefile", "Pulumi.yaml", "requirements.txt")
 TIMEOUT_SECONDS = 400
 SURVIVAL_SECONDS = 2
 """Seconds in which child processes survive a killed engine."""
@@ -87,6 +88,11 @@ class Project:
         if stack and arguments[0] == "destroy" and result.code == 0:
             self.deployed.discard(stack)
         return result
+
+    def make(self, target: str, *arguments: str) -> Result:
+        """Run a target of the Makefile."""
+        # The packages are installed, whatever the times of the copied files are.
+        return self._run(["make", "--no-print-directory", "--old-file=.venv/.installed", target, *arguments])
 
     def python(self, *arguments: str) -> Result:
         """Run Python with arguments in the project's folder."""

@@ -1,5 +1,6 @@
 """Backups on a node with containers: real restic, a real S3 server, and a real PostgreSQL server."""
 
+import json
 import os
 import re
 import subprocess
@@ -144,6 +145,46 @@ def test_group_is_saved_in_a_bucket(deployment: Deployment) -> None:
     assert succeeded, output
     assert re.search(r"snapshot [0-9a-f]{8} of 20\S+Z can be restored: \d+ entries, \d+ bytes, in \d+ seconds", output)
     assert deployment.query("SELECT count(*) FROM saved") == "1001"
+
+
+def test_backups_by_hand(deployment: Deployment) -> None:
+    """The targets of the Makefile, on a machine that needs no access to the store."""
+    group, path = f"GROUP={NAMESPACE}.postgresql.main", f"{NAMESPACE}.postgresql.main"
+
+    def run(target: str, *arguments: str) -> str:
+        return deployment.project.make(target, f"STACK={NAMESPACE}", *arguments).succeeded().output
+
+    def fail(target: str, *arguments: str) -> str:
+        result = deployment.project.make(target, f"STACK={NAMESPACE}", *arguments).failed()
+        assert not [secret for secret in (SECRET_KEY, PASSWORD) if secret in result.output]
+        return result.output
+
+    assert "0 backups of 1 database group" in (output := run("backups"))
+    assert f"{path}: no backup has succeeded yet" in output
+    assert f"error: the backup of {path} failed: nothing was saved: " in (output := fail("backup", group))
+    assert "the database is empty" in output
+
+    deployment.fill()
+    found = re.search(
+        rf"{path}: saved snapshot ([0-9a-f]{{8}}) in \d+ seconds: \d+ entries, [0-9.]+ KiB", run("backup", group)
+    )
+    assert found
+    deployment.query("DELETE FROM saved WHERE i > 10")
+    assert f"{path}: snapshot {found[1]} of 20" in (output := run("backup", group, "VERIFY=1"))
+    assert " can be restored: " in output
+    run("backup", group)
+    lines = run("backups").splitlines()
+    rows = [line.split() for line in lines if line.startswith(f"{path} ")]
+    assert [len(row) for row in rows] == [7, 8]  # the newest one is not verified
+    assert rows[1][1] == found[1]
+    assert rows[0][-1] == "-"
+    assert "2 backups of 1 database group" in lines
+    output = run("backups", "ARGS=--json")
+    listing = json.loads(output[output.index("{") :])["groups"][path]
+    assert [bool(entry["verified"]) for entry in listing["snapshots"]] == [False, True]
+    assert listing["problems"] == []
+    jobs = Jobs(deployment.cluster, NAMESPACE).batch.list_namespaced_job(NAMESPACE).items
+    assert not [job.metadata.name for job in jobs if "-list-" in job.metadata.name]
 
 
 def test_unusable_store_fails_the_update(deployment: Deployment) -> None:

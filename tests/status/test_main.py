@@ -2,7 +2,6 @@
 
 import json
 import os
-import stat
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
 from status.__main__ import main
 from tests.fake_api import Answer, build_kubeconfig, run_api_server
+from tests.fake_pulumi import write_pulumi
 from tests.status.objects import Json, build, build_claim, build_event, build_pod, build_service
 from tests.support import CANARY
 
@@ -22,11 +22,6 @@ PODS_OF_NODES = "/api/v1/nodes/node-1/proxy/stats/summary"
 VOLUME = {"pvcRef": {"name": "redis-main", "namespace": "shop0"}, "usedBytes": 1, "capacityBytes": 2}
 SUMMARY = {"pods": [{"volume": [{"name": "scripts"}, VOLUME]}, {}]}
 
-PULUMI = """#!/bin/sh
-case $* in *"--stack production"*--non-interactive) ;; *) exit 9 ;; esac
-[ "$2" = get ] && name=get || name=$1
-case $(cat {folder}/$name) in "{{"*) cat {folder}/$name ;; *) cat {folder}/$name >&2; exit 1 ;; esac
-"""
 SOURCES = "`kubernetes:context`, `kubernetes:kubeconfig` or the environment variable KUBECONFIG"
 DEAD = "cannot connect to the cluster at http://127.0.0.1:1 (NewConnectionError); check that it runs and that "
 
@@ -95,15 +90,6 @@ def run(
         return code, captured.out, captured.err
 
     return run_main
-
-
-def write_pulumi(folder: Path) -> Path:
-    """Write a `pulumi` that prints the file of the command's name, or fails with its text if it is no JSON."""
-    path = folder / "bin" / "pulumi"
-    path.parent.mkdir()
-    path.write_text(PULUMI.format(folder=folder))
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path.parent
 
 
 def build_state(namespaces: list[str]) -> Json:

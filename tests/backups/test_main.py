@@ -1,0 +1,319 @@
+"""`python -m backups` with a fake Pulumi command line and a fake API server: requests, Jobs and errors."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from backups import jobs
+from backups.__main__ import main
+from components.persisted.names import APPLICATION_TYPE, DATABASE_GROUP_TYPE
+from tests.fake_api import Answer, build_kubeconfig, run_api_server
+from tests.fake_pulumi import write_pulumi
+from tests.support import CANARY
+
+Json = dict[str, Any]
+Run = Callable[..., tuple[int, str, str]]
+
+SNAPSHOT = "40dc1520" + "a" * 56
+LIST = json.dumps([{"time": "2026-11-24T03:00:12Z", "id": SNAPSHOT, "summary": {"total_bytes_processed": 2048}}])
+SAVED = "saved snapshot 40dc1520 in 6 seconds: 6 entries, 5.162 MiB; added 5.153 MiB (4.871 MiB stored)"
+GROUPS = "set GROUP to one of: shop.postgresql.main, shop.redis.cache"
+CONTAINER = {
+    "name": "backup",
+    "command": ["/bin/sh", "/etc/database-groups/backup"],
+    "env": [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "postgresql-main", "key": "password"}}}],
+}
+
+
+def build_cron_job(name: str, **status: Any) -> Json:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [CONTAINER]}}
+    return {
+        "metadata": {"name": name, "namespace": "web", "uid": f"uid-{name}", "labels": {"of": "program"}},
+        "spec": {"jobTemplate": {"spec": {"activeDeadlineSeconds": 60, "template": template}}},
+        "status": status,
+    }
+
+
+class FakeCluster:
+    """A cluster in which each Job ends at once."""
+
+    def __init__(self) -> None:
+        self.cron_jobs = {
+            entry["metadata"]["name"]: entry
+            for entry in (
+                build_cron_job("postgresql-main-backup", lastSuccessfulTime="2026-11-24T03:01:00Z"),
+                build_cron_job("postgresql-main-verify"),
+            )
+        }
+        self.jobs: dict[str, Json] = {}
+        self.old_pods: list[Json] = []
+        self.created: list[Json] = []
+        self.deleted: list[str] = []
+        self.logs = {"backup": f"[0:10] 1 files 2 MiB\n{SAVED}\n", "list": f"{LIST}\n"}
+        self.messages = {"backup": SAVED, "list": ""}
+        self.failing: set[str] = set()
+        self.refusals: dict[str, Answer] = {}
+
+    def answer(self, path: str, _accept: str) -> Answer:
+        url = urlsplit(path)
+        *_, kind, name = ["", *url.path.split("/")]
+        if url.path in self.refusals:
+            return self.refusals[url.path]
+        if url.path.endswith("/log"):
+            return 200, self.logs[find_script(self.jobs[url.path.split("/")[-2].removesuffix("-x")])]
+        if kind in {"cronjobs", "jobs"}:
+            objects = self.cron_jobs if kind == "cronjobs" else self.jobs
+            return (200, objects[name]) if name in objects else (404, {})
+        items = {
+            "cronjobs": list(self.cron_jobs.values()),
+            "jobs": list(self.jobs.values()),
+            "pods": self.old_pods,
+            "events": [],
+        }[name]
+        selector = parse_qs(url.query).get("labelSelector", [""])[0]
+        if selector.startswith("job-name="):
+            items = [self.build_pod(self.jobs[selector.removeprefix("job-name=")])]
+        return 200, {"items": items}
+
+    def build_pod(self, job: Json) -> Json:
+        name, script = job["metadata"]["name"], find_script(job)
+        ended = {"exitCode": int(script in self.failing), "message": self.messages[script]}
+        return {
+            "metadata": {"name": f"{name}-x", "namespace": "web", "labels": {"job-name": name}, "uid": "u"},
+            "spec": job["spec"]["template"]["spec"],
+            "status": {"containerStatuses": [{"name": "backup", "state": {"terminated": ended}}]},
+        }
+
+    def review(self, path: str, body: Json) -> Answer:
+        if path.partition("?")[0] in self.refusals:
+            return self.refusals[path.partition("?")[0]]
+        if not body:
+            self.deleted.append(path)
+            self.jobs.pop(path.partition("?")[0].rpartition("/")[2], None)
+            return 200, {}
+        self.created.append(body)
+        end = "Failed" if find_script(body) in self.failing else "Complete"
+        job = {**body, "status": {"conditions": [{"type": end, "status": "True", "reason": "r", "message": "m"}]}}
+        self.jobs[body["metadata"]["name"]] = job
+        return 201, job
+
+
+def find_script(job: Json) -> str:
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+    return str(command[1].rpartition("/")[2])
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def run(
+    cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run a command for the fake cluster. Returns exit code, output and errors."""
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0)
+    outputs = {"application": "shop", "protect": False, "kind": "local", "variant": "v", "version": "1"}
+    groups = [
+        {**outputs, "engine": engine, "group": group, "service": engine, "secret": f"{engine}-{group}"}
+        for engine, group in (("postgresql", "main"), ("redis", "cache"))
+    ]
+    resources = [
+        {"type": APPLICATION_TYPE, "outputs": {"name": "shop", "namespace": "web", "secret": "shop-databases"}},
+        *({"type": DATABASE_GROUP_TYPE, "outputs": group} for group in groups),
+    ]
+
+    def run_main(command: str, *arguments: str) -> tuple[int, str, str]:
+        with run_api_server(cluster.answer, cluster.review) as url:
+            answers = {
+                "stack": {"deployment": {"resources": resources}},
+                "config": {"kubernetes:kubeconfig": {"secret": True}, "kubernetes:context": {"value": "good"}},
+                "get": {"value": build_kubeconfig(url)},
+            }
+            for name, content in answers.items():
+                (tmp_path / name).write_text(json.dumps(content))
+            code = main([command, "production", *arguments])
+        captured = capsys.readouterr()
+        assert CANARY not in captured.out + captured.err
+        return code, captured.out, captured.err
+
+    monkeypatch.setenv("PATH", f"{write_pulumi(tmp_path)}{os.pathsep}{os.environ['PATH']}")
+    return run_main
+
+
+def test_backup_runs_a_job_of_the_cron_job(run: Run, cluster: FakeCluster) -> None:
+    code, output, errors = run("backup", "--group", "shop.postgresql.main")
+    assert (code, output) == (0, f"shop.postgresql.main: {SAVED}\n")
+    (job,) = cluster.created
+    name = job["metadata"]["name"]
+    assert re.fullmatch(r"postgresql-main-backup-\d{10}", name)
+    assert errors.splitlines() == [
+        f"backup of shop.postgresql.main: Job {name} in namespace web",
+        "[0:10] 1 files 2 MiB",
+        SAVED,
+    ]
+    assert job["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "name": "postgresql-main-backup",
+            "uid": "uid-postgresql-main-backup",
+            "controller": True,
+        }
+    ]
+    assert job["spec"] == cluster.cron_jobs["postgresql-main-backup"]["spec"]["jobTemplate"]["spec"]
+    assert cluster.deleted == []
+
+
+def test_verification_runs_a_job_of_its_cron_job(run: Run, cluster: FakeCluster) -> None:
+    assert run("backup", "--group", "shop.postgresql.main", "--verify")[0] == 0
+    assert cluster.created[0]["metadata"]["name"].startswith("postgresql-main-verify-")
+
+
+def test_failed_backup_is_an_error_with_the_message_of_the_pod(run: Run, cluster: FakeCluster) -> None:
+    cluster.failing = {"backup"}
+    cluster.messages["backup"] = "error: nothing was saved: exit code 1; the log has the reason"
+    code, output, errors = run("backup", "--group", "shop.postgresql.main")
+    assert (code, output) == (1, "")
+    assert errors.splitlines()[-1] == (
+        "error: the backup of shop.postgresql.main failed: nothing was saved: exit code 1; the log has the reason"
+    )
+
+
+def test_a_pod_without_a_message_is_described(run: Run, cluster: FakeCluster) -> None:
+    cluster.failing = {"backup"}
+    cluster.messages["backup"] = ""
+    errors = run("backup", "--group", "shop.postgresql.main")[2]
+    assert errors.endswith("error: the backup of shop.postgresql.main failed: Error, exit code 1, restarts: 0\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), f"GROUP is missing; {GROUPS}"),
+        (("--group", "shop.mysql.main"), f"the stack has no group 'shop.mysql.main'; {GROUPS}"),
+        (
+            ("--group", "shop.redis.cache"),
+            "shop.redis.cache has no backups; set `backup` in the stack file, and run `make up`",
+        ),
+        (
+            ("--group", "shop.postgresql.main", "--verify"),
+            "shop.postgresql.main has no verification; remove `verify: false` from its `backup`, and run `make up`",
+        ),
+    ],
+)
+def test_backup_rejects_what_it_cannot_do(
+    run: Run, cluster: FakeCluster, arguments: tuple[str, ...], message: str
+) -> None:
+    del cluster.cron_jobs["postgresql-main-verify"]
+    assert run("backup", *arguments) == (1, "", f"error: {message}\n")
+    assert cluster.created == []
+
+
+def test_a_running_backup_is_not_started_again(run: Run, cluster: FakeCluster) -> None:
+    owners = [{"uid": "uid-postgresql-main-backup"}]
+    job = {"metadata": {"name": "postgresql-main-backup-29012345", "ownerReferences": owners}, "status": {}}
+    cluster.jobs["postgresql-main-backup-29012345"] = job
+    message = "a backup of shop.postgresql.main is running: Job postgresql-main-backup-29012345; wait for its end"
+    assert run("backup", "--group", "shop.postgresql.main") == (1, "", f"error: {message}\n")
+    assert cluster.created == []
+
+
+def test_list_runs_a_job_for_each_group_and_deletes_it(run: Run, cluster: FakeCluster) -> None:
+    code, output, errors = run("backups")
+    assert (code, errors) == (0, "")
+    assert output == (
+        "GROUP                 SNAPSHOT  TIME (UTC)           SIZE   VERIFIED (UTC)\n"
+        "shop.postgresql.main  40dc1520  2026-11-24 03:00:12  2 KiB  -\n"
+        "\n"
+        "1 backup of 1 database group\n"
+        "without backups: shop.redis.cache\n"
+    )
+    (job,) = cluster.created
+    name = job["metadata"]["name"]
+    assert re.fullmatch(r"postgresql-main-list-\d{10}", name)
+    assert "ownerReferences" not in job["metadata"]  # its success is not one of a backup
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert container == {**CONTAINER, "command": ["/bin/sh", "/etc/database-groups/list"]}
+    assert job["spec"]["ttlSecondsAfterFinished"] > 0
+    assert cluster.deleted == [f"/apis/batch/v1/namespaces/web/jobs/{name}?propagationPolicy=Background"]
+
+
+def test_list_names_failures_and_prints_the_rest(run: Run, cluster: FakeCluster) -> None:
+    cluster.cron_jobs["redis-cache-backup"] = build_cron_job("redis-cache-backup")
+    cluster.failing = {"list"}
+    cluster.messages["list"] = "error: cannot list the backups: the repository password is wrong"
+    code, output, _ = run("backups")
+    reason = "cannot list the backups: the repository password is wrong"
+    assert code == 1
+    assert output.splitlines() == [
+        "0 backups of 2 database groups",
+        f"shop.postgresql.main: {reason}",
+        "shop.redis.cache: no backup has succeeded yet",
+        f"shop.redis.cache: {reason}",
+    ]
+    assert len(cluster.deleted) == 2
+
+
+def test_list_names_a_failed_verification(run: Run, cluster: FakeCluster) -> None:
+    ended = {"exitCode": 1, "finishedAt": "2026-11-25T08:00:00Z", "message": "error: the repository is damaged"}
+    cluster.old_pods = [
+        {
+            "metadata": {"namespace": "web", "labels": {"job-name": "postgresql-main-verify-1"}},
+            "status": {"containerStatuses": [{"state": {"terminated": ended}}]},
+        }
+    ]
+    code, output, _ = run("backups", "--group", "shop.postgresql.main", "--json")
+    assert code == 0
+    assert json.loads(output)["groups"]["shop.postgresql.main"]["problems"] == [
+        "the verification of 2026-11-25 08:00:00 failed: the repository is damaged"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "message"),
+    [
+        ("/apis/batch/v1/namespaces/web/cronjobs", (403, {}), "not allowed to list CronJob objects in namespace web"),
+        (
+            "/apis/batch/v1/namespaces/web/jobs",
+            (403, {"message": "jobs.batch is forbidden"}),
+            "cannot create Job 'NAME' in namespace web (403 Forbidden): jobs.batch is forbidden",
+        ),
+    ],
+)
+def test_missing_rights_are_named(run: Run, cluster: FakeCluster, path: str, answer: Answer, message: str) -> None:
+    cluster.refusals[path] = answer
+    code, output, errors = run("backups")
+    assert code == 1
+    assert message in re.sub(r"postgresql-main-list-\d+", "NAME", output + errors)
+
+
+def test_an_unreachable_cluster_is_one_line(run: Run, cluster: FakeCluster) -> None:
+    cluster.refusals["/apis/batch/v1/namespaces/web/cronjobs/postgresql-main-backup"] = (500, {})
+    code, output, errors = run("backup", "--group", "shop.postgresql.main")
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith("error: cannot read CronJob 'postgresql-main-backup' (500 Internal Server Error)")
+
+
+def test_the_api_server_may_be_silent_for_a_while(
+    run: Run, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[str] = []
+    get = cluster.answer
+
+    def answer(path: str, accept: str) -> Answer:
+        if re.search(r"/jobs/postgresql", path) and len(answers) < 3:
+            answers.append(path)
+            return 500, {}
+        return get(path, accept)
+
+    monkeypatch.setattr(cluster, "answer", answer)
+    assert run("backup", "--group", "shop.postgresql.main")[0] == 0
+    assert len(answers) == 3
