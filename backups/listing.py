@@ -53,9 +53,8 @@ def list_backups(connection: Any, groups: Collection[DeployedGroup], show: Calla
         verifications = find_verifications(pods, group)
         problems = [] if cron_job.get("status", {}).get("lastSuccessfulTime") else [NO_SUCCESS]
         if verifications and not verifications[0].succeeded:
-            problems.append(
-                f"the verification of {verifications[0].time} failed: {verifications[0].message.removeprefix('error: ')}"
-            )
+            reason = verifications[0].message.removeprefix("error: ")
+            problems.append(f"the verification of {verifications[0].time} failed: {reason}")
         try:
             snapshots = read_snapshots(connection, group, cron_job, lambda line: show(f"{group.path}: {line}"))
         except ClusterError as error:

@@ -74,6 +74,14 @@ def test_overwrite_empties_the_target(copy: Copy) -> None:
     assert copy.target.read_text() == copy.source.read_text()
 
 
+def test_overwrite_changes_nothing_if_the_source_cannot_be_read(copy: Copy) -> None:
+    copy.target.write_text("table own 1\n")
+    copy.scripts["dump"] = "exit 3"
+    assert copy.run(OVERWRITE="true").returncode == 1
+    assert copy.target.read_text() == "table own 1\n"
+    assert copy.report == "cannot read the source: exit code 3; the log has the reason"
+
+
 @pytest.mark.parametrize(
     ("script", "content", "report"),
     [

@@ -4,7 +4,7 @@
 # The script PRODUCER in the folder SCRIPTS (default: `write`) writes the copy: an inventory, an empty line and the data. The
 # variables SOURCE_X and TARGET_X are the variables X of the scripts. WORK is a writable folder, REPORT the file of the last
 # message.
-# OVERWRITE=true empties the target first. The images have no `diff`.
+# OVERWRITE=true empties the target, when the source can be read. The images have no `diff`.
 set -u
 newline='
 '
@@ -75,16 +75,15 @@ print_differences() { # print_differences FILE OTHER_FILE SIDE OPERATOR: print t
     done <"$1"
 }
 
-start=$(date +%s)
-list_target
-if [ -s "$WORK/TARGET" ] && [ "${OVERWRITE:-false}" = true ]; then
-    run_on TARGET empty || fail "cannot empty the target; the log has the reason"
-    list_target
-fi
-if [ -s "$WORK/TARGET" ]; then
+require_empty_target() {
+    [ -s "$WORK/TARGET" ] || return 0
     cat "$WORK/TARGET"
     fail "the target holds data: $(count_lines "$WORK/TARGET") entries; nothing was copied"
-fi
+}
+
+start=$(date +%s)
+list_target
+[ "${OVERWRITE:-false}" = true ] || require_empty_target
 
 # The shell returns the exit code of a pipe's last command only, so a named pipe connects both.
 rm -f "$WORK/pipe"
@@ -98,6 +97,13 @@ if ! read_inventory <&3; then
     wait "$producer" || producer_code=$?
     fail "cannot read the source: exit code $producer_code; the log has the reason"
 fi
+# The data of the target is deleted only when the source can be read.
+if [ -s "$WORK/TARGET" ]; then
+    run_on TARGET empty || fail "cannot empty the target; the log has the reason"
+    list_target
+    require_empty_target
+fi
+echo "restoring $(count_lines "$WORK/SOURCE") entries"
 restore_code=0
 run_on TARGET restore <&3 || restore_code=$?
 exec 3<&-
@@ -107,6 +113,7 @@ wait "$producer" || producer_code=$?
 [ "$restore_code" = 0 ] || fail "the restore failed with exit code $restore_code (source: $producer_code); the log has the reason"
 [ "$producer_code" = 0 ] || fail "the source failed with exit code $producer_code; the log has the reason"
 
+echo "comparing"
 list_target
 differences=$(
     print_differences "$WORK/SOURCE" "$WORK/TARGET" source -gt
