@@ -9,7 +9,7 @@ PULUMI := STACK=$(STACK) scripts/pulumi.sh
 TEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups check test test-slow first-starts memory-loads changes \
+.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups check operators test test-slow first-starts memory-loads changes \
 	chaos scale password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
@@ -69,6 +69,9 @@ backups: .stack .venv/.installed ## list the backups of STACK, or of GROUP; ARGS
 
 check: .stack .venv/.installed ## check the cluster, the external servers and the backup stores of STACK, as `make up` does first (pulumi config)
 	@$(PULUMI) check
+
+operators: .stack .venv/.installed ## print the operators that STACK needs, and the commands that install them
+	@$(BIN)/python -m stacks operators $(notdir $(STACK))
 
 test: lint ## run the linters and tests (a quarter of an hour); skips tests whose requirements are missing
 	@$(TEST) -m 'not slow'

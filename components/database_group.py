@@ -386,7 +386,7 @@ class DatabaseGroupArgs:
     @property
     def output_summary(self) -> GroupSummary:
         """The group in the stack output. It holds names only."""
-        access, volume = self.server_access, self.server_access.volume
+        access, volume = self.server_access, self.server_access.requested_volume
         account = access.owner if access.account_is_managed else Account()
         server, copy = access.external_server_name, self.copy_spec
         copied: CopyState | None = {"source": self.source_description, "run": copy.run} if copy else None

@@ -27,10 +27,12 @@ class PlannedObject:
     resource_type: ResourceType | None = None
     """Type of a custom resource. None for the types of Kubernetes itself."""
     storage: str | None = None
-    """Size of a PersistentVolumeClaim."""
+    """Size of a PersistentVolumeClaim, or of each volume of a custom resource."""
     storage_class: str | None = None
-    """Storage class of a PersistentVolumeClaim. None: the cluster's default class."""
+    """Storage class of the volumes. None: the cluster's default class."""
+    pod_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Labels of the Pods of a custom resource."""
     node_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Labels of the nodes on which the Pods of a StatefulSet can run."""
+    """Labels of the nodes on which the Pods can run."""
     needs_privileges: bool = False
     """Whether Pod Security allows the Pods of a StatefulSet only at the level `privileged`."""

@@ -17,6 +17,7 @@ from preflight.cluster_models import (
 )
 from preflight.cluster_observation import ObservedCluster
 from preflight.cluster_rights import Right, format_rights
+from preflight.operators import check_operators, list_operator_notes
 
 __all__ = ["MIN_VERSION", "check_existing_objects", "check_requirements", "parse_quantity"]
 
@@ -57,6 +58,7 @@ def check_requirements(requirements: ClusterRequirements, observed: ObservedClus
             *_check_storage_classes(requirements, observed),
             *_check_expansion(requirements, observed),
             *_check_nodes(requirements, observed),
+            *check_operators(requirements, observed.operators),
         ),
         notes=tuple(_list_notes(requirements, observed)),
         left_behind=tuple(_list_left_behind(requirements, observed)),
@@ -298,7 +300,7 @@ def _list_new_claims(requirements: ClusterRequirements, observed: ObservedCluste
         recorded = requirements.recorded.get(required.key)
         exists = required.key in observed.objects
         if recorded:
-            exists = required.storage_class in (None, recorded.storage_class)
+            exists = required.custom_path is not None or required.storage_class in (None, recorded.storage_class)
         if required.storage and not exists:
             yield required
 
@@ -309,17 +311,23 @@ def _check_expansion(requirements: ClusterRequirements, observed: ObservedCluste
         item = observed.objects.get(required.key)
         if not required.storage or item is None or not _is_own(required.key, item, requirements):
             continue
-        spec = item["spec"]
-        size, name = spec["resources"]["requests"]["storage"], spec.get("storageClassName") or ""
-        storage_class = (observed.storage_classes or {}).get(name, {})
-        is_larger = parse_quantity(required.storage) > parse_quantity(size)
-        if is_larger and observed.storage_classes is not None and not storage_class.get("allowVolumeExpansion"):
+        claims = observed.volumes.get(required.key, ()) if required.custom_path else (item,)
+        for size, name in sorted({_read_size_and_class(claim) for claim in claims}):
+            storage_class = (observed.storage_classes or {}).get(name, {})
+            is_larger = parse_quantity(required.storage) > parse_quantity(size)
+            if not is_larger or observed.storage_classes is None or storage_class.get("allowVolumeExpansion"):
+                continue
             remedy = f", or set `allowVolumeExpansion: true` in storage class {name!r}" if storage_class else ""
             yield ClusterIssue(
                 (*required.location, "server", "storage"),
                 f"the volume cannot grow from {size} to {required.storage}: storage class {name!r} does not allow it;"
                 f" restore `storage: {size}`{remedy}",
             )
+
+
+def _read_size_and_class(claim: JsonObject) -> tuple[str, str]:
+    spec = claim["spec"]
+    return spec["resources"]["requests"]["storage"], spec.get("storageClassName") or ""
 
 
 def _check_nodes(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ClusterIssue]:
@@ -342,6 +350,7 @@ def _list_notes(requirements: ClusterRequirements, observed: ObservedCluster) ->
         yield "the nodes of `databaseNodes` are not checked: the account may not list nodes"
     if observed.missing_rights is None:
         yield "the rights in the cluster are not checked: the account may not review its own rights"
+    yield from list_operator_notes(requirements, observed.operators)
 
 
 def _list_left_behind(requirements: ClusterRequirements, observed: ObservedCluster) -> Iterator[ObjectKey]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from preflight.cluster_models import JsonObject
+from preflight.cluster_models import ApiPath, JsonObject
 from preflight.errors import ClusterError
 
 __all__ = [
@@ -41,27 +41,29 @@ MAX_PARALLEL_REQUESTS = 24
 OK, CREATED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 201, 401, 403, 404
 SUCCESSES = (OK, CREATED, 202)
 PATHS = {
-    "Namespace": ("/api/v1", "namespaces"),
-    "Node": ("/api/v1", "nodes"),
-    "Service": ("/api/v1", "services"),
-    "Secret": ("/api/v1", "secrets"),
-    "ConfigMap": ("/api/v1", "configmaps"),
-    "Pod": ("/api/v1", "pods"),
-    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
-    "Event": ("/api/v1", "events"),
-    "StatefulSet": ("/apis/apps/v1", "statefulsets"),
-    "CronJob": ("/apis/batch/v1", "cronjobs"),
-    "Job": ("/apis/batch/v1", "jobs"),
-    "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices"),
-    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
-    "StorageClass": ("/apis/storage.k8s.io/v1", "storageclasses"),
+    "Namespace": ApiPath("/api/v1", "namespaces"),
+    "Node": ApiPath("/api/v1", "nodes"),
+    "Service": ApiPath("/api/v1", "services"),
+    "Secret": ApiPath("/api/v1", "secrets"),
+    "ConfigMap": ApiPath("/api/v1", "configmaps"),
+    "Pod": ApiPath("/api/v1", "pods"),
+    "PersistentVolumeClaim": ApiPath("/api/v1", "persistentvolumeclaims"),
+    "Event": ApiPath("/api/v1", "events"),
+    "StatefulSet": ApiPath("/apis/apps/v1", "statefulsets"),
+    "CronJob": ApiPath("/apis/batch/v1", "cronjobs"),
+    "Job": ApiPath("/apis/batch/v1", "jobs"),
+    "EndpointSlice": ApiPath("/apis/discovery.k8s.io/v1", "endpointslices"),
+    "NetworkPolicy": ApiPath("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "StorageClass": ApiPath("/apis/storage.k8s.io/v1", "storageclasses"),
 }
-"""The path of the API group and the plural, by the kind of object."""
+"""The path of the type, by the kind of object."""
 JSON = "application/json"
 METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """Format of a list without the content of the objects: values of Secrets never leave the cluster."""
 CONFIG_SOURCES = "`kubernetes:context`, `kubernetes:kubeconfig` or the environment variable KUBECONFIG"
 DENIED: Mapping[int, Any] = MappingProxyType({FORBIDDEN: None})
+DENIED_OR_UNKNOWN: Mapping[int, Any] = MappingProxyType({**DENIED, NOT_FOUND: MappingProxyType({"items": ()})})
+"""What a list of custom resources returns. Their type does not exist before the operator is installed."""
 FIX_BY_STATUS = {UNAUTHORIZED: "log in to the cluster again"}
 
 T = TypeVar("T")
@@ -175,15 +177,18 @@ def list_objects(
     metadata_only: bool = False,
     timeout: tuple[float, float] = REQUEST_TIMEOUT_SECONDS,
     query: Mapping[str, str] | None = None,
+    custom_path: ApiPath | None = None,
 ) -> list[JsonObject] | None:
     """List objects of a namespace or of the whole cluster. Return None if the account may not list them.
 
-    Of a Secret, only the metadata is read. Raises ClusterError.
+    `custom_path` is the path of a custom resource. Of a Secret, only the metadata is read. Raises ClusterError.
     """
-    api, plural = PATHS[kind]
+    api, plural = custom_path or PATHS[kind]
     path = f"{api}/namespaces/{namespace}/{plural}" if namespace else f"{api}/{plural}"
     accept = METADATA_ONLY if metadata_only or kind == "Secret" else JSON
-    answer = read_json(connection, path, f"list {kind} objects", timeout=timeout, accept=accept, query=query)
+    results = DENIED_OR_UNKNOWN if custom_path else DENIED
+    purpose = f"list {kind} objects"
+    answer = read_json(connection, path, purpose, timeout=timeout, accept=accept, query=query, results=results)
     return None if answer is None else answer["items"] or []  # an empty list is null in some formats
 
 

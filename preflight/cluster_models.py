@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
     "CLUSTER_LOCATION",
+    "ApiPath",
     "ClusterIssue",
     "ClusterReport",
     "ClusterRequirements",
@@ -17,6 +18,7 @@ __all__ = [
     "RequiredClaim",
     "RequiredNamespace",
     "RequiredObject",
+    "RequiredOperator",
 ]
 
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -25,6 +27,20 @@ Location: TypeAlias = tuple[str | int, ...]
 """The keys from the top of the stack file to a value."""
 CLUSTER_LOCATION: Location = ("cluster",)
 """Location of an issue that no key of the stack file causes."""
+
+
+class ApiPath(NamedTuple):
+    """The path of a type of objects on the API server."""
+
+    api: str
+    """Path of the group and version: `/apis/apps/v1`."""
+    plural: str
+    """Name of the type: `statefulsets`."""
+
+    @property
+    def group(self) -> str:
+        """API group. Empty for the core group."""
+        return self.api.split("/")[2] if self.api.startswith("/apis/") else ""
 
 
 class ObjectKey(NamedTuple):
@@ -71,9 +87,13 @@ class RequiredObject:
     is_data_of_removed_group: bool = False
     """Whether an existing object holds the data of a group that is not in the state: `protect: retain` left it."""
     storage: str | None = None
-    """Size of a PersistentVolumeClaim."""
+    """Size of a PersistentVolumeClaim, or of each volume of a custom resource."""
     storage_class: str | None = None
-    """Storage class of a PersistentVolumeClaim. Default: None; the cluster's default class."""
+    """Storage class of the volumes. Default: None; the cluster's default class."""
+    custom_path: ApiPath | None = None
+    """Path of the type of a custom resource. None for the types of Kubernetes itself."""
+    pod_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Labels of the Pods of a custom resource, which use its volumes. Default: none."""
     needs_privileges: bool = False
     """Whether the Pods of a StatefulSet need the level `privileged` of Pod Security. Default: False; `restricted`."""
 
@@ -93,6 +113,26 @@ class RequiredClaim:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequiredOperator:
+    """An operator that the groups of the stack need."""
+
+    name: str
+    version: str
+    """Oldest release that is supported."""
+    image: str
+    """Repository of its image."""
+    custom_paths: tuple[ApiPath, ...]
+    """Paths of the types of its custom resources."""
+    pod_labels: Mapping[str, str]
+    """Labels of its Pods."""
+    namespace_variable: str
+    """Environment variable of its container with the namespaces that it watches. Empty or missing: all."""
+    install_commands: tuple[str, ...]
+    groups: tuple[tuple[Location, str], ...]
+    """Location and namespace of each group that needs it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterRequirements:
     """What a stack needs in its cluster."""
 
@@ -105,6 +145,8 @@ class ClusterRequirements:
     objects: tuple[RequiredObject, ...]
     existing_claims: tuple[RequiredClaim, ...] = ()
     """Volume claims that must exist."""
+    operators: tuple[RequiredOperator, ...] = ()
+    """Operators that must run."""
     patched_kinds: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     """Kinds of the workloads that the stack patches, by namespace."""
     password_changes: frozenset[str] = frozenset()

@@ -11,9 +11,11 @@ from types import MappingProxyType
 from typing import Any
 
 from preflight.cluster_client import REQUEST_TIMEOUT_SECONDS, list_objects, read_json, run_parallel
-from preflight.cluster_models import ClusterRequirements, JsonObject, ObjectKey, RequiredObject
+from preflight.cluster_models import ApiPath, ClusterRequirements, JsonObject, ObjectKey, RequiredObject
 from preflight.cluster_rights import Right, is_granted, list_required_rights
 from preflight.errors import ClusterError
+from preflight.operators import ObservedOperator, read_operator
+from preflight.pods import list_claims
 
 __all__ = ["ObservedCluster", "read_cluster", "read_existing_objects"]
 
@@ -21,7 +23,7 @@ REVIEW_API = "authorization.k8s.io/v1"
 FORBIDDEN, NOT_FOUND = 403, 404
 ABSENT: JsonObject = MappingProxyType({})
 """In the place of a namespace that does not exist."""
-FULL_LISTS = {"PersistentVolumeClaim"}
+FULL_LISTS = {"PersistentVolumeClaim", "Pod"}
 """Kinds of which more than the metadata is needed."""
 
 
@@ -40,6 +42,10 @@ class ObservedCluster:
     """Objects with the keys of the stack's objects: volume claims, and those that are not recorded."""
     unreadable: frozenset[tuple[str, str]] = frozenset()
     """Kinds and namespaces of objects that the account may not list."""
+    operators: Mapping[str, ObservedOperator] = field(default_factory=lambda: MappingProxyType({}))
+    """The operators that the stack needs, by name."""
+    volumes: Mapping[ObjectKey, tuple[JsonObject, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Volume claims that the Pods of a custom resource use. The operator creates them."""
     missing_rights: Mapping[str, frozenset[Right]] | None = field(default_factory=lambda: MappingProxyType({}))
     """Rights that the account does not have, by namespace; those for the whole cluster have the key ''."""
 
@@ -74,7 +80,9 @@ class _Observer:
         answer = self.read(f"/apis/{REVIEW_API}/{kind.lower()}s", f"create a {kind}", body=body)
         return None if answer is None else answer["status"]
 
-    def list_objects(self, kind: str, namespace: str | None = None, **query: str) -> list[JsonObject] | None:
+    def list_objects(
+        self, kind: str, namespace: str | None = None, *, custom_path: ApiPath | None = None, **query: str
+    ) -> list[JsonObject] | None:
         """Return the objects of a kind; None if the account may not list them."""
         return list_objects(
             self.connection,
@@ -83,6 +91,7 @@ class _Observer:
             metadata_only=namespace is not None and kind not in FULL_LISTS,
             timeout=self.timeout,
             query=query,
+            custom_path=custom_path,
         )
 
 
@@ -96,6 +105,8 @@ def read_cluster(connection: Any, requirements: ClusterRequirements, timeout_sec
         version=_read_version(observer),
         storage_classes=_group_by_name(observer.list_objects("StorageClass")) if claims else {},
         nodes=_read_nodes(observer, requirements.node_selector),
+        operators=_read_operators(observer, requirements),
+        volumes=_read_volumes(observer, requirements),
         missing_rights=_read_missing_rights(observer, list_required_rights(requirements)),
     )
 
@@ -158,7 +169,8 @@ def _read_objects(
     keys = {required.key for required in requirements.objects if _is_read(required, requirements)}
     keys |= {claim.key for claim in requirements.existing_claims}
     scopes = sorted({(key.kind, key.namespace) for key in keys if key.namespace in namespaces})
-    lists = run_parallel(lambda scope: observer.list_objects(*scope), scopes)
+    paths = {required.key.kind: required.custom_path for required in requirements.objects}
+    lists = run_parallel(lambda scope: observer.list_objects(*scope, custom_path=paths.get(scope[0])), scopes)
     objects = {
         ObjectKey(kind, namespace, item["metadata"]["name"]): item
         for (kind, namespace), items in zip(scopes, lists, strict=True)
@@ -171,6 +183,35 @@ def _read_objects(
 def _is_read(required: RequiredObject, requirements: ClusterRequirements) -> bool:
     """Return whether a check needs an object: the state does not have it, or it holds data."""
     return required.key not in requirements.recorded or required.storage is not None
+
+
+def _read_operators(observer: _Observer, requirements: ClusterRequirements) -> dict[str, ObservedOperator]:
+    operators = requirements.operators
+    found = run_parallel(lambda operator: read_operator(observer.connection, operator, observer.timeout), operators)
+    return {operator.name: observed for operator, observed in zip(operators, found, strict=True)}
+
+
+def _read_volumes(observer: _Observer, requirements: ClusterRequirements) -> dict[ObjectKey, tuple[JsonObject, ...]]:
+    """Read the volume claims that the Pods of recorded custom resources use, as far as the account may read both."""
+    recorded = [item for item in requirements.objects if item.pod_labels and item.key in requirements.recorded]
+    namespaces = sorted({item.key.namespace for item in recorded})
+
+    def read_claims(namespace: str) -> dict[str, JsonObject]:
+        return _group_by_name(observer.list_objects("PersistentVolumeClaim", namespace)) or {}
+
+    def read_pods(item: RequiredObject) -> list[JsonObject]:
+        selector = ",".join(f"{key}={value}" for key, value in item.pod_labels.items())
+        return observer.list_objects("Pod", item.key.namespace, labelSelector=selector) or []
+
+    claims = dict(zip(namespaces, run_parallel(read_claims, namespaces), strict=True))
+    return {
+        item.key: tuple(
+            claims[item.key.namespace][name]
+            for name in sorted({name for pod in pods for name in list_claims(pod)})
+            if name in claims[item.key.namespace]
+        )
+        for item, pods in zip(recorded, run_parallel(read_pods, recorded), strict=True)
+    }
 
 
 def _read_missing_rights(

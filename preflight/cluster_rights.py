@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from preflight.cluster_models import ClusterRequirements
+from preflight.cluster_models import ApiPath, ClusterRequirements
 
 __all__ = [
     "OPTIONAL_RIGHTS",
@@ -14,6 +14,7 @@ __all__ = [
     "Right",
     "format_rights",
     "is_granted",
+    "list_custom_rights",
     "list_required_rights",
 ]
 
@@ -66,16 +67,26 @@ OPTIONAL_RIGHTS = _build_rights({("", "nodes"): ("list",), ("", "pods/log"): ("g
 PASSWORD_CHANGE_RIGHTS = _build_rights({("", "pods/exec"): ("get", "create")})
 """What the change of a running server's password needs. A WebSocket needs `get`, from Kubernetes 1.35 on also `create`.
 """
+STATEFUL_SETS_OF_OPERATORS = {("apps", "statefulsets"): ("get",)}
+"""What the wait for a server cluster reads."""
+
+
+def list_custom_rights(path: ApiPath) -> frozenset[Right]:
+    """Return the rights that a custom resource of a type needs."""
+    return _build_rights({(path.group, path.plural): MANAGE, **STATEFUL_SETS_OF_OPERATORS})
 
 
 def list_required_rights(requirements: ClusterRequirements) -> dict[str, frozenset[Right]]:
     """Return the rights that a stack needs, by namespace; those for the whole cluster have the key ''."""
     kinds: defaultdict[str, set[str]] = defaultdict(set)
+    rights: defaultdict[str, set[Right]] = defaultdict(set)
     for required in requirements.objects:
-        kinds[required.key.namespace].add(required.key.kind)
+        if required.custom_path:
+            rights[required.key.namespace] |= list_custom_rights(required.custom_path)
+        else:
+            kinds[required.key.namespace].add(required.key.kind)
     for namespace, patched in requirements.patched_kinds.items():
         kinds[namespace] |= {f"{kind}Patch" for kind in patched}
-    rights: defaultdict[str, set[Right]] = defaultdict(set)
     for namespace, names in kinds.items():
         for right in (right for name in names for right in RIGHTS_BY_KIND[name]):
             rights["" if right.resource in CLUSTER_SCOPED else namespace].add(right)

@@ -3,7 +3,15 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-__all__ = ["collect_messages", "explain_pod", "find_condition", "list_container_statuses"]
+__all__ = [
+    "collect_messages",
+    "explain_pod",
+    "find_condition",
+    "has_ended",
+    "is_ready",
+    "list_claims",
+    "list_container_statuses",
+]
 
 START_REASON = "ContainerCreating"
 STARTING_REASONS = {START_REASON, "PodInitializing"}
@@ -21,6 +29,22 @@ def find_condition(pod: Json, kind: str) -> Json | None:
     """Return a condition of a Pod; None if the Pod does not have it."""
     conditions = pod.get("status", {}).get("conditions") or ()
     return next((condition for condition in conditions if condition["type"] == kind), None)
+
+
+def has_ended(pod: Json) -> bool:
+    """Return whether the containers of a Pod have ended and will not start again."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def is_ready(pod: Json) -> bool:
+    """Return whether a Pod is ready."""
+    return (find_condition(pod, "Ready") or {}).get("status") == "True"
+
+
+def list_claims(pod: Json) -> list[str]:
+    """Return the names of the volume claims that a Pod uses."""
+    volumes = pod["spec"].get("volumes") or ()
+    return [volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume]
 
 
 def list_container_statuses(pod: Json) -> list[Json]:

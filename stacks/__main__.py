@@ -1,4 +1,4 @@
-"""The commands `check STACK`, `validate STACK`, `unrecorded STACK`, `schema` and `images` of `python -m stacks`."""
+"""The commands `check`, `operators`, `validate`, `unrecorded`, `schema` and `images` of `python -m stacks`."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from stacks.changes import CHANGES_PATH, render_changes
 from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_config
 from stacks.config_source import read_config_source
 from stacks.image_releases import RegistryError, describe_new_releases, find_newest_releases, render_releases
+from stacks.operators import describe_operators
 from stacks.preflight_checks import PreflightResult, run_preflight
 from stacks.pulumi_cli import read_deployed_resources, read_deployment, run_pulumi_json
 from stacks.reference import render_pages
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
         "check", help="check the cluster, the external servers and the backup stores of a stack"
     )
     check_command.add_argument("stack")
+    operators_command = commands.add_parser("operators", help="print how to install the operators that a stack needs")
+    operators_command.add_argument("stack")
     validate_command = commands.add_parser("validate", help="report what Pulumi cannot read in a stack file")
     validate_command.add_argument("stack")
     unrecorded_command = commands.add_parser("unrecorded", help="report what a destroy of a stack would not delete")
@@ -43,6 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.command == "check":
         return check_stack(options.stack)
+    if options.command == "operators":
+        return render_operators(options.stack)
     if options.command == "validate":
         return validate_stack_file(options.stack)
     if options.command == "unrecorded":
@@ -114,6 +119,20 @@ def check_stack(stack_name: str) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(result if result.has_failed else f"Checked {_describe_checked(result)}: all usable.")
     return 1 if result.has_failed else 0
+
+
+def render_operators(stack_name: str) -> int:
+    """Print the operators that a stack needs, from its stack file alone. Returns the exit code."""
+    path = _get_stack_file_path(stack_name)
+    try:
+        file = load_stack_file(path)
+        source = read_config_source(path, file.config, file.encrypted_keys, f"stack {stack_name!r}")
+        stack = parse_pulumi_config(file.config, source)
+    except (StackFileError, pulumi.RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(describe_operators(stack, build_cluster_config(file.config)))
+    return 0
 
 
 def _describe_checked(result: PreflightResult) -> str:

@@ -4,15 +4,23 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from components.application import ApplicationArgs
+from components.engines.clusters.definition import Operator
 from components.persisted.labels import STACK_ANNOTATION
-from components.planned_objects import PlannedObject
-from preflight.cluster_models import ClusterRequirements, ObjectKey, RequiredNamespace, RequiredObject
+from components.planned_objects import PlannedObject, ResourceType
+from preflight.cluster_models import (
+    ApiPath,
+    ClusterRequirements,
+    ObjectKey,
+    RequiredNamespace,
+    RequiredObject,
+    RequiredOperator,
+)
 from stacks.backup_store_checks import list_store_claims
 from stacks.config import Stack
 from stacks.errors import Location
 from stacks.previous_state import RecordedObjects
 
-__all__ = ["build_cluster_requirements"]
+__all__ = ["build_cluster_requirements", "list_required_operators"]
 
 
 def build_cluster_requirements(
@@ -35,11 +43,35 @@ def build_cluster_requirements(
         namespaces=tuple(map(_build_namespace, stack.applications)),
         objects=tuple(planned),
         existing_claims=tuple(dict.fromkeys(list_store_claims(stack))),
+        operators=tuple(list_required_operators(stack)),
         patched_kinds=_collect_patched_kinds(stack.applications),
         password_changes=frozenset(_list_password_changes(stack.applications, recorded)),
         node_selector=stack.spec.database_nodes.node_selector if any(selectors) else {},
         recorded=recorded,
     )
+
+
+def list_required_operators(stack: Stack) -> Iterator[RequiredOperator]:
+    """Yield the operators that run server clusters of a stack, each with the groups that need it."""
+    groups: dict[str, list[tuple[Location, str]]] = {}
+    operators: dict[str, Operator] = {}
+    for application in stack.applications:
+        for group in application.database_groups:
+            if group.server_access.operated and group.engine.cluster:
+                operator = group.engine.cluster.operator
+                operators[operator.name] = operator
+                groups.setdefault(operator.name, []).append((group.config_location, application.namespace))
+    for name, operator in operators.items():
+        yield RequiredOperator(
+            name=name,
+            version=operator.version,
+            image=operator.image,
+            custom_paths=tuple(map(_build_path, operator.resource_types)),
+            pod_labels=operator.pod_labels,
+            namespace_variable=operator.namespace_variable,
+            install_commands=operator.install_commands,
+            groups=tuple(groups[name]),
+        )
 
 
 def _list_objects(application: ApplicationArgs, registered_groups: Collection[str]) -> Iterator[RequiredObject]:
@@ -61,8 +93,15 @@ def _build_object(application: ApplicationArgs, location: Location, planned: Pla
         application=application.name,
         storage=planned.storage,
         storage_class=planned.storage_class,
+        custom_path=_build_path(planned.resource_type) if planned.resource_type else None,
+        pod_labels=planned.pod_labels,
         needs_privileges=planned.needs_privileges,
     )
+
+
+def _build_path(resource_type: ResourceType) -> ApiPath:
+    """Return the path of a type of custom resources, whose API always has a group."""
+    return ApiPath(f"/apis/{resource_type.api_version}", resource_type.plural)
 
 
 def _build_namespace(application: ApplicationArgs) -> RequiredNamespace:

@@ -14,7 +14,14 @@ from preflight.errors import ClusterError
 from stacks.deployed_stack import read_deployed_stack
 from stacks.previous_state import PreviousState
 from status.cluster import ClusterObjects, read_events, read_objects, read_volume_usage
-from status.groups import ApplicationStatus, build_statuses, list_event_namespaces, list_nodes, list_object_kinds
+from status.groups import (
+    ApplicationStatus,
+    build_statuses,
+    has_server_clusters,
+    list_event_namespaces,
+    list_nodes,
+    list_object_kinds,
+)
 from status.text import render_json, render_text
 
 __all__ = ["main"]
@@ -46,7 +53,9 @@ def read_status(state: PreviousState, config: ClusterConfig) -> tuple[list[Appli
     """
     namespaces = sorted({application["namespace"] for application in state.values()})
     with create_api_client(config) as connection, ThreadPoolExecutor() as pool:
-        objects = read_objects(connection, list_object_kinds(state), namespaces)
+        objects = read_objects(
+            connection, list_object_kinds(state), namespaces, has_server_clusters=has_server_clusters(state)
+        )
         usage = pool.submit(read_volume_usage, connection, list_nodes(objects, namespaces))
         events = read_events(connection, list_event_namespaces(state, objects))
         volume_usage, may_read_nodes = usage.result()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from components.persisted.labels import PROGRAM_SELECTOR
+from components.persisted.labels import PROGRAM_SELECTOR, SERVER_LABEL
 from preflight.cluster_client import list_objects, request_path, run_parallel
 
 __all__ = ["ClusterObjects", "ObjectKey", "VolumeUsage", "read_events", "read_objects", "read_volume_usage"]
@@ -58,12 +58,19 @@ class ClusterObjects:
         return (item for key, item in self.objects.items() if key[:2] == (kind, namespace))
 
 
-def read_objects(connection: Any, kinds: Collection[str], namespaces: Collection[str]) -> ClusterObjects:
-    """Read the objects of the given kinds that the program created. Raises ClusterError."""
+def read_objects(
+    connection: Any, kinds: Collection[str], namespaces: Collection[str], *, has_server_clusters: bool
+) -> ClusterObjects:
+    """Read the objects of the given kinds that the program created. Raises ClusterError.
+
+    With server clusters, the Pods include those of the operators.
+    """
     selector = ",".join(f"{key}={value}" for key, value in PROGRAM_SELECTOR.items())
 
     def read(scope: tuple[str, str | None]) -> list[JsonObject] | None:
-        return list_objects(connection, *scope, query={"labelSelector": selector})
+        selectors = [selector, SERVER_LABEL] if has_server_clusters and scope[0] == "Pod" else [selector]
+        lists = [list_objects(connection, *scope, query={"labelSelector": item}) for item in selectors]
+        return None if None in lists else [item for items in lists for item in items or ()]
 
     scopes: list[tuple[str, str | None]] = [(kind, None) for kind in kinds] if len(namespaces) > MAX_NAMESPACES else []
     items_by_scope = dict(zip(scopes, run_parallel(read, scopes), strict=True))

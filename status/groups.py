@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from components.persisted.labels import VERSION_LABEL, group_labels, pod_selector_labels
+from components.persisted.labels import VERSION_LABEL, group_labels, pod_selector_labels, server_labels
 from components.persisted.names import object_name
 from components.persisted.outputs import GroupSummary
-from preflight.pods import collect_messages, explain_pod, find_condition
+from preflight.pods import collect_messages, explain_pod, find_condition, has_ended, is_ready, list_claims
 from stacks.previous_state import PreviousState
 from status.cluster import ClusterObjects, VolumeUsage
 
@@ -18,6 +18,7 @@ __all__ = [
     "GroupStatus",
     "VolumeStatus",
     "build_statuses",
+    "has_server_clusters",
     "list_event_namespaces",
     "list_nodes",
     "list_object_kinds",
@@ -61,8 +62,12 @@ class GroupStatus:
     """Version of the running server; None for an external server."""
     hosts: tuple[str, ...] = ()
     """Hosts that the Service of an external server points to, with the port."""
+    servers: int | None = None
+    """Number of servers; None without a server in the cluster."""
+    ready_servers: int | None = None
+    """Number of servers that are ready."""
     ready: bool | None = None
-    """Whether the server is ready; None without a Pod to ask."""
+    """Whether all servers are ready; None without a Pod to ask."""
     since: str | None = None
     """Time since when the server is ready or not ready (RFC 3339)."""
     volume: VolumeStatus | None = None
@@ -88,6 +93,11 @@ def list_object_kinds(state: PreviousState) -> list[str]:
     """Return the kinds of objects that are needed for a state."""
     has_external = any(group["kind"] == EXTERNAL for _, _, _, group in _list_groups(state))
     return [*OBJECT_KINDS, *(["EndpointSlice"] if has_external else [])]
+
+
+def has_server_clusters(state: PreviousState) -> bool:
+    """Return whether an operator runs servers of a state."""
+    return any(_count_servers(summary) > 1 for _, _, _, summary in _list_groups(state))
 
 
 def list_nodes(objects: ClusterObjects, namespaces: Collection[str]) -> set[str]:
@@ -158,18 +168,21 @@ def _list_groups(state: PreviousState) -> Iterator[tuple[str, str, str, GroupSum
 def _build_group(engine: str, group: str, summary: GroupSummary, namespace: _Namespace) -> GroupStatus:
     name = object_name(engine, group)
     service = summary.get("service")
-    selector = pod_selector_labels(group_labels(namespace.application, engine, name)).items()
-    all_pods = namespace.objects.find_all("Pod", namespace.name)
-    pods = [pod for pod in all_pods if selector <= pod["metadata"]["labels"].items()]
-    has_server = service is not None and summary["kind"] != EXTERNAL
-    ready, since = _read_readiness(pods) if has_server else (None, None)
+    servers = _count_servers(summary) if service is not None and summary["kind"] != EXTERNAL else None
+    pods = _find_pods(engine, name, servers, namespace)
     claim = namespace.find("PersistentVolumeClaim", name)
+    volume = _build_volume(claim, namespace) if claim else None
+    if servers and servers > 1:
+        volume = _build_cluster_volume(summary, pods, namespace)
+        server_problems = _list_cluster_problems(servers, pods, namespace)
+    else:
+        server_problems = _list_server_problems(name, pods, namespace)
     secret = namespace.find("Secret", summary["secret"])
     problems = [
         *(namespace.require("Service", service) if service else ()),
         *namespace.require("Secret", summary["secret"]),
         *(_list_volume_problems(claim, namespace) if claim else ()),
-        *(_list_server_problems(name, pods, namespace) if has_server else ()),
+        *(server_problems if servers else ()),
     ]
     versions = [version for pod in pods if (version := pod["metadata"]["labels"].get(VERSION_LABEL))]
     return GroupStatus(
@@ -180,21 +193,39 @@ def _build_group(engine: str, group: str, summary: GroupSummary, namespace: _Nam
         variant=summary["variant"],
         version=versions[0] if versions else summary.get("version"),
         hosts=_list_hosts(service, name, namespace) if service and summary["kind"] == EXTERNAL else (),
-        ready=ready,
-        since=since,
-        volume=_build_volume(claim, namespace) if claim else None,
+        servers=servers,
+        ready_servers=sum(map(is_ready, pods)) if servers else None,
+        ready=len(pods) >= servers and all(map(is_ready, pods)) if servers else None,
+        since=_find_last_transition(pods) if servers else None,
+        volume=volume,
         secret=summary["secret"],
         secret_changed=_find_last_change(secret["metadata"]) if secret else None,
         problems=tuple(problems),
     )
 
 
-def _read_readiness(pods: Collection[Json]) -> tuple[bool, str | None]:
-    """Return whether all Pods of a server are ready, and since when."""
+def _count_servers(summary: GroupSummary) -> int:
+    """Return the number of servers of a group. Releases before server clusters did not record it."""
+    return int(summary.get("replicas") or 1)
+
+
+def _find_pods(engine: str, name: str, servers: int | None, namespace: _Namespace) -> list[Json]:
+    """Return the Pods of a group's servers. An operator also runs proxies and jobs, which use no volume or have ended.
+
+    `name` is the name of the server.
+    """
+    is_cluster = servers is not None and servers > 1
+    labels = pod_selector_labels(group_labels(namespace.application, engine, name))
+    selector = (server_labels(name) if is_cluster else labels).items()
+    pods = namespace.objects.find_all("Pod", namespace.name)
+    found = [pod for pod in pods if selector <= pod["metadata"]["labels"].items()]
+    return [pod for pod in found if list_claims(pod) and not has_ended(pod)] if is_cluster else found
+
+
+def _find_last_transition(pods: Collection[Json]) -> str | None:
+    """Return since when the Pods are as ready as they are."""
     conditions = [find_condition(pod, "Ready") or {} for pod in pods]
-    ready = bool(conditions) and all(condition.get("status") == "True" for condition in conditions)
-    times = [time for condition in conditions if (time := condition.get("lastTransitionTime"))]
-    return ready, max(times, default=None)
+    return max((time for condition in conditions if (time := condition.get("lastTransitionTime"))), default=None)
 
 
 def _list_server_problems(name: str, pods: Collection[Json], namespace: _Namespace) -> Iterator[str]:
@@ -203,8 +234,23 @@ def _list_server_problems(name: str, pods: Collection[Json], namespace: _Namespa
     if stateful_set and not pods and ("Pod", namespace.name) not in namespace.objects.unreadable:
         reason = namespace.messages.get(stateful_set["metadata"]["uid"])
         yield f"no Pod{f': {reason}' if reason else ''}"
+    yield from _list_pod_problems(pods, namespace)
+
+
+def _list_cluster_problems(servers: int, pods: Collection[Json], namespace: _Namespace) -> Iterator[str]:
+    if ("Pod", namespace.name) in namespace.objects.unreadable:
+        return
+    ready = sum(map(is_ready, pods))
+    if ready < servers:
+        is_missing = len(pods) < servers
+        reason = f"; Pods exist for {len(pods)} of {servers}: read the log of the operator" if is_missing else ""
+        yield f"{ready} of {servers} servers ready{reason}"
+    yield from _list_pod_problems(pods, namespace)
+
+
+def _list_pod_problems(pods: Collection[Json], namespace: _Namespace) -> Iterator[str]:
     for pod in pods:
-        if (find_condition(pod, "Ready") or {}).get("status") != "True":
+        if not is_ready(pod):
             yield f"Pod {pod['metadata']['name']}: {explain_pod(pod, namespace.messages.get(pod['metadata']['uid']))}"
 
 
@@ -216,6 +262,23 @@ def _list_volume_problems(claim: Json, namespace: _Namespace) -> Iterator[str]:
         yield f"volume claim {name} is {status.get('phase', 'Pending')}{f': {reason}' if reason else ''}"
     elif provided and _parse_size(provided) < _parse_size(requested):
         yield f"volume claim {name} requests {requested} and has {provided}"
+
+
+def _build_cluster_volume(summary: GroupSummary, pods: Collection[Json], namespace: _Namespace) -> VolumeStatus | None:
+    """Return the fullest volume of a server cluster, with the size that the stack requests."""
+    size = summary.get("storage")
+    if not size or not pods:
+        return None
+    claims = sorted({claim for pod in pods for claim in list_claims(pod)})
+    used = {claim: usage for claim in claims if (usage := namespace.usage.get((namespace.name, claim)))}
+    fullest = max(used, key=lambda claim: used[claim].used / max(used[claim].capacity, 1), default=claims[0])
+    usage = used.get(fullest)
+    return VolumeStatus(
+        claim=fullest,
+        size=size,
+        used_bytes=usage.used if usage else None,
+        capacity_bytes=usage.capacity if usage else None,
+    )
 
 
 def _build_volume(claim: Json, namespace: _Namespace) -> VolumeStatus:

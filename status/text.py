@@ -64,12 +64,18 @@ def _build_row(application: str, group: GroupStatus, now: datetime) -> tuple[str
         group.service or NONE,
         f"{group.kind} {', '.join(group.hosts)}".strip(),
         version if group.variant == group.engine else f"{group.variant} {version}",
-        READINESS[group.ready],
+        _format_readiness(group),
         _format_age(group.since, now),
         _format_volume(group.volume) if group.volume else NONE,
         _format_age(group.secret_changed, now),
         "; ".join(_shorten(_normalize(problem)) for problem in group.problems),
     )
+
+
+def _format_readiness(group: GroupStatus) -> str:
+    """Return whether the server is ready; of a server cluster, the number of servers that are."""
+    is_cluster = group.servers is not None and group.servers > 1
+    return f"{group.ready_servers} of {group.servers}" if is_cluster else READINESS[group.ready]
 
 
 def _format_age(time: str | None, now: datetime) -> str:

@@ -40,6 +40,7 @@ MODULE_GROUPS = {
     "servers": (
         "test_provisioning.py",
         "test_cluster_preflight.py",
+        "test_operator_preflight.py",
         "test_tls.py",
         "test_preflight.py",
         "test_mysql.py",

@@ -40,6 +40,7 @@ STACK_TARGETS = (
     "status",
     "backup",
     "backups",
+    "operators",
 )
 MISSING_FILE = "error: stacks/Pulumi.prodution.yaml does not exist; existing stacks: development, production"
 LOCAL = "state: .state in this folder, for this clone only; back it up. For a team, move it: docs/teams.md"
@@ -142,6 +143,7 @@ def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, targe
         (["backup", "GROUP=a.b.c"], ["python -m backups backup {0} --group a.b.c"]),
         (["backup", "GROUP=a.b.c", "VERIFY=1"], ["python -m backups backup {0} --group a.b.c --verify"]),
         (["backups", "ARGS=--json"], ["python -m backups backups {0} --group  --json"]),
+        (["operators"], ["python -m stacks operators {1}"]),
         (["render"], ["python -m offline {1}"]),
         (["render", "ARGS=--short"], ["python -m offline {1} --short"]),
     ],

@@ -62,6 +62,7 @@ def _resolve_access(args: ServerArgs, spec: DedicatedKindSpec) -> ServerAccess:
             else None,
             has_ca=cluster.find_ca_secret is not None,
             replica_set=cluster.replica_set,
+            volume=access.volume,
         ),
     )
 
@@ -245,8 +246,17 @@ def _wait_for_cluster(
 def _list_objects(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[PlannedObject]:
     request = _build_request(args, spec)
     yield PlannedObject(kind="Secret", name=request.account_secret)
-    for item in _get_cluster(args).build_objects(request):
-        yield PlannedObject(kind=item.type.kind, name=item.name, resource_type=item.type)
+    cluster, *others = _get_cluster(args).build_objects(request)
+    yield PlannedObject(
+        kind=cluster.type.kind,
+        name=cluster.name,
+        resource_type=cluster.type,
+        storage=request.storage,
+        storage_class=request.storage_class,
+        pod_labels=request.labels,
+        node_selector=request.node_selector,
+    )
+    yield from (PlannedObject(kind=item.type.kind, name=item.name, resource_type=item.type) for item in others)
 
 
 CLUSTER = ServerKind[DedicatedKindSpec](

@@ -83,6 +83,8 @@ class OperatedServers:
     """Several servers that an operator runs as one."""
 
     replicas: int
+    volume: VolumeRequest | None
+    """The volume of each server, which the operator creates."""
     labels: Mapping[str, str]
     """Labels of their Pods."""
     operator_labels: Mapping[str, str]
@@ -134,6 +136,11 @@ class ServerAccess:
     """Whether the application's Pods mount the group's volume claim."""
     operated: OperatedServers | None = None
     """What is particular to several servers that an operator runs. None for one server."""
+
+    @property
+    def requested_volume(self) -> VolumeRequest | None:
+        """The volume of each server, also if an operator creates it."""
+        return self.operated.volume if self.operated else self.volume
 
     @property
     def init_script_digest(self) -> str | None:

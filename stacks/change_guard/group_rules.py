@@ -175,7 +175,7 @@ def validate_replicas(change: GroupChange) -> Iterator[ConfigIssue]:
 
 def validate_storage_size(change: GroupChange) -> Iterator[ConfigIssue]:
     """Reject a smaller volume. Kubernetes can only increase it."""
-    old, volume = change.old.get("storage"), change.new.server_access.volume if change.new else None
+    old, volume = change.old.get("storage"), change.new.server_access.requested_volume if change.new else None
     if old and volume and not change.is_moved and parse_quantity(volume.storage) < parse_quantity(old):
         yield ConfigIssue(
             (*change.location, "server", "storage"),
@@ -186,7 +186,7 @@ def validate_storage_size(change: GroupChange) -> Iterator[ConfigIssue]:
 
 def validate_storage_class(change: GroupChange) -> Iterator[ConfigIssue]:
     """Reject another storage class: Kubernetes would need another volume."""
-    volume = change.new.server_access.volume if change.new else None
+    volume = change.new.server_access.requested_volume if change.new else None
     if not change.old.get("storage") or volume is None or change.is_moved:
         return
     old, new = change.old.get("storageClass"), volume.storage_class

@@ -22,8 +22,9 @@ from tests.e2e.servers import variable
 from tests.e2e.stores import find_program
 from tests.e2e.tls import Authority, free_port
 
-__all__ = ["has_condition", "run_cloudnative_pg", "run_rabbitmq_operator"]
+__all__ = ["has_condition", "represent_operator", "run_cloudnative_pg", "run_rabbitmq_operator"]
 
+RABBITMQ_OPERATOR_IMAGE = "docker.io/rabbitmqoperator/cluster-operator:2.16.0"
 CLOUDNATIVE_PG_IMAGE = "ghcr.io/cloudnative-pg/cloudnative-pg:1.30.0"
 """Image of the operator. Each Pod of a cluster copies the operator's program from it."""
 START_TIMEOUT_SECONDS = 60
@@ -36,6 +37,8 @@ def run_rabbitmq_operator(cluster: Cluster, namespaces: Sequence[str], folder: P
     command = [find_program("rabbitmq-cluster-operator")]
     environment = {"OPERATOR_SCOPE_NAMESPACE": ",".join(namespaces)}
     with _create_types(cluster, "rabbitmq.com"), _run(cluster, "rabbitmq-operator", command, environment, folder):
+        labels = {"app.kubernetes.io/name": "rabbitmq-cluster-operator"}
+        represent_operator(cluster, "rabbitmq-operator", labels, RABBITMQ_OPERATOR_IMAGE, environment)
         yield
 
 
@@ -53,7 +56,30 @@ def run_cloudnative_pg(cluster: Cluster, namespaces: Sequence[str], folder: Path
     command = [program, "controller", f"--webhook-port={free_port()}"]
     environment = {"WATCH_NAMESPACE": ",".join(namespaces), "WEBHOOK_CERT_DIR": str(folder)}
     with _create_types(cluster, "postgresql.cnpg.io"), _run(cluster, "cnpg-system", command, environment, folder):
+        labels = {"app.kubernetes.io/name": "cloudnative-pg"}
+        represent_operator(cluster, "cnpg-system", labels, CLOUDNATIVE_PG_IMAGE, environment)
         yield
+
+
+def represent_operator(
+    cluster: Cluster, namespace: str, labels: Mapping[str, str], image: str, environment: Mapping[str, str]
+) -> None:
+    """Create the Pod that the check before an update finds. It never runs: its status is written by hand."""
+    container = {
+        "name": "operator",
+        "image": image,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
+    }
+    spec = {
+        "schedulingGates": [{"name": "tests.example.org/never"}],
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    metadata = {"name": "operator", "namespace": namespace, "labels": dict(labels)}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    cluster.core.patch_namespaced_pod_status("operator", namespace, {"status": status})
 
 
 def has_condition(item: Any, kind: str) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from components.engines import ENGINES
 from preflight.cluster_checks import MIN_VERSION, check_existing_objects, check_requirements, parse_quantity
 from preflight.cluster_models import (
+    ApiPath,
     ClusterReport,
     ClusterRequirements,
     ObjectKey,
@@ -27,6 +29,7 @@ from preflight.cluster_rights import (
     Right,
     format_rights,
     is_granted,
+    list_custom_rights,
     list_required_rights,
 )
 from tests.pages import blocks
@@ -503,7 +506,14 @@ def test_the_page_lists_the_rights_that_are_checked() -> None:
         for verb in rule["verbs"]
     }
     required = {right for rights in RIGHTS_BY_KIND.values() for right in rights}
-    assert listed == {*OPTIONAL_RIGHTS, *PASSWORD_CHANGE_RIGHTS, *required}
+    clusters = [engine.cluster for engine in ENGINES.values() if engine.cluster]
+    custom = {
+        right
+        for cluster in clusters
+        for item in cluster.operator.resource_types
+        for right in list_custom_rights(ApiPath(f"/apis/{item.api_version}", item.plural))
+    }
+    assert listed == {*OPTIONAL_RIGHTS, *PASSWORD_CHANGE_RIGHTS, *required, *custom}
 
 
 def test_password_change_of_a_running_server_needs_to_run_a_script() -> None:
@@ -511,6 +521,16 @@ def test_password_change_of_a_running_server_needs_to_run_a_script() -> None:
     rights = list_required_rights(replace(NEEDED, password_changes=frozenset({"shop"})))
     assert rights["shop"] == list_required_rights(NEEDED)["shop"] | PASSWORD_CHANGE_RIGHTS
     assert format_rights(PASSWORD_CHANGE_RIGHTS) == "pods/exec (get, create)"
+
+
+def test_a_custom_resource_needs_the_rights_of_its_type() -> None:
+    path = ApiPath("/apis/postgresql.cnpg.io/v1", "clusters")
+    custom = RequiredObject(key=ObjectKey("Cluster", "shop", "x"), location=SHOP, application="shop", custom_path=path)
+    added = list_required_rights(replace(NEEDED, objects=(custom,)))
+    assert added.keys() == {"shop"}
+    assert format_rights(added["shop"]) == (
+        "statefulsets.apps (get), clusters.postgresql.cnpg.io (get, list, watch, create, patch, delete)"
+    )
 
 
 def test_required_rights_depend_on_the_objects_of_each_namespace() -> None:

@@ -12,6 +12,7 @@ import pulumi
 import pytest
 import yaml
 
+from components.engines import ENGINES
 from offline.recorder import Recorder, run_program
 from preflight.cluster_client import ClusterConfig
 from preflight.cluster_models import (
@@ -332,6 +333,26 @@ def test_requirements_are_those_of_the_stack() -> None:
         ("StatefulSet", "shop", "mysql-main", group),
         ("Service", "shop", "mysql", group),
     ]
+
+
+def test_a_cluster_needs_its_operator_and_custom_resource() -> None:
+    """Two groups share the operator. The volumes belong to the operator, so no volume claim is planned."""
+    cluster = {"server": {"kind": "dedicated", "storage": "2Gi", "storageClass": "fast", "replicas": 3}}
+    required = build_requirements(groups(postgresql={"main": cluster, "spare": cluster}))
+    (operator,) = required.operators
+    engine = ENGINES["postgresql"].cluster
+    assert engine is not None
+    assert (operator.name, operator.version) == (engine.operator.name, engine.operator.version)
+    location = ("applications", "shop", "databases", "postgresql")
+    assert operator.groups == (((*location, "main"), "shop"), ((*location, "spare"), "shop"))
+    (path,) = operator.custom_paths
+    assert (path.group, path.plural) == ("postgresql.cnpg.io", "clusters")
+    resources = [item for item in required.objects if item.custom_path]
+    assert [(item.key.kind, item.storage, item.storage_class) for item in resources] == [("Cluster", "2Gi", "fast")] * 2
+    assert {item.custom_path for item in resources} == {path}
+    assert all(item.pod_labels for item in resources)
+    assert "PersistentVolumeClaim" not in {item.key.kind for item in required.objects}
+    assert build_requirements(groups(postgresql={"main": None})).operators == ()
 
 
 def test_namespace_has_the_location_of_its_key() -> None:

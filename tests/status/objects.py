@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, cast
 
-from components.persisted.labels import VERSION_LABEL, group_labels
+from components.persisted.labels import VERSION_LABEL, group_labels, server_labels
 from stacks.previous_state import PreviousState
 from status.cluster import ClusterObjects, ObjectKey
 
@@ -56,6 +56,15 @@ def build_pod(name: str = "redis-main-0", *, ready: bool = True, node: str = "no
     condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": READY_SINCE}
     pod = build("Pod", name, spec={"nodeName": node}, status={"conditions": [condition], **status})
     pod["metadata"]["labels"][VERSION_LABEL] = "8.2"
+    return pod
+
+
+def build_cluster_pod(name: str, *, ready: bool = True, claim: str | None = "", **status: Any) -> Json:
+    """Return a Pod that an operator created for `postgresql.main`. By default, its volume claim has its name."""
+    pod = build_pod(name, ready=ready, **status)
+    pod["metadata"]["labels"] = server_labels("postgresql-main")
+    if claim is not None:
+        pod["spec"]["volumes"] = [{"persistentVolumeClaim": {"claimName": claim or name}}, {"emptyDir": {}}]
     return pod
 
 

@@ -9,6 +9,7 @@ from status.groups import (
     GroupStatus,
     VolumeStatus,
     build_statuses,
+    has_server_clusters,
     list_event_namespaces,
     list_nodes,
     list_object_kinds,
@@ -19,6 +20,7 @@ from tests.status.objects import (
     Json,
     build,
     build_claim,
+    build_cluster_pod,
     build_event,
     build_healthy,
     build_pod,
@@ -49,6 +51,8 @@ def test_a_ready_server_has_a_version_a_time_and_a_volume() -> None:
             kind="local",
             variant="redis",
             version="8.2",
+            servers=1,
+            ready_servers=1,
             ready=True,
             since=READY_SINCE,
             volume=VolumeStatus(claim="redis-main", size="2Gi", used_bytes=1, capacity_bytes=4),
@@ -240,3 +244,57 @@ def test_nodes_are_those_of_pods_and_of_claims_without_a_running_pod() -> None:
 
 def test_no_events_are_read_where_all_groups_are_ready() -> None:
     assert list_event_namespaces(REDIS, collect([*build_healthy(), build_pod()])) == []
+
+
+CLUSTER = state(postgresql={"main": {"kind": "dedicated", "replicas": 3, "storage": "2Gi"}})
+CLUSTER_OBJECTS = [
+    build_service("postgresql"),
+    build("Secret", "postgresql-main"),
+    build("Secret", "shop-databases"),
+]
+
+
+def find_cluster(pods: list[Json], **options: Any) -> GroupStatus:
+    usage = options.pop("usage", {})
+    objects = collect([*CLUSTER_OBJECTS, *pods], **options)
+    (application,) = build_statuses(CLUSTER, objects, [], usage)
+    assert application.problems == ()
+    return application.groups[0]
+
+
+def test_a_cluster_is_ready_when_all_servers_are() -> None:
+    """Proxies and ended jobs of the operator are no servers."""
+    servers = [build_cluster_pod(f"postgresql-main-{number}") for number in (1, 2, 3)]
+    others = [
+        build_cluster_pod("postgresql-main-proxy-0", claim=None),
+        build_cluster_pod("postgresql-main-1-initdb", ready=False, claim="postgresql-main-1", phase="Succeeded"),
+    ]
+    group = find_cluster([*servers, *others])
+    assert (group.servers, group.ready_servers, group.ready, group.problems) == (3, 3, True, ())
+    assert group.since == READY_SINCE
+    assert has_server_clusters(CLUSTER)
+    assert not has_server_clusters(REDIS)
+
+
+def test_a_cluster_whose_server_is_not_ready_has_the_reason() -> None:
+    starting = build_cluster_pod("postgresql-main-3", ready=False, message="The node was low on memory")
+    pods = [build_cluster_pod("postgresql-main-1"), build_cluster_pod("postgresql-main-2"), starting]
+    group = find_cluster(pods)
+    assert (group.ready, group.ready_servers) == (False, 2)
+    assert group.problems == ("2 of 3 servers ready", "Pod postgresql-main-3: The node was low on memory")
+    missing = find_cluster(pods[:1])
+    assert missing.ready is False
+    assert missing.problems == ("1 of 3 servers ready; Pods exist for 1 of 3: read the log of the operator",)
+
+
+def test_a_cluster_whose_pods_may_not_be_listed_has_no_problem() -> None:
+    assert find_cluster([], unreadable=[("Pod", "shop")]).problems == ()
+
+
+def test_the_volume_of_a_cluster_is_the_fullest_one() -> None:
+    pods = [build_cluster_pod(f"postgresql-main-{number}") for number in (1, 2, 3)]
+    usage = {("shop", f"postgresql-main-{number}"): VolumeUsage(used, 10) for number, used in [(1, 4), (2, 9), (3, 2)]}
+    volume = VolumeStatus(claim="postgresql-main-2", size="2Gi", used_bytes=9, capacity_bytes=10)
+    assert find_cluster(pods, usage=usage).volume == volume
+    assert find_cluster(pods).volume == VolumeStatus(claim="postgresql-main-1", size="2Gi")
+    assert find_cluster([]).volume is None

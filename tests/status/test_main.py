@@ -125,6 +125,17 @@ def test_one_namespace_is_listed_alone_and_without_the_values_of_secrets(
     assert len(lists) == 5
 
 
+def test_pods_of_operators_are_listed_if_there_is_a_cluster(run: Callable[..., tuple[int, str, str]]) -> None:
+    api = FakeApi(1)
+    state = build_state(api.namespaces)
+    state["deployment"]["resources"][1]["outputs"]["replicas"] = 3
+    run(api, "--json", state=state)
+    assert [query["labelSelector"][0] for path, query, _ in api.requests if path.endswith("/pods")] == [
+        "app.kubernetes.io/managed-by=database-groups",
+        "database-groups/server",
+    ]
+
+
 def test_many_namespaces_are_listed_at_once(run: Callable[..., tuple[int, str, str]]) -> None:
     api = FakeApi(20)
     code, output, _ = run(api)

@@ -1,6 +1,7 @@
 """The text and the JSON of a status."""
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -22,6 +23,8 @@ MAIN = GroupStatus(
     kind="dedicated",
     variant="percona",
     version="8.4",
+    servers=1,
+    ready_servers=1,
     ready=True,
     since=ago(days=5),
     volume=VolumeStatus(claim="mysql-main", size="50Gi", used_bytes=10, capacity_bytes=40),
@@ -114,6 +117,12 @@ def test_an_age_has_one_unit(time: dict[str, int], age: str) -> None:
     assert row.split()[-1] == age
 
 
+def test_readiness_of_a_cluster_is_a_number_of_servers() -> None:
+    group = replace(MAIN, servers=3, ready_servers=2, ready=False)
+    table = render_text([ApplicationStatus(name="shop", namespace="shop", groups=(group,))], [], NOW).splitlines()
+    assert re.split(r"\s{2,}", table[1])[5] == "2 of 3"
+
+
 def test_json_has_the_keys_of_the_stack_output() -> None:
     content = render_json("production", [SHOP], ["a note"])
     assert (content["stack"], content["notes"]) == ("production", ["a note"])
@@ -124,6 +133,8 @@ def test_json_has_the_keys_of_the_stack_output() -> None:
         "variant": "percona",
         "version": "8.4",
         "hosts": [],
+        "servers": 1,
+        "readyServers": 1,
         "ready": True,
         "since": ago(days=5),
         "volume": {"claim": "mysql-main", "size": "50Gi", "usedBytes": 10, "capacityBytes": 40},

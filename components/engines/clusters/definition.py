@@ -19,6 +19,7 @@ __all__ = [
     "Operator",
     "build_topology_spread",
     "describe_condition",
+    "list_service_hosts",
 ]
 
 Durability: TypeAlias = Literal["synchronous", "asynchronous"]
@@ -181,3 +182,11 @@ def build_topology_spread(labels: Mapping[str, str]) -> list[dict[str, Any]]:
             "labelSelector": {"matchLabels": dict(labels)},
         }
     ]
+
+
+def list_service_hosts(request: ClusterRequest) -> list[pulumi.Input[str]]:
+    """Return the names of the Services, without and with the namespace, for a certificate."""
+    names, ends = request.service_names, ("", ".svc", ".svc.cluster.local")
+    if isinstance(request.namespace, str):  # `make check` runs outside of a program, where no output can be created
+        return [*names, *(f"{name}.{request.namespace}{end}" for name in names for end in ends)]
+    return [*names, *(pulumi.Output.concat(name, ".", request.namespace, end) for name in names for end in ends)]

@@ -6,8 +6,6 @@ The facts are those of CloudNativePG 1.30: its documentation and runs on a real 
 from collections.abc import Mapping
 from typing import Any
 
-import pulumi
-
 from components.engines.clusters.definition import (
     HOST_LABEL,
     ClusterAccess,
@@ -17,6 +15,7 @@ from components.engines.clusters.definition import (
     Operator,
     build_topology_spread,
     describe_condition,
+    list_service_hosts,
 )
 from components.planned_objects import ResourceType
 
@@ -70,12 +69,6 @@ def _render_value(value: Any) -> str:
 
 def _build_objects(request: ClusterRequest) -> list[ClusterObject]:
     storage_class = {"storageClass": request.storage_class} if request.storage_class else {}
-    namespace = pulumi.Output.from_input(request.namespace)
-    names = [
-        host
-        for name in request.service_names
-        for host in (name, *(pulumi.Output.concat(name, ".", namespace, end) for end in ("", ".svc")))
-    ]
     spec: dict[str, Any] = {
         "instances": request.replicas,
         "imageName": request.image,
@@ -106,7 +99,7 @@ def _build_objects(request: ClusterRequest) -> list[ClusterObject]:
         },
         "topologySpreadConstraints": build_topology_spread({CLUSTER_LABEL: request.name}),
         "smartShutdownTimeout": SMART_SHUTDOWN_SECONDS,
-        "certificates": {"serverAltDNSNames": names},
+        "certificates": {"serverAltDNSNames": list_service_hosts(request)},
         "managed": {"services": {"disabledDefaultServices": ["ro", "r"]}},
         "inheritedMetadata": {"labels": dict(request.labels)},
     }
