@@ -244,6 +244,13 @@ class DatabaseGroupArgs:
         return self.server_access.memory if scripts and scripts.loads_source else None
 
     @property
+    def copy_storage(self) -> str:
+        """Size of the group's data, which some dumps write to the disk of the node."""
+        spec = self.backup_spec
+        own = spec.verify_storage if spec else None
+        return own or self.server_kind.build_scratch_server(self.server_args, self.spec.server).storage
+
+    @property
     def supports_copies(self) -> bool:
         """Whether the data of the group can be copied and saved."""
         return self.engine.copy_scripts is not None and self.engine.port is not None and self.copy_image is not None
@@ -460,7 +467,8 @@ class DatabaseGroup(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), prepared.opts),
         )
         credentials = ServerCredentials(account=access.account, secret=self.secret, password=password)
-        args.server_kind.create_resources(args.server_args, args.spec.server, credentials, self)
+        server_args = replace(args.server_args, is_filled=args.copy_spec is not None)
+        args.server_kind.create_resources(server_args, args.spec.server, credentials, self)
         self.copies = [_create_copy(self, source)] if args.copy_spec else []
         if access.backend:
             create_service(
@@ -516,6 +524,7 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup | None) -> pulumi.R
         variant=owner.variant,
         image=owner.copy_image,
         memory=(source.args if source else args).copy_memory,
+        storage=(source.args if source else args).copy_storage,
         spec=spec,
         source=_build_copy_source(args, source),
         target=_build_copy_end(group, name),
@@ -551,6 +560,7 @@ def _build_backup_args(args: DatabaseGroupArgs) -> BackupArgs | None:
         variant=args.variant,
         image=image,
         memory=args.copy_memory,
+        storage=args.copy_storage,
         spec=spec,
         repository=repository,
         connection_secret=args.object_name,

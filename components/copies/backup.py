@@ -16,6 +16,7 @@ from components.copies.pod import (
     PodArgs,
     build_limits,
     build_pod_spec,
+    build_work_size,
     list_connection_mounts,
     list_connection_variables,
     read_scripts,
@@ -54,6 +55,8 @@ class BackupArgs:
     image: str
     memory: str | None
     """Memory for the data of the source. None: the copy does not load it."""
+    storage: str
+    """Size of the data of the source."""
     spec: BackupSpec
     repository: Repository
     connection_secret: str
@@ -182,6 +185,7 @@ def _build_pod_spec(args: BackupArgs, script: str, variables: Sequence[dict[str,
             variables=[*args.repository.list_variables(args.name), *variables],
             requests=REQUESTS,
             limits=build_limits(args.memory),
+            work_size=build_work_size(args.storage),
             mounts=[
                 *args.repository.list_mounts(args.name),
                 *list_connection_mounts({"": args.connection_keys}, args.connection_secret),

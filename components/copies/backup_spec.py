@@ -73,7 +73,8 @@ class BackupSpec(SpecModel):
     """When a Job restores the newest backup into an empty server and compares both: as in `schedule`, or `false` for
     never. Default: `weekly`."""
     verify_storage: Quantity | None = None
-    """Disk space for that server, on the node. Default: `storage` of the group's server; `10Gi` for an external one."""
+    """Disk space for that server, and for the files of a dump, on the node. Default: `storage` of the group's server;
+    `10Gi` for an external one."""
 
     @property
     def max_age_seconds(self) -> int:

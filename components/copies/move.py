@@ -14,6 +14,7 @@ from components.copies.pod import (
     PodArgs,
     build_limits,
     build_pod_spec,
+    build_work_size,
     list_connection_entries,
     list_connection_mounts,
     list_connection_variables,
@@ -97,6 +98,8 @@ class CopyArgs:
     image: str
     memory: str | None
     """Memory for the data of the source. None: the copy does not load it."""
+    storage: str
+    """Size of the data of the source."""
     spec: CopySpec
     source: CopySource
     target: CopyEnd
@@ -219,6 +222,7 @@ def _build_pod_spec(args: CopyArgs) -> dict[str, Any]:
             ],
             requests=REQUESTS,
             limits=build_limits(args.memory),
+            work_size=build_work_size(args.storage),
             mounts=[*source.list_mounts(args.name), *list_connection_mounts({TARGET: target.keys}, args.name)],
             init_containers=source.init_containers,
         )

@@ -21,6 +21,7 @@ __all__ = [
     "build_limits",
     "build_pod_spec",
     "build_secret_variable",
+    "build_work_size",
     "list_connection_entries",
     "list_connection_mounts",
     "list_connection_variables",
@@ -31,6 +32,7 @@ SCRIPTS_PATH = "/etc/database-groups"
 CERTIFICATES_PATH = "/etc/certificates"
 WORK_PATH = "/tmp"
 WORK_SIZE = "1Gi"
+"""Disk space of the scripts, in addition to that of the data that a dump writes there."""
 MEMORY = "512Mi"
 """Memory of the programs."""
 ADDRESS_KEY = "host"
@@ -80,6 +82,8 @@ class PodArgs:
     """Environment variables (core/v1 EnvVar)."""
     requests: Mapping[str, str]
     limits: Mapping[str, str]
+    work_size: str = WORK_SIZE
+    """Disk space that the processes may use, on the node."""
     mounts: Sequence[Mount] = ()
     init_containers: Sequence[Mapping[str, Any]] = ()
     """Containers (core/v1 Container) that run before the container."""
@@ -89,7 +93,7 @@ def build_pod_spec(args: PodArgs) -> dict[str, Any]:
     """Return the specification of a Pod (core/v1 PodSpec), which Pod Security `restricted` allows."""
     mounts = [
         Mount(name="scripts", path=SCRIPTS_PATH, source={"configMap": {"name": args.config_map}}, read_only=True),
-        Mount(name="work", path=WORK_PATH, source={"emptyDir": {"sizeLimit": WORK_SIZE}}),
+        Mount(name="work", path=WORK_PATH, source={"emptyDir": {"sizeLimit": args.work_size}}),
         *args.mounts,
     ]
     variables = {"SCRIPTS": SCRIPTS_PATH, "WORK": WORK_PATH, "HOME": WORK_PATH, "TMPDIR": WORK_PATH}
@@ -137,6 +141,11 @@ def read_scripts(engine: Engine, *names: str) -> dict[str, str]:
 def build_limits(memory: str | None) -> dict[str, str]:
     """Return the limits of the container, with memory for the data of a server, if the copy loads it."""
     return {"memory": str(parse_quantity(MEMORY) + parse_quantity(memory)) if memory else MEMORY}
+
+
+def build_work_size(storage: str) -> str:
+    """Return the disk space for a dump of a server whose data has a size."""
+    return str(parse_quantity(WORK_SIZE) + parse_quantity(storage))
 
 
 def build_container_security() -> dict[str, Any]:

@@ -131,7 +131,8 @@ class ServerRuntime:
     """
 
     start_script: str
-    """Shell script that becomes the server. It runs at every start, on new and on existing volumes."""
+    """Shell script that becomes the server. It runs at every start, on new and on existing volumes. SCRATCH=true: the
+    server verifies a backup, and its data is deleted afterwards."""
     readiness_script: str
     """Shell script that succeeds if the application can log in over TCP."""
     change_password_script: str | None = None
@@ -177,10 +178,10 @@ class CopyScripts:
     """Shell script that reads the data of a copy from standard input. It fails, and changes nothing, if the database
     holds data already."""
     inventory: str
-    """Shell script that prints sorted lines. They are equal for two copies of the same data, with three exceptions: a
+    """Shell script that prints sorted lines. They are equal for two copies of the same data, with four exceptions: a
     line that begins with `in SERIES:` counts in one release series only, a line that begins with `until SECONDS:`
-    counts only before that time (seconds since 1970), and the number of a line that ends with `at least NUMBER` can be
-    larger in the copy."""
+    counts only before that time (seconds since 1970), the number of a line that ends with `at least NUMBER` can be
+    larger in the copy, and `changed: TEXT` in a dump replaces all lines that begin with TEXT."""
     empty: str | None = None
     """Shell script that deletes the whole data. Default: none; a copy never overwrites."""
     connect: str | None = None

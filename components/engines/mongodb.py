@@ -98,7 +98,7 @@ MONGODB = Engine(
     max_database_name_length=63,
     copy_scripts=read_copy_scripts(
         "mongodb",
-        limits="users and roles. Time series are rejected, and a write during the copy fails the comparison",
+        limits="users and roles. It is not of one moment, and time series are rejected",
         has_connect=True,
     ),
     settings_file=SettingsFile(

@@ -52,6 +52,8 @@ class ServerArgs:
     pod_labels: Mapping[str, str]
     """Labels of the application's Pods."""
     platform: Platform
+    is_filled: bool = False
+    """Whether a copy fills the group."""
     deleted_with: pulumi.Resource | None = None
     """The namespace, if its deletion deletes the volume claim. A Pod that Pulumi did not record cannot delay that."""
 

@@ -238,7 +238,8 @@ def create_stateful_set_server(
     config = kubernetes.core.v1.ConfigMap(
         f"{args.resource_name}-scripts",
         metadata=args.metadata,
-        data=files,
+        # `from` is often removed after the copy. That must not restart the server.
+        data=files | (_build_filled_marker(spec) if args.is_filled else {}),
         opts=pulumi.ResourceOptions(parent=parent),
     )
     template = {
@@ -282,7 +283,7 @@ def build_scratch_server(args: ServerArgs, spec: StatefulSetServerSpec) -> Scrat
         raise ValueError(args.engine.name)
     return ScratchServer(
         account=args.engine.build_account(args.application, args.group_name),
-        files=_build_config_map_data(args, spec, runtime, memory),
+        files=_build_config_map_data(args, spec, runtime, memory) | _build_filled_marker(spec),
         env=runtime.env,
         memory=memory,
         storage=spec.storage or spec.default_storage,
@@ -411,6 +412,11 @@ def _build_config_map_data(
         **runtime.files,
     }
     return {name: content for name, content in files.items() if content is not None}
+
+
+def _build_filled_marker(spec: StatefulSetServerSpec) -> dict[str, str]:
+    """Return the file with which a first start deletes what the init script created, except extensions."""
+    return {"filled": "A copy fills the database.\n"} if spec.init_script else {}
 
 
 def _build_pvc_spec(volume: VolumeRequest) -> Any:

@@ -21,7 +21,8 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "components" / "copies" / "scrip
 PASSWORD, HOST = "c4nary", "shop.mysql.main"
 RESTORE = 'cat >"$SERVER/data"'
 VERIFY = {
-    "start": 'echo "$APPLICATION_PASSWORD ${RESTIC_PASSWORD-none}" >"$SERVER/password"; exec sleep 600',
+    "start": 'echo "$APPLICATION_PASSWORD ${RESTIC_PASSWORD-none}" >"$SERVER/password";'
+    ' [ "$SCRATCH" = true ] || exit 1; exec sleep 600',
     "ready": '[ -s "$SERVER/password" ]',
     # The scripts of engines read other variables, such as SNAPSHOT.
     "inventory": '[ -z "${SNAPSHOT-}" ]; file=${DATABASE-}; [ "$ADDRESS" = 127.0.0.1 ] && file=$SERVER/data;'
@@ -325,6 +326,23 @@ def test_verification_restores_the_newest_backup(saved: Backups) -> None:
     report = saved.succeed("verify")
     assert re.fullmatch(r"snapshot [0-9a-f]{8} of 20\S+Z can be restored: 1 entries, 21 bytes, in \d+ seconds", report)
     assert (saved.server / "data").read_text() == "table a 7\n"
+
+
+def test_lack_of_memory_is_the_reason_of_a_failure(saved: Backups) -> None:
+    events = saved.folder / "memory.events"
+    saved.scripts["restore"] = "exit 137"
+    for count, found in ((0, False), (1, True)):
+        events.write_text(f"oom {count}\noom_kill {count}\n")
+        reason = "the memory of the Pod does not suffice: the kernel ended a process"
+        assert (reason in saved.fail("verify", MEMORY_EVENTS=str(events))) == found
+        saved.scripts["dump"] = "exit 137"
+        assert (reason in saved.fail("backup", MEMORY_EVENTS=str(events), ATTEMPTS="1")) == found
+
+
+def test_report_has_the_number_of_entries_that_changed_during_the_backup(saved: Backups) -> None:
+    saved.scripts["dump"] = "echo table a; echo 'changed: table b: '; echo; echo table a; echo table b: 1"
+    saved.succeed("backup")
+    assert saved.succeed("verify").endswith("seconds; 1 entries changed during the backup")
 
 
 def test_server_of_the_verification_gets_a_new_password_and_no_secret(saved: Backups) -> None:

@@ -150,6 +150,9 @@ def test_failure_of_empty_fails_the_copy(copy: Copy) -> None:
         ),
         ("key [a* at least 5", "key [a* at least 6", ""),
         ("until 1700000000: keys: 2\nuntil 1700003600: keys: 1", "until 1700000000: keys: 1", ""),
+        ("table a\nchanged: hash of b: \nchanged: table c", "table a\nhash of b: 5\ntable c 1\ntable c 2", ""),
+        ("changed: a: \ntable b", "a: 5\nab: 6\ntable b", "only in the target: ab: 6\n"),
+        ("table [b*: 1\nchanged: hash of [b*: ", "hash of [b*: 7", "only in the source: table [b*: 1\n"),
         (
             "until 99999999999: keys: 2",
             "until 99999999999: keys: 1",
@@ -166,6 +169,14 @@ def test_difference_fails_the_copy(copy: Copy, source: str, target: str, differe
     assert result.stderr.startswith(differences)
     counts = f"{source.count(chr(10)) + 1} and {target.count(chr(10)) + 1} entries"
     assert copy.report.startswith(f"the target differs from the source: {counts}" if differences else "copied ")
+
+
+def test_report_has_the_number_of_entries_that_changed_during_the_dump(copy: Copy) -> None:
+    copy.source.write_text("table a\nchanged: table b: \n")
+    copy.scripts["restore"] = 'cat >/dev/null; printf "table a\\ntable b: 1\\n" >"$DATABASE"'
+    result = copy.run()
+    assert "not compared, because it changed during the dump: table b\n" in result.stdout
+    assert copy.report.endswith("both sides are equal, except 1 that changed during the dump")
 
 
 def test_writes_during_the_copy_are_no_difference(copy: Copy) -> None:

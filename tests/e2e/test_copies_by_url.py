@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ import requests
 from components.engines import ENGINES
 
 PASSWORD = "c4narY '\"\\ %s $HOME"
+SCRIPTS = Path(__file__).resolve().parents[2] / "components" / "copies" / "scripts"
 SOURCE, TARGET = "copies_source", "copies_target"
 Variables = dict[str, str]
 PROGRAMS = {"mongodb": ("mongosh", "mongodump", "mongorestore"), "elasticsearch": ("curl",), "influxdb": ("curl",)}
@@ -353,3 +356,47 @@ def test_inventory_and_data_are_of_one_moment(copies: Copies) -> None:
     copies.succeed("empty", server.target)
     copies.succeed("restore", server.target, data)
     assert copies.succeed("inventory", server.target) == inventory
+
+
+@pytest.mark.parametrize("copies", ["mongodb"], indirect=True)
+def test_collection_that_changes_during_the_dump_is_compared_by_its_number(copies: Copies, tmp_path: Path) -> None:
+    """The writer inserts, updates and deletes. The number is the one of the dump, so a lost document is found."""
+    server, report, written, ended = (copies.server, *(tmp_path / name for name in ("report", "written", "ended")))
+    for name in ("receive", "write"):
+        shutil.copy(SCRIPTS / f"{name}.sh", copies.scripts / name)
+    environment = {"PATH": os.environ["PATH"], "SCRIPTS": str(copies.scripts), "WORK": str(copies.folder)}
+    environment |= {"TMPDIR": str(copies.folder), "REPORT": str(report), "ATTEMPTS": "1", "OVERWRITE": "true"}
+    for side, variables in (("SOURCE", server.source), ("TARGET", server.target)):
+        environment |= {f"{side}_{name}": value for name, value in variables.items()}
+
+    def receive() -> str:
+        command: list[str | Path] = ["sh", copies.scripts / "receive"]
+        subprocess.run(command, env=environment, capture_output=True, timeout=200, check=False)
+        return report.read_text()
+
+    def write() -> None:
+        server.change(
+            server.source,
+            f"""const fs = require('fs'); for (let i = 0; !fs.existsSync({json.dumps(str(ended))}); i++) {{
+                database.numbers.insertOne({{ _id: 'w' + i, value: 'w' + i }});
+                database.numbers.updateOne({{ _id: 'w' + i }}, {{ $set: {{ changed: true }} }});
+                database.numbers.deleteOne({{ _id: i }});
+                fs.writeFileSync({json.dumps(str(written))}, '');
+            }}""",
+        )
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while not written.exists():
+            time.sleep(0.1)
+        assert receive().strip().endswith("both sides are equal, except 1 that changed during the dump")
+        lost = "run_mongosh <<'SCRIPT'\ndatabase.numbers.deleteOne({});\nSCRIPT\n"
+        with (copies.scripts / "restore").open("a") as script:
+            script.write(lost)
+        assert receive().startswith("the target differs from the source")
+    finally:
+        ended.touch()
+        writer.join()
+    for path in copies.folder.iterdir():  # the work folder of `receive`
+        path.unlink()

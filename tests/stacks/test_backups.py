@@ -252,6 +252,7 @@ def test_cron_job_runs_one_backup_at_a_time_with_limits() -> None:
     assert list(pod_security_violations(pod)) == []
     assert not pod["automountServiceAccountToken"]
     assert read_container(pod)["resources"]["limits"] == {"memory": "512Mi"}
+    assert {"name": "work", "emptyDir": {"sizeLimit": str((1 + 1) * 2**30)}} in pod["volumes"]
     assert job["template"]["metadata"]["labels"]["database-groups/application"] == "shop"
     assert read_container(pod)["command"] == ["/bin/sh", "/etc/database-groups/backup"]
     assert read_variables(pod)["KEEP"] == "--keep-daily 7 --keep-weekly 4 --keep-monthly 6"
@@ -351,6 +352,7 @@ def test_verification_runs_a_server_like_that_of_the_group() -> None:
     }
     backup = {"schedule": "30 2 * * *", "verify": "weekly", "timeoutMinutes": 30}
     spec, scripts = record_verification({"backup": backup, "server": server})
+    assert {"init", "filled"} <= set(scripts)
     assert re.fullmatch(r"\d+ ([6-9]|1[01]) \* \* [0-6]", spec["schedule"])
     job = spec["jobTemplate"]["spec"]
     assert (spec["concurrencyPolicy"], job["backoffLimit"], job["activeDeadlineSeconds"]) == ("Forbid", 0, 100 * 60)

@@ -12,6 +12,7 @@ from offline.recorder import Recorder, Registration
 from stacks.change_guard import list_update_warnings, validate_update
 from stacks.config import parse_stack
 from tests.support import (
+    CONFIG_MAP,
     NETWORK_POLICY,
     SECRET,
     SERVICE,
@@ -253,14 +254,16 @@ def get_job(recorder: Recorder, name: str = "shop-postgresql-next-from-1-job") -
 
 
 def test_job_of_redis_runs_with_the_image_and_the_memory_of_the_source() -> None:
-    """Only the source's own program reads its dump, and it needs memory for the data."""
+    """Only the source's own program reads its dump, and it needs memory and disk for the data."""
     next_group = {"variant": "valkey", "from": {"group": "main"}, "server": {"kind": "local", "version": "9"}}
-    recorder = record_stack(groups(redis={"main": {"primary": True}, "next": next_group}))
+    main = {"primary": True, "server": {"kind": "local", "storage": "5Gi"}}
+    recorder = record_stack(groups(redis={"main": main, "next": next_group}))
     pod = get_resource(recorder, JOB, "shop-redis-next-from-1-job").inputs["spec"]["template"]["spec"]
     server = get_resource(recorder, STATEFUL_SET, "shop-redis-main-server").inputs["spec"]["template"]["spec"]
     assert pod["containers"][0]["image"] == server["containers"][0]["image"]
     assert "redis" in pod["containers"][0]["image"]
     assert pod["containers"][0]["resources"]["limits"] == {"memory": str((512 + 128) * 2**20)}
+    assert {"name": "work", "emptyDir": {"sizeLimit": str((5 + 1) * 2**30)}} in pod["volumes"]
 
 
 def test_job_runs_once_with_the_image_of_the_target() -> None:
@@ -357,6 +360,28 @@ def test_restore_all_fills_every_group_with_backups() -> None:
         if "-from-" in job.name
     }
     assert producers == {"shop-postgresql-main-from-1-job": "snapshot", "shop-postgresql-own-from-1-job": "write"}
+
+
+@pytest.mark.parametrize("reason", ["from", "restoreAll"])
+def test_new_server_deletes_what_its_script_created(reason: str) -> None:
+    """The end of `from` or `restoreAll` does not restart the server."""
+
+    def record(is_filled: bool) -> tuple[Any, Any]:
+        main = {"primary": True, "server": {"kind": "local", "initScript": "CREATE TABLE seeded (id int)"}}
+        raw = groups(postgresql={"main": main, "own": {"backup": False, "server": main["server"]}})
+        raw |= {"backupStores": {"offsite": STORE}, "backup": {}}
+        if is_filled and reason == "from":
+            main["from"] = {"backup": "latest"}
+        if is_filled and reason == "restoreAll":
+            raw["restoreAll"] = "latest"
+        recorder = record_stack(raw)
+        assert "filled" not in get_resource(recorder, CONFIG_MAP, "shop-postgresql-own-scripts").inputs["data"]
+        server = get_resource(recorder, STATEFUL_SET, "shop-postgresql-main-server")
+        return get_resource(recorder, CONFIG_MAP, "shop-postgresql-main-scripts").inputs["data"], server.inputs["spec"]
+
+    (files, server), (filled_files, filled_server) = record(is_filled=False), record(is_filled=True)
+    assert set(filled_files) - set(files) == {"filled"}
+    assert filled_server == server
 
 
 def test_no_credential_is_in_the_job() -> None:

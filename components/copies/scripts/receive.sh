@@ -56,11 +56,22 @@ find_number() { # find_number FILE TEXT: print the number of the line `TEXT at l
     done <"$1"
 }
 
+is_changed() { # is_changed LINE CHANGED: succeed if the line begins with a line of CHANGED
+    while IFS= read -r start; do
+        case $1 in "${start:-$newline}"*) return 0 ;; esac
+    done <<LINES
+$2
+LINES
+    return 1
+}
+
 print_differences() { # print_differences FILE OTHER_FILE SIDE OPERATOR: print the lines of a file that the other one does not have
     other="$newline$(cat "$2")$newline" series=$(find_series "$2") now=$(date +%s)
+    changed=$(sed -n 's/^changed: //p' "$2")
     while IFS= read -r line; do
         case $other in *"$newline$line$newline"*) continue ;; esac
         case $line in
+            "changed: "*) continue ;;
             "in "*) [ -z "$series" ] || [ "${line#"$series"}" != "$line" ] || continue ;;
             "until "*)
                 end=${line#until }
@@ -71,6 +82,7 @@ print_differences() { # print_differences FILE OTHER_FILE SIDE OPERATOR: print t
                 [ -z "$number" ] || test "${line##* }" "$4" "$number" || continue
                 ;;
         esac
+        ! is_changed "$line" "$changed" || continue
         echo "only in the $3: $line"
     done <"$1"
 }
@@ -123,4 +135,6 @@ if [ -n "$differences" ]; then
     printf '%s\n' "$differences" >&2
     fail "the target differs from the source: $(count_lines "$WORK/SOURCE") and $(count_lines "$WORK/TARGET") entries"
 fi
-report "copied $(count_lines "$WORK/TARGET") entries in $(($(date +%s) - start)) seconds; both sides are equal"
+sed -n 's/^changed: \(.*\): $/not compared, because it changed during the dump: \1/p' "$WORK/SOURCE"
+changed=$(grep -c '^changed: ' "$WORK/SOURCE") && changed=", except $changed that changed during the dump" || changed=
+report "copied $(count_lines "$WORK/TARGET") entries in $(($(date +%s) - start)) seconds; both sides are equal$changed"

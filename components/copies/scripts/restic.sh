@@ -12,7 +12,15 @@ run_restic() { # run_restic SECONDS [ARGUMENT...]: run restic; a stalled store w
     timeout -k 30 "$seconds" "$RESTIC" --no-cache ${RESTIC_OPTIONS-} "$@"
 }
 
+explain_memory() { # explain_memory: print the reason and succeed, if the kernel ended a process of this container
+    # Both versions of cgroups have a counter.
+    # shellcheck disable=SC2086 # the variable holds two paths
+    grep -qs '^oom_kill [1-9]' ${MEMORY_EVENTS:-/sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control} &&
+        echo "the memory of the Pod does not suffice: the kernel ended a process"
+}
+
 explain_exit() { # explain_exit CODE SECONDS: print what an exit code of restic means
+    ! explain_memory || return 0
     case $1 in
         3) echo "the backup is not complete" ;;
         10) echo "the store has no repository $RESTIC_REPOSITORY, or does not know the access key" ;;

@@ -38,6 +38,7 @@ done
 # shellcheck disable=SC2086 # the variable holds several names
 (
     unset RESTIC_REPOSITORY GOMEMLIMIT $PRIVATE
+    export SCRATCH=true
     exec sh "$SCRIPTS/start"
 ) &
 server=$!
@@ -53,9 +54,10 @@ until sh "$SCRIPTS/ready" >"$WORK/answer" 2>&1; do
 done
 
 if ! PRODUCER=snapshot REPORT="$WORK/result" sh "$SCRIPTS/receive"; then
-    fail "snapshot $BACKUP of $time cannot be restored: $(cat "$WORK/result")"
+    fail "snapshot $BACKUP of $time cannot be restored: $(explain_memory || cat "$WORK/result")"
 fi
 entries=0
 while IFS= read -r _; do entries=$((entries + 1)); done <"$WORK/SOURCE"
+changed=$(grep -c '^changed: ' "$WORK/SOURCE") && changed="; $changed entries changed during the backup" || changed=
 duration=$(($(date +%s) - start))
-report "snapshot $BACKUP of $time can be restored: $entries entries, $(read_field total_bytes_processed) bytes, in $duration seconds"
+report "snapshot $BACKUP of $time can be restored: $entries entries, $(read_field total_bytes_processed) bytes, in $duration seconds$changed"

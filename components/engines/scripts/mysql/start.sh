@@ -54,6 +54,8 @@ if [ ! -e "$data" ]; then
         echo 'database-groups: running initScript'
         start_private --defaults-extra-file="$settings" --init-file=/var/run/mysqld/account.sql
         run_mysql --init-command='SET autocommit = 1' --database="$APPLICATION_DATABASE" < /etc/database-groups/init
+        # A copy follows. It contains what the script created. The init file creates the database again.
+        [ ! -e /etc/database-groups/filled ] || run_mysql --execute="DROP DATABASE \`$APPLICATION_DATABASE\`"
         stop_private
     fi
     mv "$new" "$data"

@@ -55,6 +55,27 @@ printf '%s\n%s\n' "$password" "$password" |
 if [ "$data" = "$new" ] && [ -e /etc/database-groups/init ]; then
     echo 'database-groups: running initScript'
     run_psql --dbname="$APPLICATION_DATABASE" --file=/etc/database-groups/init
+    if [ -e /etc/database-groups/filled ]; then
+        # A copy follows. It contains what the script created, except extensions.
+        run_psql --dbname="$APPLICATION_DATABASE" --output=/dev/null <<'STATEMENTS'
+SET client_min_messages = error;
+WITH created (class, oid) AS (
+    SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc
+    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type
+    UNION ALL SELECT 'pg_collation'::regclass, oid FROM pg_collation
+    UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator
+    UNION ALL SELECT 'pg_cast'::regclass, oid FROM pg_cast
+    UNION ALL SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config
+    UNION ALL SELECT 'pg_namespace'::regclass, oid FROM pg_namespace WHERE nspname !~ '^pg_'
+)
+SELECT format('DROP %s IF EXISTS %s CASCADE', type, identity) FROM created, pg_identify_object(class, oid, 0)
+WHERE oid >= 16384 AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.deptype IN ('e', 'i') AND d.classid = created.class AND d.objid = created.oid
+        AND d.refobjid <> d.objid) \gexec
+SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
+STATEMENTS
+    fi
 fi
 kill -INT "$pid"
 wait "$pid"
