@@ -51,6 +51,7 @@ MODULE_GROUPS = {
         "test_first_start.py",
         "test_from.py",
         "test_backup.py",
+        "test_backup_engines.py",
         "test_node.py",
         "test_upgrading.py",
         "test_memory.py",

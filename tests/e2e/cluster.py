@@ -78,7 +78,7 @@ class Cluster:
 
     def has_real_node(self) -> bool:
         """Return whether containers run on some node."""
-        return any(not self._is_simulated(node) for node in self.core.list_node().items)
+        return any(not self.is_simulated(node) for node in self.core.list_node().items)
 
     @contextmanager
     def use_simulated_nodes(self) -> Iterator[None]:
@@ -122,7 +122,7 @@ class Cluster:
         changes.
         """
         nodes = self.core.list_node().items
-        simulated = [node.metadata.name for node in nodes if self._is_simulated(node)]
+        simulated = [node.metadata.name for node in nodes if self.is_simulated(node)]
         if not simulated:
             yield []
             return
@@ -152,7 +152,7 @@ class Cluster:
     def _read_scheduling(self, node: Any) -> dict[str, Any]:
         """Return the fields of a node's specification that the tests change."""
         fields = {"unschedulable": node.spec.unschedulable}
-        if not self._is_simulated(node):
+        if not self.is_simulated(node):
             fields["taints"] = self.core.api_client.sanitize_for_serialization(node.spec.taints)
         return fields
 
@@ -197,7 +197,8 @@ class Cluster:
                 raise
 
     @staticmethod
-    def _is_simulated(node: Any) -> bool:
+    def is_simulated(node: Any) -> bool:
+        """Return whether no container runs on a node."""
         return bool(SIMULATED_NODE_LABELS.items() <= node.metadata.labels.items())
 
     # Objects

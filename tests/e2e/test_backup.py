@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,20 +45,45 @@ class Jobs:
 
     def run(self, cron_job: str, name: str) -> tuple[bool, str]:
         """Run a CronJob now. Return whether its Job succeeded, and its log."""
+        self.start(cron_job, name)
+        return self.wait_for_end(name)
+
+    def run_all(self, cron_jobs: Mapping[str, str], suffix: str) -> dict[str, tuple[bool, str]]:
+        """Run a CronJob of each group at the same time: `backup` or `verify`. Return the results by group."""
+        for group, cron_job in cron_jobs.items():
+            self.start(f"{group}-{cron_job}", f"{group}-{cron_job}-{suffix}")
+        return {group: self.wait_for_end(f"{group}-{name}-{suffix}", 300) for group, name in cron_jobs.items()}
+
+    def start(self, cron_job: str, name: str, memory: str | None = None) -> None:
+        """Create a Job from a CronJob, with another limit of memory."""
         template = self.batch.read_namespaced_cron_job(cron_job, self.namespace).spec.job_template
+        if memory:
+            resources = template.spec.template.spec.containers[0].resources
+            resources.limits = resources.requests = {"memory": memory}
+            template.spec.template.spec.containers[0].env.append({"name": "ATTEMPTS", "value": "1"})
         self.batch.create_namespaced_job(self.namespace, {"metadata": {"name": name}, "spec": template.spec})
+
+    def wait_for_end(self, name: str, seconds: float = 180) -> tuple[bool, str]:
+        """Wait until a Job has ended. Return whether it succeeded, and its log."""
 
         def find_end() -> str | None:
             status = self.batch.read_namespaced_job(name, self.namespace).status
             return "succeeded" if status.succeeded else "failed" if status.failed else None
 
-        end = wait_for(180, f"the Job {name} has ended", find_end)
-        (pod,) = self.cluster.core.list_namespaced_pod(self.namespace, label_selector=f"job-name={name}").items
-        log = self.cluster.core.read_namespaced_pod_log(pod.metadata.name, self.namespace)
-        message = pod.status.container_statuses[0].state.terminated.message
+        end = wait_for(seconds, f"the Job {name} has ended", find_end)
+        log = self.cluster.core.read_namespaced_pod_log(self._read_pod(name).metadata.name, self.namespace)
+        message = self.read_end(name).message
         for secret in (SECRET_KEY, PASSWORD):
-            assert secret not in log + message
+            assert secret not in f"{log}{message}"
         return end == "succeeded", f"{log}\n{message}"
+
+    def read_end(self, name: str) -> Any:
+        """Return how the container of a Job ended."""
+        return self._read_pod(name).status.container_statuses[0].state.terminated
+
+    def _read_pod(self, name: str) -> Any:
+        (pod,) = self.cluster.core.list_namespaced_pod(self.namespace, label_selector=f"job-name={name}").items
+        return pod
 
 
 @pytest.fixture(scope="module")

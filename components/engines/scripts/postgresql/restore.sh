@@ -23,12 +23,14 @@ STATEMENT
 # pg_restore writes above it, up to the end of its text, and skips the rows of tables.
 pipes=$(mktemp -d)
 trap 'rm -rf "$pipes"' EXIT
+# pg_restore 17 and later sets a parameter in its first lines that earlier servers do not know.
+timeout=$(run_psql --command="SELECT '1,/^-- Name: /{/^SET transaction_timeout = 0;\$/d;}' WHERE current_setting('transaction_timeout', true) IS NULL")
 # A pipe of the shell would hide which program failed.
 mkfifo "$pipes/dump" "$pipes/statements"
 exec 3<&0
 pg_restore --no-owner --no-privileges --single-transaction --file=- <&3 >"$pipes/dump" &
 read_dump=$!
-LC_ALL=C sed -E -e '/^COPY .* FROM stdin;$/,/^\\\.$/b' -e '/^-- Name: EXTENSION .*; Type: COMMENT; /!b' \
+LC_ALL=C sed -E -e "$timeout" -e '/^COPY .* FROM stdin;$/,/^\\\.$/b' -e '/^-- Name: EXTENSION .*; Type: COMMENT; /!b' \
     -e ':next' -e "/\nCOMMENT ON EXTENSION [^\n]* IS '([^']|'')*';\$/d" -e N -e 'b next' \
     <"$pipes/dump" >"$pipes/statements" &
 edit_statements=$!
