@@ -1,6 +1,7 @@
 """Server clusters: their validation, their edits, and what they register, for every engine that has an operator."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from components.platform import OperatedCluster
 from preflight.cluster_client import ClusterConfig
 from preflight.cluster_status import describe_stateful_set
 from stacks.change_guard import validate_update
+from stacks.cluster_checks import build_cluster_requirements
 from stacks.cluster_monitor import OperatorMonitor
 from stacks.config import parse_stack
 from stacks.config_source import ConfigSource
@@ -209,6 +211,42 @@ def test_operator_adds_servers_and_removes_them_if_it_can(engine: str) -> None:
     assert definition
     assert validate_edit(engine, 3, 5) == []
     assert bool(validate_edit(engine, 5, 3)) != definition.can_shrink
+
+
+@pytest.mark.parametrize("engine", CLUSTERS)
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("storage", "10Gi", "the volume has 20Gi, and Kubernetes cannot reduce it to 10Gi"),
+        ("storageClass", "slow", "the storage class was fast; with slow the volume would be deleted with its data"),
+    ],
+)
+def test_volumes_of_a_cluster_are_neither_smaller_nor_of_another_class(
+    engine: str, key: str, value: str, message: str
+) -> None:
+    old: Raw = {"storage": "20Gi", "storageClass": "fast"}
+    stack = parse_stack(cluster(engine, SIZE, **{**old, key: value}))
+    applications = {application.name: application for application in stack.applications}
+    (issue,) = validate_update(parse_stack(cluster(engine, SIZE, **old)).outputs, applications)
+    assert str(issue).startswith(f"applications.shop.databases.{engine}.main.server.{key}: {message}")
+
+
+# The check before an update
+
+
+@pytest.mark.parametrize("engine", CLUSTERS)
+def test_requirements_are_known_without_a_running_program(engine: str) -> None:
+    """`make check` runs without Pulumi's event loop, like a thread of a pool."""
+    definition = CLUSTERS[engine]
+    assert definition
+    stack = parse_stack(cluster(engine), full_name="acme/database-groups/production")
+    with ThreadPoolExecutor() as pool:
+        required = pool.submit(build_cluster_requirements, stack, {}, ()).result()
+    (operator,) = required.operators
+    assert operator.name == definition.operator.name
+    resources = [item for item in required.objects if item.custom_path in operator.custom_paths]
+    assert [item.key.kind for item in resources if item.storage] == [definition.operator.resource_types[0].kind]
+    assert all(item.pod_labels for item in resources if item.storage)
 
 
 # The status
