@@ -205,8 +205,8 @@ def _validate_backup(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
     if spec is None:
         return
     if not group.supports_copies:
-        message = f"not supported for {engine.name}; set `backup: false`, and save the data by other means"
-        yield ConfigIssue(location, message)
+        message = f"not supported for {engine.name}{_explain_obstacle(group)}; set `backup: false`, and save the data"
+        yield ConfigIssue(location, f"{message} by other means (docs/engines/{engine.name}.md)")
     elif group.backup_store is None:
         message = f"set `store` to {format_choices(sorted(stores))}" if stores else "add a store to `backupStores`"
         yield ConfigIssue(location, f"the store is missing; {message}")
@@ -250,6 +250,11 @@ def _validate_sources(
             yield ConfigIssue(("applications", name), f"{message}; copy one direction first, and remove its `from`")
 
 
+def _explain_obstacle(group: DatabaseGroupArgs) -> str:
+    obstacle = group.engine.copy_obstacle
+    return f": {obstacle}" if obstacle else ""
+
+
 def _validate_source(
     group: DatabaseGroupArgs, groups: Mapping[GroupAddress, DatabaseGroupArgs]
 ) -> Iterator[ConfigIssue]:
@@ -261,8 +266,7 @@ def _validate_source(
     others = [".".join(other) for other in groups if other[1] == engine.name and other != group.address]
     copy_scripts = engine.copy_scripts
     if copy_scripts is None:
-        reason = f": {engine.copy_obstacle}" if engine.copy_obstacle else ""
-        message = f"not supported for {engine.name}{reason}; remove it, and move the data by hand"
+        message = f"not supported for {engine.name}{_explain_obstacle(group)}; remove it, and move the data by hand"
         yield ConfigIssue(location, f"{message} (docs/engines/{engine.name}.md)")
     elif spec.overwrite and copy_scripts.empty is None:
         message = (

@@ -1,7 +1,11 @@
 """The pages agree with the program: the tables of each engine, the names of resources, the examples, and the links."""
 
+import os
 import re
+import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ from offline.manifests import render_manifests
 from offline.summary import render_summary
 from stacks.yaml_document import read_yaml
 from tests.engine_contract import CONTRACTS, variable_parts
-from tests.pages import ROOT, blocks, is_expected_output, sections
+from tests.pages import ROOT, Step, blocks, is_expected_output, sections
 from tests.support import config_issues, external_server, record_stack, stack_with_group
 
 ENGINE_PAGES = ROOT / "docs" / "engines"
@@ -285,6 +289,31 @@ def test_page_says_whether_upgrading_is_tested(engine: str) -> None:
     assert len(re.findall(r"\*\*(?:Tested\*\* \(|Not tested\.\*\*)", text)) == 1
     runs_commands = "by `tests/e2e/test_upgrading.py`" in text
     assert runs_commands == bool(blocks(text, "console")), "this test runs the commands"
+
+
+def test_commands_of_sqlite_copy_a_database_that_is_in_use(tmp_path: Path) -> None:
+    dump, restore = (
+        command.replace("/tmp/", f"{tmp_path}/pod/").partition(" -- ")[2]
+        for block in blocks(sections(page("sqlite"))["Copies"], "console")
+        for command in [Step(kind="console", block=block).commands[0].text]
+    )
+    (tmp_path / "pod").mkdir()
+    with closing(sqlite3.connect(tmp_path / "old")) as old, closing(sqlite3.connect(tmp_path / "new")) as new:
+        for connection in (old, new):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE saved (value)")
+        old.executemany("INSERT INTO saved VALUES (?)", [(f"{number} é'",) for number in range(1000)])
+        old.commit()
+        old.execute("DELETE FROM saved")  # not committed
+        new.execute("INSERT INTO saved VALUES (1)")
+        new.commit()
+        for command, database in ((dump, "old"), (restore, "new")):
+            environment = {**os.environ, "SQLITE_PATH": str(tmp_path / database)}
+            subprocess.run(["bash", "-euc", command], cwd=tmp_path, env=environment, check=True, timeout=60)
+        old.rollback()
+        query = "SELECT count(*), min(value), max(value) FROM saved"
+        assert new.execute(query).fetchall() == old.execute(query).fetchall() == [(1000, "0 é'", "999 é'")]
+        assert new.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_checks_of_this_module_can_fail() -> None:

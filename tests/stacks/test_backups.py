@@ -173,8 +173,8 @@ def test_invalid_key_of_a_store(keys: Raw) -> None:
         (build_stack({}, backup={}, stores={}), "backup: the store is missing; add a store to `backupStores`"),
         (
             {**groups(sqlite={"main": {"backup": {}}}), "backupStores": {"offsite": STORES["s3"]}},
-            "applications.shop.databases.sqlite.main.backup: not supported for sqlite; set `backup: false`, and save"
-            " the data by other means",
+            "applications.shop.databases.sqlite.main.backup: not supported for sqlite: only the application knows the"
+            " user that owns the file; set `backup: false`, and save the data by other means (docs/engines/sqlite.md)",
         ),
         (
             {**groups(postgresql={"m" * 36: {"backup": {}}}), "backupStores": {"offsite": STORES["s3"]}},
