@@ -346,6 +346,14 @@ def _list_notes(requirements: ClusterRequirements, observed: ObservedCluster) ->
     if unreadable:
         names = _shorten_list(_describe_object(claim.key) for claim in unreadable)
         yield f"the account may not list volume claims, so these are not checked: {names}"
+    unknown = [
+        required
+        for required in requirements.objects
+        if required.pod_labels and required.key in requirements.recorded and required.key not in observed.volumes
+    ]
+    if unknown:
+        names = _shorten_list(_describe_object(required.key) for required in unknown)
+        yield f"the account may not list Pods and volume claims, so the growth of volumes is not checked: {names}"
     if observed.nodes is None:
         yield "the nodes of `databaseNodes` are not checked: the account may not list nodes"
     if observed.missing_rights is None:

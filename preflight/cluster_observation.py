@@ -45,7 +45,7 @@ class ObservedCluster:
     operators: Mapping[str, ObservedOperator] = field(default_factory=lambda: MappingProxyType({}))
     """The operators that the stack needs, by name."""
     volumes: Mapping[ObjectKey, tuple[JsonObject, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    """Volume claims that the Pods of a custom resource use. The operator creates them."""
+    """Volume claims that the Pods of a recorded custom resource use, if the account may read them."""
     missing_rights: Mapping[str, frozenset[Right]] | None = field(default_factory=lambda: MappingProxyType({}))
     """Rights that the account does not have, by namespace; those for the whole cluster have the key ''."""
 
@@ -192,26 +192,23 @@ def _read_operators(observer: _Observer, requirements: ClusterRequirements) -> d
 
 
 def _read_volumes(observer: _Observer, requirements: ClusterRequirements) -> dict[ObjectKey, tuple[JsonObject, ...]]:
-    """Read the volume claims that the Pods of recorded custom resources use, as far as the account may read both."""
+    """Read the volume claims that the Pods of recorded custom resources use, if the account may read both."""
     recorded = [item for item in requirements.objects if item.pod_labels and item.key in requirements.recorded]
     namespaces = sorted({item.key.namespace for item in recorded})
 
-    def read_claims(namespace: str) -> dict[str, JsonObject]:
-        return _group_by_name(observer.list_objects("PersistentVolumeClaim", namespace)) or {}
-
-    def read_pods(item: RequiredObject) -> list[JsonObject]:
+    def read_pods(item: RequiredObject) -> list[JsonObject] | None:
         selector = ",".join(f"{key}={value}" for key, value in item.pod_labels.items())
-        return observer.list_objects("Pod", item.key.namespace, labelSelector=selector) or []
+        return observer.list_objects("Pod", item.key.namespace, labelSelector=selector)
 
-    claims = dict(zip(namespaces, run_parallel(read_claims, namespaces), strict=True))
-    return {
-        item.key: tuple(
-            claims[item.key.namespace][name]
-            for name in sorted({name for pod in pods for name in list_claims(pod)})
-            if name in claims[item.key.namespace]
-        )
-        for item, pods in zip(recorded, run_parallel(read_pods, recorded), strict=True)
-    }
+    lists = run_parallel(lambda name: observer.list_objects("PersistentVolumeClaim", name), namespaces)
+    claims = {name: _group_by_name(items) for name, items in zip(namespaces, lists, strict=True)}
+    volumes = {}
+    for item, pods in zip(recorded, run_parallel(read_pods, recorded), strict=True):
+        existing = claims[item.key.namespace]
+        if pods is not None and existing is not None:
+            names = sorted({name for pod in pods for name in list_claims(pod)})
+            volumes[item.key] = tuple(existing[name] for name in names if name in existing)
+    return volumes
 
 
 def _read_missing_rights(

@@ -320,6 +320,20 @@ def test_volumes_of_a_cluster_that_cannot_grow_are_reported(api: Api) -> None:
     assert api.check(RECORDED).issues == ()
 
 
+@pytest.mark.parametrize("path", [CLAIMS, PODS])
+def test_volumes_of_a_cluster_that_cannot_be_read_are_a_note(api: Api, path: str) -> None:
+    api.answers |= {
+        f"{PATH.api}/namespaces/shop/clusters": (200, {"items": [{"metadata": {"name": CLUSTER.name}}]}),
+        path: (403, {}),
+    }
+    report = api.check(RECORDED)
+    assert report.issues == ()
+    assert report.notes == (
+        "the account may not list Pods and volume claims, so the growth of volumes is not checked: Cluster"
+        " 'postgresql-main' in namespace 'shop'",
+    )
+
+
 def test_a_new_cluster_needs_a_storage_class(api: Api) -> None:
     api.answers["/apis/storage.k8s.io/v1/storageclasses"] = (200, {"items": [{"metadata": {"name": "fixed"}}]})
     (message,) = api.list_messages()
