@@ -17,5 +17,7 @@ mongosh --quiet --norc 'mongodb://%2Ftmp%2Fsetup.sock/' --eval '
 trap - EXIT
 mongod --dbpath /data/db --shutdown >/dev/null
 unset APPLICATION_PASSWORD
+# In a server that verifies a backup, no document expires.
+[ "${SCRATCH-}" != true ] || set -- "$@" --setParameter ttlMonitorEnabled=false
 exec docker-entrypoint.sh mongod "$@" --dbpath /data/db --auth --setParameter enableLocalhostAuthBypass=false \
     --nounixsocket --bind_ip_all --ipv6
