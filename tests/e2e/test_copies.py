@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +136,23 @@ CHANGES = {
         "byte": """UPDATE "we ird"."select ""x""%s \\ é" SET b = '\\x00' WHERE id = 3""",
         "two rows exchange a value": "UPDATE parted SET v = CASE k WHEN 50 THEN 'v' ELSE 'w' END WHERE k IN (50, 51)",
         "missing row": "DELETE FROM parted WHERE k = 50",
+        "duplicate row": "INSERT INTO parted VALUES (50, 'v'), (50, 'v')",
+        "triplicate instead of two duplicates": "UPDATE parted SET k = 50, v = 'v!' WHERE k = 51",
+        "digits of a number": """UPDATE "we ird"."select ""x""%s \\ é" SET n = 1.0 WHERE id = 3""",
+        "trailing digit of a number": """UPDATE "we ird"."select ""x""%s \\ é" SET n = 1.00 WHERE id = 3""",
+        "trailing digit in JSON": """UPDATE "we ird"."select ""x""%s \\ é" SET j = '1.0' WHERE id = 3""",
+        "another trailing digit in JSON": """UPDATE "we ird"."select ""x""%s \\ é" SET j = '1.00' WHERE id = 3""",
+        "negative zero": """UPDATE "we ird"."select ""x""%s \\ é" SET f = 0 WHERE id = 3""",
+        "zero": """UPDATE "we ird"."select ""x""%s \\ é" SET f = '-0' WHERE id = 3""",
+        "month": """UPDATE "we ird"."select ""x""%s \\ é" SET i = '30 days' WHERE id = 3""",
+        "days": """UPDATE "we ird"."select ""x""%s \\ é" SET i = '1 month' WHERE id = 3""",
+        "case": "UPDATE lines SET line = upper(line::text)",
+        "NULL": """UPDATE "we ird"."select ""x""%s \\ é" SET a = NULL WHERE id = 3""",
+        "NULL in an array": """UPDATE "we ird"."select ""x""%s \\ é" SET a = '{NULL}' WHERE id = 3""",
+        "two columns exchange their values": """UPDATE "we ird"."select ""x""%s \\ é" SET x = "text", "text" = x
+            WHERE id = 4""",
+        "detached partition": "ALTER TABLE parted DETACH PARTITION parted_1",
+        "attached partition": "ALTER TABLE parted ATTACH PARTITION parted_1 FOR VALUES FROM (0) TO (100)",
         "sequence": "SELECT nextval('used')",
         "first value of a sequence": "SELECT setval('unused', 5000, false)",
         "used value of a sequence": "SELECT setval('unused', 5000, true)",
@@ -454,14 +471,48 @@ def test_comments_of_extensions_do_not_stop_a_copy(copies: Copies) -> None:
     assert copies.succeed("inventory", TARGET) == source + b"\n"
 
 
+PARALLEL = (
+    "min_parallel_table_scan_size = 0",
+    "parallel_setup_cost = 0",
+    "parallel_tuple_cost = 0",
+    "parallel_leader_participation = off",
+)
+"""Settings with which other processes of the server read every table."""
+
+
 @of_postgresql
 def test_hashes_do_not_depend_on_the_encoding(copies: Copies) -> None:
     copies.server.drop(SOURCE)
     create_databases(copies.server, SOURCE, options="TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
-    copies.change(SOURCE, "CREATE TABLE texts AS SELECT 'é' || i AS text FROM generate_series(1, 100) i")
+    with copies.server.administrator() as session:
+        for setting in PARALLEL:
+            session.run(f"ALTER DATABASE {SOURCE} SET {setting}")
+    copies.change(
+        SOURCE, "CREATE TABLE texts AS SELECT 'é' || i AS text FROM generate_series(1, 20000) i; ANALYZE texts"
+    )
     source, _, data = copies.succeed("dump", SOURCE).partition(b"\n\n")
     copies.succeed("restore", TARGET, data)
     assert copies.succeed("inventory", TARGET) == source + b"\n"
+
+
+@of_postgresql
+def test_hashes_do_not_depend_on_the_release_series_or_on_parallel_processes(
+    copies: Copies, server: Callable[[str], DatabaseServer]
+) -> None:
+    source, _, data = copies.succeed("dump", SOURCE).partition(b"\n\n")
+    newer = replace(copies, server=server("postgresql17"))
+    newer.server.drop(TARGET)
+    create_databases(newer.server, TARGET)
+    newer.succeed("restore", TARGET, data)
+    with newer.server.administrator() as session:
+        for setting in PARALLEL:
+            session.run(f"ALTER DATABASE {TARGET} SET {setting}")
+
+    def drop_definitions(inventory: bytes) -> list[str]:
+        return [line for line in inventory.decode().splitlines() if not line.startswith("in ")]
+
+    assert drop_definitions(newer.succeed("inventory", TARGET)) == drop_definitions(source)
+    newer.server.drop(TARGET)
 
 
 def test_copy_is_of_one_moment(copies: Copies) -> None:

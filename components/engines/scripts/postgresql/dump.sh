@@ -1,6 +1,7 @@
 #!/bin/sh
 # Write the inventory, an empty line and the data of one moment to standard output, without owners and privileges: the
-# target has its own role. A transaction holds the moment while `inventory` and `pg_dump` read it.
+# target has its own role. A transaction holds the moment while `inventory` and `pg_dump` read it. The output must be a pipe:
+# to a file, pg_dump would write positions, which would be wrong after the inventory.
 set -eu
 # shellcheck source=components/engines/scripts/postgresql/connect.sh
 . "${0%/*}/connect"
@@ -10,12 +11,8 @@ cat >"$work/write" <<'SCRIPT'
 set -eu
 SNAPSHOT=$snapshot sh "$inventory"
 echo
-# Through a pipe, pg_dump writes no positions, which would be wrong after the inventory.
-{
-    pg_dump --no-password --snapshot="$snapshot" --format=custom --compress=0 --no-owner --no-privileges
-    : >"$work/dumped"
-} | cat
-mv "$work/dumped" "$work/complete"
+pg_dump --no-password --snapshot="$snapshot" --format=custom --compress=0 --no-owner --no-privileges
+: >"$work/complete"
 SCRIPT
 export work inventory="${0%/*}/inventory" PGOPTIONS='-c idle_in_transaction_session_timeout=0'
 run_psql --file=- <<'STATEMENTS'
