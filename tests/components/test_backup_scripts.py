@@ -1,19 +1,22 @@
 """The scripts of a backup with the real restic, a repository in a folder, and dumps that read a file."""
 
 import contextlib
+import http.server
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import sleep
 
 import pytest
 
-from tests.e2e.stores import ACCESS_KEY, SECRET_KEY, USERNAME, RunningStore, serve_rest, serve_s3
+from tests.e2e.stores import ACCESS_KEY, SECRET_KEY, USERNAME, Proxy, RunningStore, serve_rest, serve_s3
 from tests.e2e.stores import PASSWORD as STORE_PASSWORD
 
 pytestmark = pytest.mark.slow
@@ -449,17 +452,26 @@ def test_repository_that_cannot_be_read_fails_the_verification(
 # Stores that fail
 
 
+RANDOM = "echo table a 2; echo; head -c 60000000 /dev/urandom"
+"""A dump that no store receives in a moment."""
+
+
+def use_bucket(backups: Backups, port: int) -> None:
+    """Configure the repository in the bucket of an S3 server."""
+    backups.variables |= {
+        "RESTIC_REPOSITORY": f"s3:http://localhost:{port}/backups/shop",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "RESTIC_OPTIONS": "-o s3.bucket-lookup=path",
+    }
+
+
 @pytest.fixture
 def store(new: Backups) -> Iterator[RunningStore]:
     """Run an S3 server, and create the repository in it."""
     with serve_s3(new.folder) as store:
         (store.folder / "backups").mkdir()
-        new.variables |= {
-            "RESTIC_REPOSITORY": f"s3:{store.url}/backups/shop",
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "RESTIC_OPTIONS": "-o s3.bucket-lookup=path",
-        }
+        use_bucket(new, store.port)
         new.succeed("init")
         new.succeed("backup")
         yield store
@@ -534,3 +546,106 @@ def test_append_only_store_is_saved_and_verified(new: Backups) -> None:
         assert new.count_snapshots() == 3
         new.scripts |= VERIFY
         new.succeed("verify")
+
+
+@pytest.mark.timeout(300)
+def test_full_store_fails_the_backup_until_it_has_space(new: Backups) -> None:
+    """restic repeats the write for 15 minutes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    disk, metadata = new.folder / "s3", new.folder / "metadata"
+    for folder in (disk, metadata):
+        folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", disk], check=True)
+    try:
+        (disk / "backups").mkdir()
+        with serve_s3(new.folder, backend_arguments=("--sidecar", str(metadata))) as store:
+            use_bucket(new, store.port)
+            new.succeed("init")
+            new.succeed("backup")
+            new.scripts["dump"] = RANDOM
+            assert new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: no end within 8 seconds"
+            subprocess.run(["mount", "-o", "remount,size=256m", disk], check=True)
+            assert new.count_snapshots() == 1
+            new.scripts["dump"] = DUMP
+            new.succeed("backup")
+            assert new.count_snapshots() == 2
+            new.scripts |= VERIFY
+            new.succeed("verify")
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.timeout(300)
+def test_slow_store_is_used_up_to_the_limit(new: Backups, store: RunningStore) -> None:
+    proxy = Proxy(store.port, bytes_per_second=500_000)
+    use_bucket(new, proxy.port)
+    new.scripts["dump"] = "echo table a 2; echo; head -c 1000000 /dev/urandom"
+    new.succeed("backup")
+    assert new.count_snapshots() == 2
+    new.scripts["dump"] = RANDOM
+    assert new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: no end within 8 seconds"
+    use_bucket(new, store.port)
+    assert new.count_snapshots() == 2
+    new.scripts["dump"] = DUMP
+    new.succeed("backup")
+
+
+@pytest.mark.timeout(300)
+def test_restore_whose_connection_ends_is_no_copy(new: Backups, store: RunningStore) -> None:
+    new.scripts["dump"] = RANDOM
+    new.succeed("backup")
+    target, half = new.folder / "target", new.folder / "half"
+    target.touch()
+    proxy = Proxy(store.port)
+    new.scripts["restore"] = f'head -c 20000000 >"$DATABASE"; : >"{half}"; sleep 2; cat >>"$DATABASE"'
+    new.scripts["empty"] = ': >"$DATABASE"'
+    new.scripts["inventory"] = 'if [ -s "$DATABASE" ]; then echo table a 2; fi'
+    variables = {"PRODUCER": "snapshot", "BACKUP": "latest", "TARGET_DATABASE": str(target)}
+
+    def cut() -> None:
+        while not half.exists():
+            sleep(0.01)
+        proxy.cut()
+
+    threading.Thread(target=cut, daemon=True).start()
+    use_bucket(new, proxy.port)
+    report = new.fail("receive", **variables, LIMIT_SECONDS="8")
+    assert re.fullmatch(r"the source failed with exit code \d+; the log has the reason", report)
+    assert target.stat().st_size < 60_000_000
+    use_bucket(new, store.port)
+    assert "the target holds data" in new.fail("receive", **variables)
+    new.succeed("receive", **variables, OVERWRITE="true")
+    assert target.stat().st_size == 60_000_000
+
+
+class Skewed(http.server.BaseHTTPRequestHandler):
+    """Answers as S3 does if the clocks differ by more than 15 minutes."""
+
+    def do_GET(self) -> None:
+        body = b"<Error><Code>RequestTimeTooSkewed</Code><Message>wrong clock</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 (names of the base class)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_wrong_clock_fails_a_run_before_the_dump(new: Backups, store: RunningStore) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Skewed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        use_bucket(new, server.server_port)
+        new.scripts["dump"] = ': >"$DATABASE.read"; exit 1'
+        assert new.fail("backup", CHECK_SECONDS="5").startswith("error: cannot open the repository: ")
+        server.shutdown()
+    assert not Path(f"{new.database}.read").exists()
+    use_bucket(new, store.port)
+    new.scripts["dump"] = DUMP
+    new.succeed("backup")
+    assert new.count_snapshots() == 2

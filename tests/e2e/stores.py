@@ -3,11 +3,13 @@
 import base64
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -111,3 +113,41 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
             output = process.communicate()[0].decode()
             raise AssertionError(f"the store does not listen: {output}")
         time.sleep(0.05)
+
+
+class Proxy:
+    """A TCP proxy on 127.0.0.1 whose connections can be slow, or end."""
+
+    def __init__(self, port: int, bytes_per_second: float = math.inf) -> None:
+        self.bytes_per_second = bytes_per_second
+        self.is_cut = False
+        self._target = port
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """End all connections, and reject new ones."""
+        self.is_cut = True
+        for connection in self._sockets:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            client = self._listener.accept()[0]
+            if self.is_cut:
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._target))
+            self._sockets += [client, server]
+            for ends in ((client, server), (server, client)):
+                threading.Thread(target=self._forward, args=ends, daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(16384):
+                time.sleep(len(data) / self.bytes_per_second)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
