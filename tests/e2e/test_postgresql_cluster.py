@@ -117,6 +117,9 @@ def test_one_update_creates_a_cluster_that_survives_its_primary_server(  # noqa:
     assert len(list_servers()) == 3
     assert all(is_ready(pod) for pod in list_servers())
     module_project.assert_settled(NAMESPACE)
+    status = module_project.python("-m", "status", NAMESPACE).succeeded().output
+    assert "3 of 3" in status
+    assert "none with a problem" in status
 
     # The application has its own database, and no more rights than on a single server.
     application.start()

@@ -202,6 +202,7 @@ def test_outputs_hold_names_only() -> None:
         "protect": True,
         "passwordVersion": 1,
         "copy": None,
+        "replicas": None,
     }
     archive = outputs["shop"]["databases"]["mysql"]["archive"]
     assert (archive["database"], archive["username"]) == (None, None)
