@@ -58,11 +58,20 @@ class Application:
             },
             "spec": {
                 "terminationGracePeriodSeconds": 0,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 999,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
                 "containers": [
                     {
                         "name": CLIENT,
                         "image": image,
                         "command": ["sleep", "3600"],
+                        "securityContext": {
+                            "allowPrivilegeEscalation": False,
+                            "capabilities": {"drop": ["ALL"]},
+                        },
                         "envFrom": [{"secretRef": {"name": f"{NAMESPACE}-databases"}}],
                     }
                 ],
