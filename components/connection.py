@@ -94,6 +94,7 @@ def connection_secret_data(connection: Connection, uri: str) -> dict[str, str]:
         "username": connection.username,
         PASSWORD_KEY: connection.password,
         "database": connection.database,
+        "replica-set": connection.replica_set,
         "uri": uri,
         **connection.engine_keys,
     }

@@ -103,6 +103,8 @@ class OperatedCluster:
     namespace: str
     name: str
     """Name of the custom resource."""
+    account_secret: str
+    """Name of the Secret with the account."""
     account_version: str
     """Resource version of the Secret with the account."""
     engine: EngineCluster
@@ -119,8 +121,8 @@ class ClusterMonitor(Protocol):
         pulumi.RunError with the operator's message after the time limit.
         """
 
-    def read_ca_bundle(self, cluster: OperatedCluster) -> str | None:
-        """Return the certificates that sign those of the servers; None if they do not exist yet."""
+    def read_ca_bundle(self, cluster: OperatedCluster, secret: str) -> str | None:
+        """Return the certificates of a Secret that sign those of the servers; None if they do not exist yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,8 @@ def describe_stateful_set(stateful_set: JsonObject) -> str | None:
     status, replicas = stateful_set.get("status") or {}, stateful_set["spec"].get("replicas", 1)
     if status.get("observedGeneration") != stateful_set["metadata"]["generation"]:
         return "the last change is not observed yet"
-    if status.get("currentRevision") != status.get("updateRevision"):
-        return f"{status.get('updatedReplicas', 0)} of {replicas} Pods have the last change"
+    # With the strategy `OnDelete` of some operators, the current revision stays the first one.
+    if (updated := status.get("updatedReplicas", 0)) != replicas:
+        return f"{updated} of {replicas} Pods have the last change"
     ready = status.get("readyReplicas", 0)
     return None if ready == replicas else f"{ready} of {replicas} Pods are ready"

@@ -9,6 +9,7 @@ import pulumi
 from components.connection import CA_KEY
 from components.platform import OperatedCluster
 from preflight.cluster_client import ClusterConfig, create_api_client, read_object
+from preflight.cluster_models import JsonObject
 from preflight.cluster_status import CustomResourceKey, read_progress
 from preflight.errors import ClusterError
 from stacks.config_source import ConfigSource
@@ -58,21 +59,24 @@ class OperatorMonitor:
                 raise pulumi.RunError(self._describe(cluster, text))
             time.sleep(POLL_SECONDS)
 
-    def read_ca_bundle(self, cluster: OperatedCluster) -> str | None:
-        """Return the certificates that sign those of the servers. Raises pulumi.RunError."""
-        if cluster.engine.find_ca_secret is None:
-            return None
-        name = cluster.engine.find_ca_secret(cluster.name)
+    def read_ca_bundle(self, cluster: OperatedCluster, secret: str) -> str | None:
+        """Return the certificates of a Secret that sign those of the servers. Raises pulumi.RunError."""
         try:
-            with create_api_client(self.cluster) as connection:
-                secret = read_object(connection, "Secret", cluster.namespace, name)
+            found = self._read_secret(cluster, secret)
         except ClusterError as error:
             raise pulumi.RunError(self._describe(cluster, str(error))) from None
-        if secret is None:
-            text = f"the account may not read the Secret {name}; grant the right to get Secrets (docs/teams.md)"
-            raise pulumi.RunError(self._describe(cluster, text))
-        encoded = (secret.get("data") or {}).get(CA_KEY)
+        encoded = (found.get("data") or {}).get(CA_KEY)
         return base64.b64decode(encoded).decode() if encoded else None
+
+    def _read_secret(self, cluster: OperatedCluster, name: str) -> JsonObject:
+        """Return a Secret of the cluster's namespace. Raises ClusterError."""
+        with create_api_client(self.cluster) as connection:
+            secret = read_object(connection, "Secret", cluster.namespace, name)
+        if secret is None:
+            raise ClusterError(
+                f"the account may not read the Secret {name}; grant the right to get Secrets (docs/teams.md)"
+            )
+        return secret
 
     def _read_progress(self, cluster: OperatedCluster) -> str | None:
         """Return why the servers are not ready. An API server that does not answer is such a reason."""
@@ -85,12 +89,15 @@ class OperatorMonitor:
         )
         try:
             with create_api_client(self.cluster) as connection:
-                return read_progress(
+                reason = read_progress(
                     connection,
                     key,
                     lambda resource: cluster.engine.describe_progress(resource, cluster.account_version),
                     cluster.engine.list_stateful_sets(cluster.name),
                 )
+            if reason or cluster.engine.describe_account is None:
+                return reason
+            return cluster.engine.describe_account(self._read_secret(cluster, cluster.account_secret), cluster.name)
         except ClusterError as error:
             return str(error)
 

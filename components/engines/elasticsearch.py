@@ -8,6 +8,7 @@ the cluster.
 from collections.abc import Mapping
 
 from components.connection import Connection, build_uri
+from components.engines.clusters.elasticsearch import ELASTIC_CLOUD
 from components.engines.definition import (
     Account,
     Engine,
@@ -86,6 +87,7 @@ ELASTICSEARCH = Engine(
     build_uri=_build_uri,
     build_account=lambda application, group: Account(username=database_account_name(application, group)),
     build_runtime=_build_runtime,
+    cluster=ELASTIC_CLOUD,
     copy_scripts=read_copy_scripts(
         "elasticsearch",
         limits="indices whose name begins with a dot (data streams), blocks, templates, lifecycles, pipelines and"

@@ -5,6 +5,7 @@ on a private server without logins. It then starts the final server, which requi
 """
 
 from components.connection import Connection, build_uri
+from components.engines.clusters.mongodb import PERCONA_SERVER_MONGODB
 from components.engines.definition import (
     Account,
     Engine,
@@ -59,6 +60,9 @@ def _build_defaults(memory: int) -> dict[str, SettingValue]:
 def _build_uri(connection: Connection) -> str:
     # A user is stored in the database in which it was created. Clients search `admin` unless the URI sets `authSource`.
     query = {"authSource": connection.database} if connection.username and connection.database else {}
+    # Without the name, a client stays on the server that it reaches first, which can be a replica.
+    if connection.replica_set:
+        query["replicaSet"] = connection.replica_set
     return build_uri(
         "mongodb",
         connection,
@@ -95,6 +99,7 @@ MONGODB = Engine(
         username=database_account_name(application, group), database=database_account_name(application, group)
     ),
     build_runtime=_build_runtime,
+    cluster=PERCONA_SERVER_MONGODB,
     max_database_name_length=63,
     copy_scripts=read_copy_scripts(
         "mongodb",

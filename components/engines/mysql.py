@@ -12,6 +12,7 @@ import pulumi
 import pulumi_mysql as mysql
 
 from components.connection import Connection, build_uri
+from components.engines.clusters.mysql import PERCONA_XTRADB_CLUSTER
 from components.engines.definition import (
     Account,
     AdministratorConnection,
@@ -275,6 +276,7 @@ MYSQL = Engine(
         username=database_account_name(application, group), database=database_account_name(application, group)
     ),
     build_runtime=_build_runtime,
+    cluster=PERCONA_XTRADB_CLUSTER,
     reserved_names_pattern=r"(information|performance)_schema|mysql|mysql_(audit|innodb_cluster.*|option|rest_service_metadata|tasks)|ndbinfo|root|sys",
     max_username_length=32,
     max_database_name_length=64,

@@ -21,6 +21,7 @@ from components.planned_objects import PlannedObject
 from components.platform import OperatedCluster
 from components.protection import build_data_resource_options
 from components.servers.dedicated import DEFAULT_CPU, DedicatedKindSpec
+from components.servers.images import resolve_version
 from components.servers.kind import OperatedServers, PreparedSecret, ServerAccess, ServerArgs, ServerKind
 from components.servers.stateful_set import (
     build_scratch_server,
@@ -28,7 +29,8 @@ from components.servers.stateful_set import (
     validate_stateful_set_server,
 )
 from components.service import ServiceBackend
-from components.spec import format_choices, parse_quantity
+from components.spec import SettingValue, format_choices, parse_quantity
+from components.tls import ENCRYPTED_TLS_MODES, VERIFY_FULL
 
 __all__ = ["CLUSTER"]
 
@@ -46,11 +48,13 @@ def _resolve_access(args: ServerArgs, spec: DedicatedKindSpec) -> ServerAccess:
     """Return the access to a cluster: that of a single server, with the Pods of the operator."""
     cluster, name = _get_cluster(args), _get_name(args)
     access = resolve_stateful_set_access(args, spec)
+    image = _find_image(args, spec)
     minutes = spec.start_timeout_minutes
     return replace(
         access,
         backend=_build_backend(args, cluster.find_access(name), minutes),
         volume=replace(access.volume, has_claim=False) if access.volume else None,
+        version=_read_release(image) if image else access.version,
         tls=spec.tls,
         accepts_new_password=False,
         operated=OperatedServers(
@@ -60,7 +64,7 @@ def _resolve_access(args: ServerArgs, spec: DedicatedKindSpec) -> ServerAccess:
             read_backend=_build_backend(args, cluster.find_read_access(name), minutes)
             if cluster.find_read_access
             else None,
-            has_ca=cluster.find_ca_secret is not None,
+            has_ca=_find_ca_secret(cluster, spec, name) is not None,
             replica_set=cluster.replica_set,
             volume=access.volume,
         ),
@@ -74,6 +78,24 @@ def _build_backend(args: ServerArgs, access: ClusterAccess, minutes: int) -> Ser
         pod_selector=access.selector,
         start_timeout_minutes=minutes,
     )
+
+
+def _find_ca_secret(cluster: EngineCluster, spec: DedicatedKindSpec, name: str) -> str | None:
+    """Return the Secret with the CA of the servers' certificates; None for servers without TLS."""
+    if cluster.find_ca_secret is None or (cluster.requires_tls_choice and spec.tls not in ENCRYPTED_TLS_MODES):
+        return None
+    return cluster.find_ca_secret(name)
+
+
+def _find_image(args: ServerArgs, spec: DedicatedKindSpec) -> str | None:
+    """Return the operator's own image of the version; None if the user sets an image, or if it has none."""
+    series = args.variant.find_series(spec.version or args.variant.default_version)
+    return None if spec.image or series is None else _get_cluster(args).images.get(series)
+
+
+def _read_release(image: str) -> str:
+    """Return the release in an image's tag: `8.4.7` for `8.4.7-7.1`."""
+    return image.rpartition(":")[2].partition("-")[0]
 
 
 def _get_name(args: ServerArgs) -> str:
@@ -102,8 +124,8 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
         yield "", f"group name too long for {cluster.operator.name}; shorten it to {limit} characters"
     if spec.init_script is not None:
         yield "initScript", "not supported with `replicas`; remove it, and run the statements after the first update"
-    if spec.tls is not None and cluster.find_ca_secret is None:
-        yield "tls", f"{cluster.operator.name} creates no certificates; remove it"
+    yield from _validate_tls(cluster, spec)
+    yield from _validate_version(args, spec)
     for name in spec.settings:
         normalized = engine.settings_file.normalize_name(name) if engine.settings_file else name
         if normalized in cluster.unsupported_settings:
@@ -111,12 +133,38 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
     yield from validate_stateful_set_server(args, spec.model_copy(update={"init_script": None}))
 
 
+def _validate_tls(cluster: EngineCluster, spec: DedicatedKindSpec) -> Iterator[tuple[str, str]]:
+    name = cluster.operator.name
+    if spec.tls is not None and cluster.find_ca_secret is None:
+        yield "tls", f"{name} creates no certificates; remove it"
+    elif spec.tls == VERIFY_FULL and not cluster.certifies_services:
+        yield "tls", f"the certificates of {name} do not contain the name of the Service; set `require`"
+
+
+def _validate_version(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, str]]:
+    """Return an error for a version of which the operator has no image, or which does not name the release."""
+    cluster, variant = _get_cluster(args), args.variant
+    version = spec.version or variant.default_version
+    series = variant.find_series(version)
+    if series is None:
+        return
+    release = resolve_version(variant, spec.version, spec.image)
+    if cluster.needs_release and not variant.is_release(release):
+        yield "version", f'{cluster.operator.name} needs all numbers of the release; write for example "{series}.1.0"'
+    if spec.image or not cluster.images:
+        return
+    image = cluster.images.get(series)
+    choices = format_choices([f'"{series}"' for series in variant.supported_series if series in cluster.images])
+    if image is None:
+        yield "version", f"{cluster.operator.name} runs {choices} only; use one of these"
+    elif not f"{_read_release(image)}.".startswith(f"{version}."):
+        yield "version", f'{cluster.operator.name} runs release {_read_release(image)} of {series}; set "{series}"'
+
+
 def _build_request(args: ServerArgs, spec: DedicatedKindSpec) -> ClusterRequest:
     cluster, access, nodes = _get_cluster(args), _resolve_access(args, spec), args.platform.database_nodes
     engine, memory = args.engine, spec.resources.memory or spec.default_memory
-    settings_file = engine.settings_file
-    settings = settings_file.merge_defaults(spec.settings, int(parse_quantity(memory))) if settings_file else {}
-    image = spec.image or (cluster.find_image and cluster.find_image(args.variant.name, access.version or ""))
+    settings = _merge_settings(args, spec, int(parse_quantity(memory)))
     services = [service_name(engine.name, args.group_name, is_primary=primary) for primary in (True, False)]
     durability = cluster.durabilities[0 if spec.replicas >= SMALLEST_SYNCHRONOUS_SIZE else -1]
     account = access.account
@@ -129,7 +177,7 @@ def _build_request(args: ServerArgs, spec: DedicatedKindSpec) -> ClusterRequest:
         account_secret=account_secret_name(args.object_name),
         labels=server_labels(args.object_name),
         version=access.version or "",
-        image=image or access.image or "",
+        image=_find_image(args, spec) or access.image or "",
         run_as_user=args.variant.run_as_user,
         replicas=spec.replicas,
         storage=spec.storage or spec.default_storage,
@@ -137,11 +185,25 @@ def _build_request(args: ServerArgs, spec: DedicatedKindSpec) -> ClusterRequest:
         cpu=spec.resources.cpu or DEFAULT_CPU,
         memory=memory,
         settings=settings,
+        configuration=engine.settings_file.render(settings) if engine.settings_file else "",
+        tls=spec.tls,
         durability=spec.durability or durability,
         is_node_exclusive=spec.exclusive_node,
         node_selector=nodes.node_selector,
         tolerations=[item.model_dump(by_alias=True, exclude_none=True) for item in nodes.tolerations],
     )
+
+
+def _merge_settings(args: ServerArgs, spec: DedicatedKindSpec, memory: int) -> Mapping[str, SettingValue]:
+    """Return the user's settings and the program's own, without those that the operator sets itself."""
+    cluster, settings_file = _get_cluster(args), args.engine.settings_file
+    if settings_file is None:
+        return {}
+    names = {settings_file.normalize_name(name) for name in spec.settings}
+    defaults = {name: value for name, value in cluster.default_settings.items() if name not in names}
+    settings = {**defaults, **settings_file.merge_defaults(spec.settings, memory)}
+    unsupported = cluster.unsupported_settings
+    return {name: value for name, value in settings.items() if settings_file.normalize_name(name) not in unsupported}
 
 
 def _create_servers(
@@ -203,7 +265,11 @@ def _create_object(
         name,
         api_version=item.type.api_version,
         kind=item.type.kind,
-        metadata={**metadata, "annotations": {**metadata.get("annotations", {}), **item.annotations}},
+        metadata={
+            **metadata,
+            "annotations": {**metadata.get("annotations", {}), **item.annotations},
+            **({"finalizers": list(item.finalizers)} if item.finalizers else {}),
+        },
         spec=item.spec,
         opts=opts,
     )
@@ -217,7 +283,7 @@ def _wait_for_cluster(
     changes: list[str],
 ) -> pulumi.Output[Mapping[str, str]]:
     """Wait until the cluster is ready, and return the entries of the connection Secret that only the servers know."""
-    cluster, monitor = _get_cluster(args), args.platform.cluster_monitor
+    monitor, ca_secret = args.platform.cluster_monitor, _find_ca_secret(_get_cluster(args), spec, _get_name(args))
     values = pulumi.Output.all(
         namespace=args.namespace,
         version=secret.metadata.apply(lambda metadata: metadata.resource_version or ""),
@@ -229,15 +295,16 @@ def _wait_for_cluster(
             location=args.config_location,
             namespace=all_["namespace"],
             name=_get_name(args),
+            account_secret=account_secret_name(args.object_name),
             account_version=all_["version"],
-            engine=cluster,
+            engine=_get_cluster(args),
             timeout_minutes=spec.start_timeout_minutes,
         )
         if monitor and not pulumi.runtime.is_dry_run():
             await asyncio.to_thread(monitor.wait_until_ready, operated, is_changed=bool(changes))
-        if cluster.find_ca_secret is None:
+        if ca_secret is None:
             return {}
-        bundle = await asyncio.to_thread(monitor.read_ca_bundle, operated) if monitor else None
+        bundle = await asyncio.to_thread(monitor.read_ca_bundle, operated, ca_secret) if monitor else None
         return {CA_KEY: bundle or ""}
 
     return values.apply(wait)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from components.persisted.outputs import GroupSummary
 from components.protection import is_retained
 from components.spec import parse_quantity
 from stacks.change_guard.change import MIGRATION_HINT, UNPROTECT_HINT, GroupChange
@@ -84,13 +85,19 @@ def validate_release(change: GroupChange) -> Iterator[ConfigIssue]:
             f"the release series cannot change in place from {old['series']} to {new['series']}."
             f" Use a release of {old['series']}, or {MIGRATION_HINT}",
         )
-    elif _is_older(new["version"], old["version"]):
+    elif _is_older(new["version"], old["version"]) and not _is_regrouped(change.old, new):
         key = "image" if getattr(change.new.spec.server, "image", None) else "version"
         yield ConfigIssue(
             (*change.location, "server", key),
             f"the release {new['version']} is older than {old['version']}, which wrote the data."
             f" Use {old['version']} or later, or {MIGRATION_HINT}",
         )
+
+
+def _is_regrouped(old: GroupSummary, new: GroupSummary) -> bool:
+    """Return whether one server becomes a cluster, or a cluster one server. The data is then on other volumes."""
+    before, after = (summary.get("replicas") or 1 for summary in (old, new))
+    return before != after and 1 in (before, after)
 
 
 def _is_older(version: str | None, other: str | None) -> bool:
@@ -162,7 +169,7 @@ def validate_replicas(change: GroupChange) -> Iterator[ConfigIssue]:
         return
     old, new = change.old.get("replicas") or 1, change.new.output_summary["replicas"] or 1
     location = (*change.location, "server", "replicas")
-    if old != new and 1 in (old, new):
+    if _is_regrouped(change.old, change.new.output_summary):
         yield ConfigIssue(
             location,
             f"the group had {old} {'server' if old == 1 else 'servers'}; with {new} the data would be on other volumes."

@@ -22,7 +22,13 @@ from tests.e2e.servers import variable
 from tests.e2e.stores import find_program
 from tests.e2e.tls import Authority, free_port
 
-__all__ = ["has_condition", "represent_operator", "run_cloudnative_pg", "run_rabbitmq_operator"]
+__all__ = [
+    "create_types",
+    "has_condition",
+    "represent_operator",
+    "run_cloudnative_pg",
+    "run_rabbitmq_operator",
+]
 
 RABBITMQ_OPERATOR_IMAGE = "docker.io/rabbitmqoperator/cluster-operator:2.16.0"
 CLOUDNATIVE_PG_IMAGE = "ghcr.io/cloudnative-pg/cloudnative-pg:1.30.0"
@@ -36,7 +42,7 @@ def run_rabbitmq_operator(cluster: Cluster, namespaces: Sequence[str], folder: P
     """Run the cluster operator of RabbitMQ until the end of the context."""
     command = [find_program("rabbitmq-cluster-operator")]
     environment = {"OPERATOR_SCOPE_NAMESPACE": ",".join(namespaces)}
-    with _create_types(cluster, "rabbitmq.com"), _run(cluster, "rabbitmq-operator", command, environment, folder):
+    with create_types(cluster, "rabbitmq.com"), _run(cluster, "rabbitmq-operator", command, environment, folder):
         labels = {"app.kubernetes.io/name": "rabbitmq-cluster-operator"}
         represent_operator(cluster, "rabbitmq-operator", labels, RABBITMQ_OPERATOR_IMAGE, environment)
         yield
@@ -55,7 +61,7 @@ def run_cloudnative_pg(cluster: Cluster, namespaces: Sequence[str], folder: Path
         (folder / name).write_bytes(content)
     command = [program, "controller", f"--webhook-port={free_port()}"]
     environment = {"WATCH_NAMESPACE": ",".join(namespaces), "WEBHOOK_CERT_DIR": str(folder)}
-    with _create_types(cluster, "postgresql.cnpg.io"), _run(cluster, "cnpg-system", command, environment, folder):
+    with create_types(cluster, "postgresql.cnpg.io"), _run(cluster, "cnpg-system", command, environment, folder):
         labels = {"app.kubernetes.io/name": "cloudnative-pg"}
         represent_operator(cluster, "cnpg-system", labels, CLOUDNATIVE_PG_IMAGE, environment)
         yield
@@ -89,7 +95,7 @@ def has_condition(item: Any, kind: str) -> bool:
 
 
 @contextlib.contextmanager
-def _create_types(cluster: Cluster, group: str) -> Iterator[None]:
+def create_types(cluster: Cluster, group: str) -> Iterator[None]:
     """Create the resource types of an API group that the cluster does not have. Delete them at the end."""
     types = cluster.dynamic.resources.get(api_version="apiextensions.k8s.io/v1", kind="CustomResourceDefinition")
     existing = {item.metadata.name for item in types.get().items}

@@ -277,10 +277,21 @@ def test_describe_condition(status: Raw, reason: str | None) -> None:
             "1 of 3 Pods have the last change",
         ),
         (
-            {"observedGeneration": 2, "currentRevision": "b", "updateRevision": "b", "readyReplicas": 2},
+            {"observedGeneration": 2, "updatedReplicas": 3, "readyReplicas": 2},
             "2 of 3 Pods are ready",
         ),
-        ({"observedGeneration": 2, "currentRevision": "b", "updateRevision": "b", "readyReplicas": 3}, None),
+        ({"observedGeneration": 2, "updatedReplicas": 3, "readyReplicas": 3}, None),
+        # The strategy `OnDelete` of some operators does not change the current revision.
+        (
+            {
+                "observedGeneration": 2,
+                "currentRevision": "a",
+                "updateRevision": "b",
+                "updatedReplicas": 3,
+                "readyReplicas": 3,
+            },
+            None,
+        ),
     ],
 )
 def test_describe_stateful_set(status: Raw, reason: str | None) -> None:
@@ -336,6 +347,7 @@ def build_cluster(minutes: int = 1) -> OperatedCluster:
         location=("applications", "shop", "databases", "postgresql", "main"),
         namespace="shop",
         name="postgresql-main",
+        account_secret="postgresql-main-account",
         account_version="7",
         engine=definition,
         timeout_minutes=minutes,

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 import pulumi
 
 from components.planned_objects import ResourceType
+from components.spec import SettingValue
+from components.tls import TlsMode
 
 __all__ = [
     "HOST_LABEL",
@@ -17,6 +19,7 @@ __all__ = [
     "Durability",
     "EngineCluster",
     "Operator",
+    "build_pod_affinity",
     "build_topology_spread",
     "describe_condition",
     "list_service_hosts",
@@ -72,7 +75,11 @@ class ClusterRequest:
     storage_class: str | None
     cpu: str
     memory: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, SettingValue]
+    configuration: str
+    """The settings in the syntax of the engine's configuration file. Empty without one."""
+    tls: TlsMode | None
+    """TLS mode of the application's URI."""
     durability: Durability
     is_node_exclusive: bool
     """Whether two servers must not be on one node. False: they should not."""
@@ -106,6 +113,8 @@ class ClusterObject:
     """End of its Pulumi name: `cluster`."""
     spec: Mapping[str, Any]
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    finalizers: tuple[str, ...] = ()
+    """What the operator does when the object is deleted."""
     holds_data: bool = True
     """Whether its deletion deletes data."""
 
@@ -136,8 +145,11 @@ class EngineCluster:
     """Largest number of characters of the custom resource's name."""
     name_suffix: str = ""
     """End of that name, where the operator creates a Service of the same name."""
-    find_image: Callable[[str, str], str] | None = None
-    """Return the image of a variant and version. Default: the official image."""
+    images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Images of the servers, by release series, if the operator has its own. Their tags begin with the release.
+    Default: none; the servers have the official image of the variant."""
+    needs_release: bool = False
+    """Whether the operator must know the release of the servers, with all numbers."""
     build_account_entries: Callable[[str, str, str], dict[str, str]]
     """Return the entries of the Secret that the operator reads, from user name, password and database."""
     account_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -147,6 +159,9 @@ class EngineCluster:
     describe_progress: Callable[[Mapping[str, Any], str], str | None]
     """Return why the cluster is not ready; None if it is. The arguments are the custom resource (`{}` if it does not
     exist), and the resource version of the Secret with the account."""
+    describe_account: Callable[[Mapping[str, Any], str], str | None] | None = None
+    """Return why the servers do not accept the account yet; None if they do. The arguments are the Secret with the
+    account and the name of the cluster. Default: none; the operator does not report it on the Secret."""
     list_stateful_sets: Callable[[str], tuple[str, ...]] = lambda _name: ()
     """Return the StatefulSets of the operator, by the name of the cluster. All their Pods must be new and ready."""
     find_access: Callable[[str], ClusterAccess]
@@ -155,10 +170,17 @@ class EngineCluster:
     """Return the Pods that serve reads. Default: none."""
     find_ca_secret: Callable[[str], str] | None = None
     """Return the Secret whose `ca.crt` signs the servers' certificates. Default: none; the servers have no TLS."""
+    certifies_services: bool = True
+    """Whether the certificates contain the names of the Services."""
+    requires_tls_choice: bool = False
+    """Whether a server accepts only connections with TLS, or only connections without it. Default: both."""
     replica_set: str | None = None
     """Name of the replica set that clients must know."""
+    default_settings: Mapping[str, SettingValue] = field(default_factory=lambda: MappingProxyType({}))
+    """The program's own settings, in addition to those of a single server. The user's values replace them."""
     unsupported_settings: frozenset[str] = frozenset()
-    """Settings that the operator sets itself, in addition to those that a single server reserves."""
+    """Normalized names of settings that the operator sets itself, in addition to those that a single server
+    reserves."""
 
 
 def describe_condition(resource: Mapping[str, Any], kind: str) -> str | None:
@@ -182,6 +204,15 @@ def build_topology_spread(labels: Mapping[str, str]) -> list[dict[str, Any]]:
             "labelSelector": {"matchLabels": dict(labels)},
         }
     ]
+
+
+def build_pod_affinity(labels: Mapping[str, str], *, is_required: bool) -> dict[str, Any]:
+    """Return the rule that keeps Pods away from one another's nodes (core/v1 Affinity)."""
+    term = {"topologyKey": HOST_LABEL, "labelSelector": {"matchLabels": dict(labels)}}
+    if is_required:
+        return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
 
 
 def list_service_hosts(request: ClusterRequest) -> list[pulumi.Input[str]]:

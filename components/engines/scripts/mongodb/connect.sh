@@ -8,9 +8,10 @@ run_mongosh() { # run_mongosh: run the JavaScript of the standard input; `databa
     mkdir -p "$work/.mongodb/mongosh"
     echo '{"enableTelemetry": false, "disableLogging": true}' >"$work/.mongodb/mongosh/config"
     cat - >"$work/script.js" <<'SCRIPT'
-const { ADDRESS, PORT, USERNAME, PASSWORD, DATABASE, TLS, CA_FILE } = process.env;
+const { ADDRESS, PORT, USERNAME, PASSWORD, DATABASE, REPLICA_SET, TLS, CA_FILE } = process.env;
 const uriOptions = new URLSearchParams({ serverSelectionTimeoutMS: 15000 });
 if (USERNAME) uriOptions.set('authSource', DATABASE);
+if (REPLICA_SET) uriOptions.set('replicaSet', REPLICA_SET);
 if (TLS) uriOptions.set('tls', TLS !== 'disable');
 if (TLS === 'require') uriOptions.set('tlsInsecure', true);
 if (CA_FILE) uriOptions.set('tlsCAFile', CA_FILE);
@@ -25,7 +26,7 @@ SCRIPT
 run_tool() { # run_tool PROGRAM [ARGUMENT...]: run a program of the MongoDB tools
     case $ADDRESS in
         *:*) set -- "$@" --host="[$ADDRESS]" --port="$PORT" ;;
-        *) set -- "$@" --host="$ADDRESS" --port="$PORT" ;;
+        *) set -- "$@" --host="${REPLICA_SET:+$REPLICA_SET/}$ADDRESS" --port="$PORT" ;;
     esac
     if [ -n "${USERNAME-}" ]; then
         printf 'password: "%s"\n' "$(printf %s "$PASSWORD" | sed 's/[\\"]/\\&/g')" >"$work/password"
