@@ -195,6 +195,9 @@ def _read_message(pod: Json) -> str:
     """Return the last message of the container, or why the Pod has none."""
     statuses = pod.get("status", {}).get("containerStatuses") or ()
     ended = [status["state"]["terminated"] for status in statuses if "terminated" in status.get("state", {})]
+    # The message of a killed container is the end of its log.
+    if any(state.get("reason") == "OOMKilled" for state in ended):
+        return "the memory of the Pod does not suffice (OOMKilled)"
     messages = [str(state.get("message") or "").strip() for state in ended]
     if any(messages):
         return "\n".join(messages)

@@ -58,6 +58,7 @@ class FakeCluster:
         self.logs = {"backup": f"[0:10] 1 files 2 MiB\n{SAVED}\n", "list": f"{LIST}\n"}
         self.messages = {"backup": SAVED, "list": ""}
         self.failing: set[str] = set()
+        self.reason = "Error"
         self.refusals: dict[str, Answer] = {}
 
     def answer(self, path: str, _accept: str) -> Answer:
@@ -83,7 +84,7 @@ class FakeCluster:
 
     def build_pod(self, job: Json) -> Json:
         name, script = job["metadata"]["name"], find_script(job)
-        ended = {"exitCode": int(script in self.failing), "message": self.messages[script]}
+        ended = {"exitCode": int(script in self.failing), "message": self.messages[script], "reason": self.reason}
         return {
             "metadata": {"name": f"{name}-x", "namespace": "web", "labels": {"job-name": name}, "uid": "u"},
             "spec": job["spec"]["template"]["spec"],
@@ -192,6 +193,12 @@ def test_a_pod_without_a_message_is_described(run: Run, cluster: FakeCluster) ->
     cluster.messages["backup"] = ""
     errors = run("backup", "--group", "shop.postgresql.main")[2]
     assert errors.endswith("error: the backup of shop.postgresql.main failed: Error, exit code 1, restarts: 0\n")
+
+
+def test_lack_of_memory_is_the_reason_of_a_killed_pod(run: Run, cluster: FakeCluster) -> None:
+    cluster.failing, cluster.reason, cluster.messages["backup"] = {"backup"}, "OOMKilled", "open repository"
+    errors = run("backup", "--group", "shop.postgresql.main")[2]
+    assert errors.endswith("failed: the memory of the Pod does not suffice (OOMKilled)\n")
 
 
 @pytest.mark.parametrize(
