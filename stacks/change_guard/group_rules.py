@@ -167,7 +167,8 @@ def validate_replicas(change: GroupChange) -> Iterator[ConfigIssue]:
     """Reject the change between one server and a cluster, and fewer servers if the operator cannot remove any."""
     if change.new is None or change.is_moved:
         return
-    old, new = change.old.get("replicas") or 1, change.new.output_summary["replicas"] or 1
+    # Numbers in the state are floats.
+    old, new = int(change.old.get("replicas") or 1), change.new.output_summary["replicas"] or 1
     location = (*change.location, "server", "replicas")
     if _is_regrouped(change.old, change.new.output_summary):
         yield ConfigIssue(
