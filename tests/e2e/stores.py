@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -93,26 +94,29 @@ def _write_certificate(folder: Path, certificate: tuple[bytes, bytes] | None) ->
 
 @contextlib.contextmanager
 def _run(command: Sequence[str], port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        _wait_for_port(process, port)
-        yield process
-    finally:
-        process.send_signal(signal.SIGCONT)  # a test can have stopped it
-        process.terminate()
-        process.communicate()
+    # A full pipe would stop a store that logs every request.
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            if not _listens(process, port):
+                process.kill()
+                log.seek(0)
+                raise AssertionError(f"the store does not listen: {log.read().decode()}")
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)  # a test can have stopped it
+            process.terminate()
+            process.wait()
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until a store listens. Return False if it ended, or needs too long."""
     end = time.monotonic() + START_TIMEOUT_SECONDS
-    while True:
+    while process.poll() is None and time.monotonic() < end:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        if process.poll() is not None or time.monotonic() > end:
-            process.kill()
-            output = process.communicate()[0].decode()
-            raise AssertionError(f"the store does not listen: {output}")
+            return True
         time.sleep(0.05)
+    return False
 
 
 class Proxy:
