@@ -3,14 +3,15 @@ PYTHON ?= python3
 STACK ?= development
 APPLICATIONS ?= 100
 ROUNDS ?= 50
+SIZE ?= 1
 BIN := .venv/bin
 STACK_FILE := stacks/Pulumi.$(notdir $(STACK)).yaml
 PULUMI := STACK=$(STACK) scripts/pulumi.sh
 TEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups check operators test test-slow first-starts memory-loads changes \
-	chaos scale password-changes states lint schema images requirements clean .stack
+.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups check operators test test-slow first-starts memory-loads \
+	backup-load changes chaos scale password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +94,9 @@ scale: .venv/.installed-dev ## measure the deployment of APPLICATIONS (100) appl
 
 password-changes: .venv/.installed-dev ## change the passwords of provisioned databases ten times while clients log in (six minutes)
 	@PASSWORD_CHANGES=10 $(BIN)/python -m pytest -s tests/e2e/test_password_change.py
+
+backup-load: .venv/.installed-dev ## measure backups and a restore of a PostgreSQL database with SIZE (1) GiB (ten minutes)
+	@BACKUP_LOAD=$(SIZE) $(BIN)/python -m pytest -s tests/e2e/test_backup_load.py
 
 changes: .venv/.installed-dev ## apply every edit of docs/changes.md to a deployed stack (twenty minutes)
 	@EVERY_CHANGE=1 $(BIN)/python -m pytest tests/e2e/test_changes.py

@@ -60,7 +60,7 @@ MODULE_GROUPS = {
         "test_postgresql_cluster.py",
     ),
     "files": ("test_stack_file.py", "test_operated_clusters.py"),
-    "copies": ("test_copies.py", "test_redis_copies.py", "test_copies_by_url.py"),
+    "copies": ("test_copies.py", "test_backup_load.py", "test_redis_copies.py", "test_copies_by_url.py"),
 }
 """Modules that use the same namespaces or servers. The modules of a group run one after the other, in this order. The
 longest group is the first one, so that it starts first."""
