@@ -60,7 +60,8 @@ class Jobs:
         if memory:
             resources = template.spec.template.spec.containers[0].resources
             resources.limits = resources.requests = {"memory": memory}
-            template.spec.template.spec.containers[0].env.append({"name": "ATTEMPTS", "value": "1"})
+            attempts: Any = kubernetes.client.V1EnvVar(name="ATTEMPTS", value="1")
+            template.spec.template.spec.containers[0].env.append(attempts)
         self.batch.create_namespaced_job(self.namespace, {"metadata": {"name": name}, "spec": template.spec})
 
     def wait_for_end(self, name: str, seconds: float = 180) -> tuple[bool, str]:

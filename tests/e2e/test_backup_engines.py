@@ -41,9 +41,14 @@ SCRIPTS = {
         CREATE FUNCTION own.twice(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 2';
         CREATE DOMAIN own.positive AS int CHECK (VALUE > 0);
     """,
-    "mysql": "CREATE TABLE seeded (number INT); INSERT INTO seeded VALUES (1);",
+    "mysql": """
+        CREATE TABLE seeded (number INT);
+        INSERT INTO seeded VALUES (1);
+        CREATE EVENT tick ON SCHEDULE EVERY 1 SECOND DO
+            INSERT INTO seeded SELECT 2 FROM DUAL WHERE @@hostname LIKE '%verify%';
+    """,
 }
-"""Scripts of servers. Only a superuser creates the extension."""
+"""Scripts of servers. Only a superuser creates the extension. The event must not run in a verification."""
 HAS_INFLUXDB = "IMAGE_PROGRAMS" in os.environ
 KEEP = 2
 LAST = 100
@@ -378,3 +383,16 @@ def test_data_of_init_script_is_restored_and_nothing_else_is_overwritten(results
     stack.project.write(NAMESPACE, config)
     assert "kubectl logs" in stack.project.up(NAMESPACE).failed().output
     assert stack.run(main, main.read) == str(LAST)
+
+
+def test_memory_that_does_not_suffice_is_the_reason_of_the_failure(results: Results) -> None:
+    jobs = Jobs(results.stack.cluster, NAMESPACE)
+    jobs.start("redis-full-backup", "little-memory", memory="256Mi")
+    succeeded, output = jobs.wait_for_end("little-memory")
+    assert not succeeded
+    assert re.search(r"the source uses \d+ bytes of memory; this Pod needs \d+, and has 268435456", output)
+    jobs.start("redis-valkey-backup", "killed", memory="16Mi")
+    succeeded, output = jobs.wait_for_end("killed")
+    assert not succeeded
+    # Since Kubernetes 1.28, with cgroups of version 2, all processes of the container end.
+    assert "the memory of the Pod does not suffice" in output or jobs.read_end("killed").reason == "OOMKilled"
