@@ -72,6 +72,9 @@ class ServerAddress:
     name: str
     """Name of the StatefulSet."""
     container: str
+    password_script: str | None = None
+    """Text of the script that changes the password of a cluster, which a restart does not change. None: the server has
+    the script."""
 
 
 class FailureReporter(Protocol):
@@ -108,6 +111,8 @@ class OperatedCluster:
     account_version: str
     """Resource version of the Secret with the account."""
     engine: EngineCluster
+    check_script: str | None = None
+    """Text of the script that fails unless the servers are one cluster."""
     timeout_minutes: int
 
 

@@ -24,7 +24,7 @@ REFUSALS = {FORBIDDEN: "the account may not run it: no right to get and create `
 
 @dataclass(frozen=True, kw_only=True)
 class ServerContainer:
-    """The container of a server, in the only Pod of its StatefulSet."""
+    """The container of a server, in the first Pod of its StatefulSet."""
 
     namespace: str
     server: str
@@ -47,8 +47,13 @@ class ScriptResult:
     """Why the script did not run."""
 
 
-def run_script(connection: Any, container: ServerContainer, script: str, lines: Sequence[str]) -> ScriptResult:
-    """Run a script in the Pod of a server that is ready, with lines on its standard input. Raises ClusterError."""
+def run_script(
+    connection: Any, container: ServerContainer, script: Sequence[str], lines: Sequence[str]
+) -> ScriptResult:
+    """Run a script in the Pod of a server that is ready, with lines on its standard input. Raises ClusterError.
+
+    `script` is its path there, or `-c` and its text.
+    """
     pod = read_object(connection, "Pod", container.namespace, container.pod)
     if pod is None:
         return ScriptResult(refusal=f"the account may not read Pod {container.pod}")
@@ -58,7 +63,9 @@ def run_script(connection: Any, container: ServerContainer, script: str, lines: 
     return _run_in_pod(connection, container, script, lines)
 
 
-def _run_in_pod(connection: Any, container: ServerContainer, script: str, lines: Sequence[str]) -> ScriptResult:
+def _run_in_pod(
+    connection: Any, container: ServerContainer, script: Sequence[str], lines: Sequence[str]
+) -> ScriptResult:
     from kubernetes.stream.ws_client import ERROR_CHANNEL, WSClient  # noqa: PLC0415
     from websocket import WebSocketBadStatusException, WebSocketException  # noqa: PLC0415
 
@@ -67,7 +74,7 @@ def _run_in_pod(connection: Any, container: ServerContainer, script: str, lines:
     _, url, headers, *_ = connection.param_serialize(
         "GET",
         f"{api}/namespaces/{container.namespace}/{plural}/{container.pod}/exec",
-        query_params=[("command", "/bin/sh"), ("command", script), *flags.items()],
+        query_params=[*(("command", word) for word in ("/bin/sh", *script)), *flags.items()],
         auth_settings=["BearerToken"],
     )
     create_client: Any = WSClient  # without types

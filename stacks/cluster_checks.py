@@ -114,12 +114,13 @@ def _build_namespace(application: ApplicationArgs) -> RequiredNamespace:
 
 
 def _list_password_changes(applications: Iterable[ApplicationArgs], recorded: RecordedObjects) -> Iterator[str]:
-    """Yield the namespace of each running server that gets a new password."""
+    """Yield the namespace of each running server that gets a new password, or in which the program runs scripts."""
     for application in applications:
         for group in application.database_groups:
             secret = recorded.get(ObjectKey("Secret", application.namespace, group.object_name))
             is_changed = secret is not None and secret.password_version != group.spec.password_version
-            if is_changed and group.server_access.accepts_new_password:
+            access = group.server_access
+            if (is_changed and access.accepts_new_password) or (access.operated and access.operated.runs_scripts):
                 yield application.namespace
 
 

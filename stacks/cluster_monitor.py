@@ -12,6 +12,7 @@ from preflight.cluster_client import ClusterConfig, create_api_client, read_obje
 from preflight.cluster_models import JsonObject
 from preflight.cluster_status import CustomResourceKey, read_progress
 from preflight.errors import ClusterError
+from preflight.server_script import ServerContainer, run_script
 from stacks.config_source import ConfigSource
 from stacks.errors import ConfigIssue
 
@@ -44,8 +45,10 @@ class OperatorMonitor:
             if reason is None:
                 ready_since = ready_since or now
                 if now - ready_since >= settle_seconds:
-                    return
-            else:
+                    reason = self._run_check(cluster) if is_changed else None
+                    if reason is None:
+                        return
+            if reason is not None:
                 ready_since = None
             if now >= deadline:
                 minutes = cluster.timeout_minutes
@@ -100,6 +103,20 @@ class OperatorMonitor:
             return cluster.engine.describe_account(self._read_secret(cluster, cluster.account_secret), cluster.name)
         except ClusterError as error:
             return str(error)
+
+    def _run_check(self, cluster: OperatedCluster) -> str | None:
+        """Return why the servers are not one cluster; None if they are."""
+        scripts = cluster.engine.scripts
+        if scripts is None or cluster.check_script is None:
+            return None
+        stateful_set, name = scripts.find_container(cluster.name)
+        container = ServerContainer(namespace=cluster.namespace, server=stateful_set, name=name)
+        try:
+            with create_api_client(self.cluster) as connection:
+                result = run_script(connection, container, ("-c", cluster.check_script), ())
+        except ClusterError as error:
+            return str(error)
+        return result.failure or result.refusal
 
     def _describe(self, cluster: OperatedCluster, text: str) -> str:
         return str(self.source.add_line(ConfigIssue((*cluster.location, "server"), text)))

@@ -28,24 +28,28 @@ class ClusterPasswordChanger:
 
         Raises pulumi.RunError.
         """
+        script = ("-c", server.password_script) if server.password_script else (CHANGE_PASSWORD_PATH,)
         try:
             with create_api_client(self.cluster) as connection:
-                result = run_script(connection, _build_container(server), CHANGE_PASSWORD_PATH, (old, new))
+                result = run_script(connection, _build_container(server), script, (old, new))
         except ClusterError as error:
             raise pulumi.RunError(self._describe(server, f"{error}\nthe Secret was not changed")) from None
         if result.failure is not None:
             reason = hide_values(result.failure, (old, new))
-            restart = f"kubectl delete pod --namespace {server.namespace} {server.name}-0"
+            restart = f", or restart the server: kubectl delete pod --namespace {server.namespace} {server.name}-0"
             text = (
                 f"server {server.name} does not accept the new password: {reason}\n"
-                f"fix: correct the cause, or restart the server: {restart}; then run `make up` again\n"
+                f"fix: correct the cause{'' if server.password_script else restart}; then run `make up` again\n"
                 "the Secret was not changed"
             )
             raise pulumi.RunError(self._describe(server, text))
         if result.refusal is None:
             return None
-        text = f"the password of the running server {server.name} cannot change: {result.refusal}; the server restarts"
-        return self._describe(server, text)
+        text = f"the password of the running server {server.name} cannot change: {result.refusal}"
+        if server.password_script:
+            text += "\nfix: correct the cause; then run `make up` again\nthe Secret was not changed"
+            raise pulumi.RunError(self._describe(server, text))
+        return self._describe(server, f"{text}; the server restarts")
 
     def restart_server(self, server: ServerAddress) -> None:
         """Let the StatefulSet replace the Pod. Raises pulumi.RunError."""

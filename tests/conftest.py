@@ -58,8 +58,9 @@ MODULE_GROUPS = {
         "test_recovery.py",
         "test_operators.py",
         "test_postgresql_cluster.py",
+        "test_rabbitmq_cluster.py",
     ),
-    "files": ("test_stack_file.py", "test_operated_clusters.py"),
+    "files": ("test_stack_file.py", "test_operated_clusters.py", "test_cluster_schemas.py"),
     "copies": ("test_copies.py", "test_backup_load.py", "test_redis_copies.py", "test_copies_by_url.py"),
 }
 """Modules that use the same namespaces or servers. The modules of a group run one after the other, in this order. The

@@ -7,6 +7,7 @@ definitions at every start before it listens, and then creates no default user.
 from collections.abc import Mapping
 
 from components.connection import Connection, build_uri
+from components.engines.clusters.rabbitmq import RABBITMQ_CLUSTER_OPERATOR
 from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
 from components.engines.settings_file import SettingsFile, render_assignments
 from components.persisted.names import database_account_name
@@ -103,6 +104,7 @@ RABBITMQ = Engine(
     build_uri=_build_uri,
     build_account=_build_account,
     build_runtime=_build_runtime,
+    cluster=RABBITMQ_CLUSTER_OPERATOR,
     settings_file=SettingsFile(
         # The server reads the node's memory and ignores the container's limit. Its high watermark is 60 % of this.
         build_defaults=lambda memory: {"total_memory_available_override_value": memory},

@@ -18,13 +18,14 @@ from components.passwords import Password
 from components.persisted.labels import object_metadata, server_labels
 from components.persisted.names import account_secret_name, cluster_name, read_service_name, service_name
 from components.planned_objects import PlannedObject
-from components.platform import OperatedCluster
+from components.platform import OperatedCluster, ServerAddress
 from components.protection import build_data_resource_options
 from components.servers.dedicated import DEFAULT_CPU, DedicatedKindSpec
 from components.servers.images import resolve_version
 from components.servers.kind import OperatedServers, PreparedSecret, ServerAccess, ServerArgs, ServerKind
 from components.servers.stateful_set import (
     build_scratch_server,
+    read_password_change,
     resolve_stateful_set_access,
     validate_stateful_set_server,
 )
@@ -56,7 +57,7 @@ def _resolve_access(args: ServerArgs, spec: DedicatedKindSpec) -> ServerAccess:
         volume=replace(access.volume, has_claim=False) if access.volume else None,
         version=_read_release(image) if image else access.version,
         tls=spec.tls,
-        accepts_new_password=False,
+        accepts_new_password=cluster.scripts is not None,
         operated=OperatedServers(
             replicas=spec.replicas,
             labels=server_labels(args.object_name),
@@ -67,6 +68,7 @@ def _resolve_access(args: ServerArgs, spec: DedicatedKindSpec) -> ServerAccess:
             has_ca=_find_ca_secret(cluster, spec, name) is not None,
             replica_set=cluster.replica_set,
             volume=access.volume,
+            runs_scripts=cluster.scripts is not None and cluster.scripts.check is not None,
         ),
     )
 
@@ -126,11 +128,19 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
         yield "initScript", "not supported with `replicas`; remove it, and run the statements after the first update"
     yield from _validate_tls(cluster, spec)
     yield from _validate_version(args, spec)
-    for name in spec.settings:
-        normalized = engine.settings_file.normalize_name(name) if engine.settings_file else name
+    yield from _validate_settings(args, spec)
+    yield from validate_stateful_set_server(args, spec.model_copy(update={"init_script": None}))
+
+
+def _validate_settings(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, str]]:
+    """Return an error for each setting that the operator sets itself or misreads."""
+    cluster, settings_file = _get_cluster(args), args.engine.settings_file
+    for name, value in spec.settings.items():
+        normalized = settings_file.normalize_name(name) if settings_file else name
         if normalized in cluster.unsupported_settings:
             yield f"settings.{name}", f"reserved: {cluster.operator.name} manages this setting; remove it"
-    yield from validate_stateful_set_server(args, spec.model_copy(update={"init_script": None}))
+        elif found := sorted(set(str(value)) & set(cluster.forbidden_setting_characters)):
+            yield f"settings.{name}", f"{cluster.operator.name} misreads {format_choices(found)}; remove it"
 
 
 def _validate_tls(cluster: EngineCluster, spec: DedicatedKindSpec) -> Iterator[tuple[str, str]]:
@@ -233,10 +243,39 @@ def _create_servers(
     created: list[kubernetes.apiextensions.CustomResource] = []
     for item in cluster.build_objects(request):
         created.append(_create_object(args, item, changes, [secret, *created], parent))
+    hooks = _create_password_hook(args, spec)
     return PreparedSecret(
-        opts=pulumi.ResourceOptions(depends_on=created),
+        opts=pulumi.ResourceOptions(depends_on=created, hooks=hooks),
         entries=_wait_for_cluster(args, spec, secret, created, changes),
     )
+
+
+def _create_password_hook(args: ServerArgs, spec: DedicatedKindSpec) -> pulumi.ResourceHookBinding | None:
+    """Create the hook with which the servers accept a new password before the connection Secret changes."""
+    scripts, changer, key = _get_cluster(args).scripts, args.platform.password_changer, args.engine.credential_key
+    if scripts is None or changer is None or key is None:
+        return None
+
+    async def change_password(hook: pulumi.ResourceHookArgs) -> None:
+        if change := await read_password_change(hook, key):
+            stateful_set, container = scripts.find_container(_get_name(args))
+            address = ServerAddress(
+                location=args.config_location,
+                namespace=str(await pulumi.Output.from_input(args.namespace).future()),
+                name=stateful_set,
+                container=container,
+                password_script=_render_script(args, spec, scripts.change_password),
+            )
+            await asyncio.to_thread(changer.change_password, address, *change)
+
+    hook = pulumi.ResourceHook(f"{args.resource_name}-change-password", change_password)
+    return pulumi.ResourceHookBinding(before_update=[hook])
+
+
+def _render_script(args: ServerArgs, spec: DedicatedKindSpec, script: str) -> str:
+    """Return a script with its variables. Their values need no quotes."""
+    username = _resolve_access(args, spec).account.username or ""
+    return f"CLUSTER={_get_name(args)} SERVERS={spec.replicas} USERNAME={username}\n{script}"
 
 
 def _create_object(
@@ -284,6 +323,7 @@ def _wait_for_cluster(
 ) -> pulumi.Output[Mapping[str, str]]:
     """Wait until the cluster is ready, and return the entries of the connection Secret that only the servers know."""
     monitor, ca_secret = args.platform.cluster_monitor, _find_ca_secret(_get_cluster(args), spec, _get_name(args))
+    scripts = _get_cluster(args).scripts
     values = pulumi.Output.all(
         namespace=args.namespace,
         version=secret.metadata.apply(lambda metadata: metadata.resource_version or ""),
@@ -298,6 +338,7 @@ def _wait_for_cluster(
             account_secret=account_secret_name(args.object_name),
             account_version=all_["version"],
             engine=_get_cluster(args),
+            check_script=_render_script(args, spec, scripts.check) if scripts and scripts.check else None,
             timeout_minutes=spec.start_timeout_minutes,
         )
         if monitor and not pulumi.runtime.is_dry_run():

@@ -97,6 +97,8 @@ class OperatedServers:
     """Whether the operator signs the servers' certificates. The CA is known only when the servers run."""
     replica_set: str | None
     """Name of the replica set that clients must know."""
+    runs_scripts: bool
+    """Whether the program runs a script in a Pod after each change."""
 
 
 @dataclass(frozen=True, kw_only=True)

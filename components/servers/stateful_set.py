@@ -63,6 +63,7 @@ __all__ = [
     "create_password_hooks",
     "create_stateful_set_server",
     "list_stateful_set_objects",
+    "read_password_change",
     "resolve_stateful_set_access",
     "validate_stateful_set_server",
 ]
@@ -305,11 +306,8 @@ def create_password_hooks(
         return PreparedSecret()
 
     async def read_change(hook: pulumi.ResourceHookArgs) -> tuple[ServerAddress, str, str] | None:
-        data = [(inputs or {}).get("data") for inputs in (hook.old_inputs, hook.new_inputs)]
-        # The values of secrets are outputs.
-        values = [await pulumi.Output.from_input(value).future() or {} for value in data]
-        old, new = [base64.b64decode(value.get(key, "")).decode() for value in values]
-        return None if old == new or not old else (await _resolve_address(args), old, new)
+        change = await read_password_change(hook, key)
+        return change and (await _resolve_address(args), *change)
 
     async def change_password(hook: pulumi.ResourceHookArgs) -> None:
         if change := await read_change(hook):
@@ -331,6 +329,15 @@ def create_password_hooks(
         after_update=[pulumi.ResourceHook(f"{args.resource_name}-verify-password", verify_password)],
     )
     return PreparedSecret(opts=pulumi.ResourceOptions(hooks=hooks))
+
+
+async def read_password_change(hook: pulumi.ResourceHookArgs, key: str) -> tuple[str, str] | None:
+    """Return the old and the new value of a key of a connection Secret. None if it does not change, or is new."""
+    data = [(inputs or {}).get("data") for inputs in (hook.old_inputs, hook.new_inputs)]
+    # The values of secrets are outputs.
+    values = [await pulumi.Output.from_input(value).future() or {} for value in data]
+    old, new = [base64.b64decode(value.get(key, "")).decode() for value in values]
+    return None if old == new or not old else (old, new)
 
 
 async def _resolve_address(args: ServerArgs) -> ServerAddress:

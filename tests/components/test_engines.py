@@ -236,6 +236,9 @@ def test_every_script_file_has_a_user() -> None:
             used |= set(list_files(runtime).values())
         if engine.copy_scripts:
             used |= set(engine.copy_scripts.files.values())
+        if engine.cluster and engine.cluster.scripts:
+            used |= {engine.cluster.scripts.change_password, engine.cluster.scripts.check}
+    used.discard(None)
     assert {path.read_text() for path in SCRIPTS.rglob("*") if path.is_file()} == used
 
 

@@ -1,6 +1,7 @@
 """The password change of a running server: what the program sends to the API server, and its messages."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -34,7 +35,10 @@ def build_pod(ready: str, **metadata: str) -> dict[str, Any]:
 
 
 def run_change(
-    pod: Answer, exec_answer: Answer = (UPGRADE, {}), execute: Callable[[str], Execution] = lambda _: (0, "")
+    pod: Answer,
+    exec_answer: Answer = (UPGRADE, {}),
+    execute: Callable[[str], Execution] = lambda _: (0, ""),
+    server: ServerAddress = SERVER,
 ) -> tuple[str | None, list[str]]:
     """Return the result of a change, or its error, and the requests."""
     requests: list[str] = []
@@ -46,7 +50,7 @@ def run_change(
     with run_api_server(answer, execute=execute) as url:
         changer = ClusterPasswordChanger(ClusterConfig(kubeconfig=build_kubeconfig(url), context="good"), SOURCE)
         try:
-            return changer.change_password(SERVER, OLD, NEW), requests
+            return changer.change_password(server, OLD, NEW), requests
         except pulumi.RunError as error:
             return str(error), requests
 
@@ -115,6 +119,27 @@ def test_slow_script_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_script_that_cannot_run_is_a_warning(pod: Answer, exec_answer: Answer, reason: str) -> None:
     result, _ = run_change(pod, exec_answer)
     assert result == REFUSAL.format(prefix=PREFIX, reason=reason)
+
+
+def test_cluster_gets_the_text_of_its_script() -> None:
+    """A restart does not change the password of a cluster, so no message speaks of one."""
+    prefix, end = (
+        f"{PREFIX}server redis-main does not accept the new password: it failed\n",
+        "\nthe Secret was not changed",
+    )
+    server, fix = replace(SERVER, password_script="run it"), "fix: correct the cause; then run `make up` again"
+    result, requests = run_change((200, build_pod("True")), execute=lambda _: (0, ""), server=server)
+    assert result is None
+    assert parse_qsl(urlsplit(requests[1]).query)[:3] == [
+        ("command", "/bin/sh"),
+        ("command", "-c"),
+        ("command", "run it"),
+    ]
+    failure, _ = run_change((200, build_pod("True")), execute=lambda _: (1, "it failed"), server=server)
+    assert failure == f"{prefix}{fix}{end}"
+    refusal, _ = run_change((200, build_pod("False")), server=server)
+    reason = "the password of the running server redis-main cannot change: Pod redis-main-0 is not ready"
+    assert refusal == f"{PREFIX}{reason}\n{fix}{end}"
 
 
 def test_unreachable_cluster_is_an_error() -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "ClusterAccess",
     "ClusterObject",
     "ClusterRequest",
+    "ClusterScripts",
     "Durability",
     "EngineCluster",
     "Operator",
@@ -129,6 +130,22 @@ class ClusterAccess:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterScripts:
+    """Shell scripts that run in the Pod of the first server, where the operator cannot do the same.
+
+    They read the name of the cluster from CLUSTER, the number of its servers from SERVERS and the application's user
+    from USERNAME.
+    """
+
+    find_container: Callable[[str], tuple[str, str]]
+    """Return the StatefulSet of the Pod and its container, by the name of the cluster."""
+    change_password: str
+    """As `change_password_script` of a single server."""
+    check: str | None = None
+    """Script that fails unless the servers are one cluster. Default: none; the operator's status reports it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineCluster:
     """How an operator runs several servers of an engine as one."""
 
@@ -178,6 +195,10 @@ class EngineCluster:
     """Name of the replica set that clients must know."""
     default_settings: Mapping[str, SettingValue] = field(default_factory=lambda: MappingProxyType({}))
     """The program's own settings, in addition to those of a single server. The user's values replace them."""
+    scripts: ClusterScripts | None = None
+    """Default: none; the operator reads a new password from the Secret, and its status is true."""
+    forbidden_setting_characters: str = ""
+    """Characters that the operator misreads in the value of a setting."""
     unsupported_settings: frozenset[str] = frozenset()
     """Normalized names of settings that the operator sets itself, in addition to those that a single server
     reserves."""
