@@ -5,6 +5,7 @@ writes the configuration at each start. The password of the Secret therefore als
 """
 
 from components.connection import Connection, build_uri
+from components.engines.clusters.redis import REDIS_OPERATOR
 from components.engines.definition import (
     Account,
     Engine,
@@ -66,6 +67,7 @@ REDIS = Engine(
     build_uri=_build_uri,
     build_account=lambda _application, _group: Account(database="0"),
     build_runtime=_build_runtime,
+    cluster=REDIS_OPERATOR,
     settings_file=SettingsFile(
         build_defaults=_build_defaults,
         render=lambda values: render_assignments(values, sign=" ", true="yes", false="no", quote=quote_json),

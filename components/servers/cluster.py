@@ -97,7 +97,7 @@ def _find_image(args: ServerArgs, spec: DedicatedKindSpec) -> str | None:
 
 def _read_release(image: str) -> str:
     """Return the release in an image's tag: `8.4.7` for `8.4.7-7.1`."""
-    return image.rpartition(":")[2].partition("-")[0]
+    return image.rpartition(":")[2].partition("-")[0].removeprefix("v")
 
 
 def _get_name(args: ServerArgs) -> str:
@@ -111,6 +111,9 @@ def _validate(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[tuple[str, 
     if cluster is None:
         reason = f": {engine.cluster_obstacle}" if engine.cluster_obstacle else ""
         yield "replicas", f"not supported for {engine.name}{reason}; remove it"
+        return
+    if obstacle := cluster.unsupported_variants.get(args.variant.name):
+        yield "replicas", f"not supported for {args.variant.name}: {obstacle}; remove it"
         return
     smallest, largest = cluster.sizes
     if not smallest <= spec.replicas <= largest or (cluster.has_odd_size and spec.replicas % 2 == 0):
@@ -299,7 +302,7 @@ def _create_object(
         hook = pulumi.ResourceHook(f"{name}-change", add_change)
         hooks = pulumi.ResourceHookBinding(after_create=[hook], after_update=[hook])
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
-    metadata = object_metadata(item.name, args.namespace, args.labels, args.platform.stack)
+    metadata = object_metadata(item.name, args.namespace, {**args.labels, **item.labels}, args.platform.stack)
     return kubernetes.apiextensions.CustomResource(
         name,
         api_version=item.type.api_version,

@@ -116,6 +116,8 @@ class ClusterObject:
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     finalizers: tuple[str, ...] = ()
     """What the operator does when the object is deleted."""
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Labels, in addition to the group's."""
     holds_data: bool = True
     """Whether its deletion deletes data."""
 
@@ -162,6 +164,8 @@ class EngineCluster:
     """Largest number of characters of the custom resource's name."""
     name_suffix: str = ""
     """End of that name, where the operator creates a Service of the same name."""
+    unsupported_variants: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Why the operator does not run a variant, by its name."""
     images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Images of the servers, by release series, if the operator has its own. Their tags begin with the release.
     Default: none; the servers have the official image of the variant."""
