@@ -10,7 +10,7 @@ PULUMI := STACK=$(STACK) scripts/pulumi.sh
 TEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups check operators test test-slow first-starts memory-loads \
+.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups restore check operators test test-slow first-starts memory-loads \
 	backup-load changes chaos scale password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
@@ -67,6 +67,9 @@ backup: .stack .venv/.installed ## save GROUP=shop.postgresql.main now, or verif
 
 backups: .stack .venv/.installed ## list the backups of STACK, or of GROUP; ARGS=--json prints JSON (pulumi stack export)
 	@$(PULUMI) backups --group "$(GROUP)" $(ARGS)
+
+restore: .stack .venv/.installed ## restore SNAPSHOT=latest of GROUP=shop.postgresql.main INTO=shop.postgresql.copy; OVERWRITE=1 deletes its data first (pulumi config)
+	@$(PULUMI) restore --group "$(GROUP)" --snapshot "$(SNAPSHOT)" --into "$(INTO)" $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 check: .stack .venv/.installed ## check the cluster, the external servers and the backup stores of STACK, as `make up` does first (pulumi config)
 	@$(PULUMI) check

@@ -11,11 +11,12 @@ import pulumi
 
 from backups.groups import find_group, list_groups
 from backups.listing import list_backups
+from backups.restore import RestoreRequest, find_groups_of_request, restore_backup
 from backups.run import run_cron_job
 from backups.text import render_json, render_text
 from preflight.cluster_client import create_api_client
 from preflight.errors import ClusterError
-from stacks.deployed_stack import DeployedStack, read_deployed_stack
+from stacks.deployed_stack import DeployedStack, read_configured_stack, read_deployed_stack
 
 __all__ = ["main"]
 
@@ -31,7 +32,11 @@ def main(arguments: Sequence[str]) -> int:
     backup.add_argument("--verify", action="store_true")
     backups = commands.add_parser("backups", help="list the backups")
     backups.add_argument("--json", action="store_true", help="print JSON")
-    for command in (backup, backups):
+    restore = commands.add_parser("restore", help="restore a backup into a group")
+    restore.add_argument("--snapshot", default="")
+    restore.add_argument("--into", default="")
+    restore.add_argument("--overwrite", action="store_true")
+    for command in (backup, backups, restore):
         command.add_argument("stack")
         command.add_argument("--group", default="")
     options = parser.parse_args(arguments)
@@ -52,6 +57,15 @@ def _run(connection: Any, stack: DeployedStack, options: argparse.Namespace) -> 
     if options.command == "backup":
         group = find_group(groups, options.group, "GROUP")
         print(f"{group.path}: {run_cron_job(connection, group, print_progress, verify=options.verify)}")
+        return 0
+    if options.command == "restore":
+        request = RestoreRequest(
+            source=options.group, snapshot=options.snapshot, target=options.into, overwrite=options.overwrite
+        )
+        found = find_groups_of_request(groups, request)
+        configured, _ = read_configured_stack(options.stack)
+        message = restore_backup(connection, configured, found, request, print_progress)
+        print(f"{request.target}: {message}")
         return 0
     selected = [find_group(groups, options.group, "GROUP")] if options.group else groups
     listing = list_backups(connection, selected, print_progress)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from preflight.cluster_client import (
@@ -32,6 +33,7 @@ Json = Mapping[str, Any]
 Show = Callable[[str], None]
 """Prints a line."""
 
+NO_OBJECTS: Mapping[str, Json] = MappingProxyType({})
 POLL_SECONDS = 1.0
 MAX_SILENCE_SECONDS = 120
 """How long the API server may give no answer while a Job runs."""
@@ -93,19 +95,33 @@ def start_cron_job(connection: Any, cron_job: Json, name: str) -> None:
 
 
 @contextlib.contextmanager
-def run_temporary_job(connection: Any, namespace: str, name: str, labels: Json, spec: Json) -> Iterator[Json]:
-    """Create a Job, and delete it at the end with its Pods and what belongs to it. Raises ClusterError.
+def run_temporary_job(
+    connection: Any,
+    namespace: str,
+    name: str,
+    *,
+    labels: Json,
+    spec: Json,
+    objects: Mapping[str, Json] = NO_OBJECTS,
+) -> Iterator[None]:
+    """Create a Job, and delete it at the end with its Pods. Raises ClusterError.
 
-    If this process is killed, the cluster deletes the Job after its end.
+    `objects` are further objects of this name for its Pod, by kind. They belong to the Job: if this process is killed,
+    the cluster deletes the Job some time after its end, and then them.
     """
-    content = {
-        "metadata": {"name": name, "labels": dict(labels)},
-        "spec": {"backoffLimit": 0, **spec, "ttlSecondsAfterFinished": RETENTION_SECONDS},
-    }
+    metadata = {"name": name, "labels": dict(labels)}
+    job_spec = {"backoffLimit": 0, **spec, "ttlSecondsAfterFinished": RETENTION_SECONDS}
     try:
-        yield create_object(connection, "Job", namespace, content)
+        job = create_object(connection, "Job", namespace, {"metadata": metadata, "spec": job_spec})
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]}
+        # The Pod waits for them.
+        for kind, content in objects.items():
+            owned = {**metadata, "ownerReferences": [owner]}
+            create_object(connection, kind, namespace, {"metadata": owned, **content})
+        yield
     finally:
-        delete_object(connection, "Job", namespace, name)
+        for kind in ("Job", *objects):
+            delete_object(connection, kind, namespace, name)
 
 
 def follow_job(connection: Any, namespace: str, name: str, show: Show) -> JobResult:

@@ -89,7 +89,7 @@ def read_snapshots(
             show(line)
 
     labels = copy_labels(group.application)
-    with run_temporary_job(connection, group.namespace, name, labels, spec):
+    with run_temporary_job(connection, group.namespace, name, labels=labels, spec=spec):
         result = follow_job(connection, group.namespace, name, show_wait)
     if not result.succeeded:
         raise ClusterError(result.message.removeprefix("error: "))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ __all__ = [
     "Snapshot",
     "Verification",
     "add_verifications",
+    "describe_snapshot_error",
     "find_verifications",
     "parse_snapshots",
     "select_snapshot",
@@ -28,6 +29,7 @@ NO_SUCCESS = "no backup has succeeded yet"
 ID_RE = re.compile("[0-9a-f]{8,64}")
 TIME_RE = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2})?")
 LATEST = "latest"
+EXAMPLE = "2026-11-24 03:00"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +119,19 @@ def select_snapshot(snapshots: Collection[Snapshot], name: str) -> Snapshot | No
     return next((snapshot for snapshot in snapshots if _is_match(snapshot, name)), None)
 
 
+def describe_snapshot_error(name: str) -> str | None:
+    """Return why a text names no snapshot; None if it can be one."""
+    if name == LATEST or ID_RE.fullmatch(name) or TIME_RE.fullmatch(name):
+        return None
+    problem = f"invalid snapshot {name!r}" if name else "SNAPSHOT is missing"
+    return f"{problem}; set SNAPSHOT to `latest`, an id, or a time in UTC, for example `{EXAMPLE}`"
+
+
 def _is_match(snapshot: Snapshot, name: str) -> bool:
     if TIME_RE.fullmatch(name):
         # The time of a snapshot has more digits.
         return snapshot.time[: len(name)] <= name
     return name == LATEST or snapshot.full_id.startswith(name)
-
-
-def describe_snapshots(snapshots: Collection[Snapshot]) -> Iterator[str]:
-    """Yield a line for each snapshot."""
-    return (f"  {snapshot.id}  {snapshot.time}" for snapshot in snapshots)
 
 
 def _format_time(time: str) -> str:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run a command of Pulumi for the stack STACK: scripts/pulumi.sh COMMAND [ARGUMENT...]
-# The commands `check`, `status`, `backup` and `backups` run a module of the project that calls Pulumi. Before an update, the project's own
+# The commands `check`, `status`, `backup`, `backups` and `restore` run a module of the project that calls Pulumi. Before an update, the project's own
 # reader reports all errors in the syntax of the stack file. Before a destroy, it reports what would not be deleted.
 # YES=1 installs the Pulumi command line without a question.
 set -eu
@@ -128,7 +128,7 @@ status)
   shift
   exec .venv/bin/python -m status "$STACK" "$@"
   ;;
-backup | backups)
+backup | backups | restore)
   command=$1
   shift
   exec .venv/bin/python -m backups "$command" "$STACK" "$@"

@@ -4,21 +4,20 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pulumi
 
 from components.engines.definition import RELEASES_PATH, Releases
 from stacks.changes import CHANGES_PATH, render_changes
-from stacks.config import STACK_FOLDER, build_cluster_config, parse_pulumi_config
+from stacks.config import build_cluster_config, parse_pulumi_config
 from stacks.config_source import read_config_source
+from stacks.deployed_stack import get_stack_file_path, read_configured_stack
 from stacks.image_releases import RegistryError, describe_new_releases, find_newest_releases, render_releases
 from stacks.operators import describe_operators
 from stacks.preflight_checks import PreflightResult, run_preflight
-from stacks.pulumi_cli import read_deployed_resources, read_deployment, run_pulumi_json
+from stacks.pulumi_cli import read_deployed_resources, read_deployment
 from stacks.reference import render_pages
 from stacks.schema import SCHEMA_PATH, render_schema
-from stacks.spec import PROJECT
 from stacks.stack_file import StackFileError, load_stack_file
 from stacks.unrecorded_creations import describe_unrecorded_creations, find_unrecorded_creations
 
@@ -78,7 +77,7 @@ def validate_stack_file(stack_name: str) -> int:
     The program reports errors in the values. Returns the exit code.
     """
     try:
-        load_stack_file(_get_stack_file_path(stack_name))
+        load_stack_file(get_stack_file_path(stack_name))
     except StackFileError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -97,21 +96,11 @@ def check_unrecorded_creations(stack_name: str) -> int:
     return 1 if creations else 0
 
 
-def _get_stack_file_path(stack_name: str) -> Path:
-    return STACK_FOLDER / f"Pulumi.{stack_name.rpartition('/')[2]}.yaml"
-
-
 def check_stack(stack_name: str) -> int:
     """Check the cluster, the external servers and the backup stores of a stack. Returns the exit code."""
     try:
-        configuration = run_pulumi_json("config", "--json", "--show-secrets", "--stack", stack_name)
-        values = {key: entry["value"] for key, entry in configuration.items() if "value" in entry}
-        encrypted_keys = {key for key, entry in configuration.items() if entry.get("secret")}
-        path = _get_stack_file_path(stack_name)
-        source = read_config_source(path, values, encrypted_keys, f"stack {stack_name!r}")
-        # The command line does not print the organization of a stack.
-        stack = parse_pulumi_config(values, source, full_name=f"/{PROJECT}/{stack_name.rpartition('/')[2]}")
-        result = run_preflight(stack, build_cluster_config(values), read_deployed_resources(stack_name))
+        stack, cluster = read_configured_stack(stack_name)
+        result = run_preflight(stack, cluster, read_deployed_resources(stack_name))
     except pulumi.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -123,7 +112,7 @@ def check_stack(stack_name: str) -> int:
 
 def render_operators(stack_name: str) -> int:
     """Print the operators that a stack needs, from its stack file alone. Returns the exit code."""
-    path = _get_stack_file_path(stack_name)
+    path = get_stack_file_path(stack_name)
     try:
         file = load_stack_file(path)
         source = read_config_source(path, file.config, file.encrypted_keys, f"stack {stack_name!r}")

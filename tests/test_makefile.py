@@ -41,6 +41,7 @@ STACK_TARGETS = (
     "backup",
     "backups",
     "operators",
+    "restore",
 )
 MISSING_FILE = "error: stacks/Pulumi.prodution.yaml does not exist; existing stacks: development, production"
 LOCAL = "state: .state in this folder, for this clone only; back it up. For a team, move it: docs/teams.md"
@@ -144,6 +145,10 @@ def test_a_stack_file_that_does_not_exist_stops_every_target(clone: Clone, targe
         (["backup", "GROUP=a.b.c", "VERIFY=1"], ["python -m backups backup {0} --group a.b.c --verify"]),
         (["backups", "ARGS=--json"], ["python -m backups backups {0} --group  --json"]),
         (["operators"], ["python -m stacks operators {1}"]),
+        (
+            ["restore", "GROUP=a.b.c", "SNAPSHOT=2026-11-24 03:00", "INTO=a.b.d", "OVERWRITE=1"],
+            ["python -m backups restore {0} --group a.b.c --snapshot 2026-11-24 03:00 --into a.b.d --overwrite"],
+        ),
         (["render"], ["python -m offline {1}"]),
         (["render", "ARGS=--short"], ["python -m offline {1} --short"]),
     ],

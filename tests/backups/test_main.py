@@ -23,12 +23,44 @@ Run = Callable[..., tuple[int, str, str]]
 SNAPSHOT = "40dc1520" + "a" * 56
 LIST = json.dumps([{"time": "2026-11-24T03:00:12Z", "id": SNAPSHOT, "summary": {"total_bytes_processed": 2048}}])
 SAVED = "saved snapshot 40dc1520 in 6 seconds: 6 entries, 5.162 MiB; added 5.153 MiB (4.871 MiB stored)"
+COPIED = "copied 6 entries in 5 seconds; both sides are equal"
 GROUPS = "set GROUP to one of: shop.postgresql.main, shop.redis.cache"
 CONTAINER = {
     "name": "backup",
     "command": ["/bin/sh", "/etc/database-groups/backup"],
-    "env": [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "postgresql-main", "key": "password"}}}],
+    "env": [
+        {"name": "RESTIC_REPOSITORY", "value": "s3:https://s3.example.org/backups/shop/postgresql/main"},
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "postgresql-main", "key": "password"}}},
+    ],
 }
+
+
+GROUP, INTO = ("--group", "shop.postgresql.main"), ("--into", "shop.postgresql.main")
+LATEST = ("--snapshot", "latest")
+REPOSITORY = "s3:https://s3.example.org/backups/shop/postgresql/main"
+STORE = {
+    "kind": "s3",
+    "endpoint": "https://s3.example.org",
+    "bucket": "backups",
+    "accessKey": "of-a-test",
+    "secretKey": CANARY,
+    "repositoryPassword": CANARY,
+}
+
+
+def build_config(**store: Any) -> Json:
+    """Return the configuration of the stack, as Pulumi prints it."""
+    databases = {
+        "postgresql": {"main": {"backup": {"timeoutMinutes": 30}}},
+        "redis": {"cache": {}},
+    }
+    values = {
+        "backupStores": {"offsite": {**STORE, **store}},
+        "applications": {"shop": {"namespace": "web", "databases": databases}},
+    }
+    entries = {f"database-groups:{key}": {"value": json.dumps(value)} for key, value in values.items()}
+    context = {"kubernetes:kubeconfig": {"secret": True}, "kubernetes:context": {"value": "good"}}
+    return {**context, **entries}
 
 
 def build_cron_job(name: str, **status: Any) -> Json:
@@ -55,8 +87,8 @@ class FakeCluster:
         self.old_pods: list[Json] = []
         self.created: list[Json] = []
         self.deleted: list[str] = []
-        self.logs = {"backup": f"[0:10] 1 files 2 MiB\n{SAVED}\n", "list": f"{LIST}\n"}
-        self.messages = {"backup": SAVED, "list": ""}
+        self.logs = {"backup": f"[0:10] 1 files 2 MiB\n{SAVED}\n", "list": f"{LIST}\n", "receive": "comparing\n"}
+        self.messages = {"backup": SAVED, "list": "", "receive": COPIED}
         self.failing: set[str] = set()
         self.reason = "Error"
         self.refusals: dict[str, Answer] = {}
@@ -84,11 +116,12 @@ class FakeCluster:
 
     def build_pod(self, job: Json) -> Json:
         name, script = job["metadata"]["name"], find_script(job)
+        (container,) = job["spec"]["template"]["spec"]["containers"]
         ended = {"exitCode": int(script in self.failing), "message": self.messages[script], "reason": self.reason}
         return {
             "metadata": {"name": f"{name}-x", "namespace": "web", "labels": {"job-name": name}, "uid": "u"},
             "spec": job["spec"]["template"]["spec"],
-            "status": {"containerStatuses": [{"name": "backup", "state": {"terminated": ended}}]},
+            "status": {"containerStatuses": [{"name": container["name"], "state": {"terminated": ended}}]},
         }
 
     def review(self, path: str, body: Json) -> Answer:
@@ -99,6 +132,9 @@ class FakeCluster:
             self.jobs.pop(path.partition("?")[0].rpartition("/")[2], None)
             return 200, {}
         self.created.append(body)
+        if not path.endswith("/jobs"):
+            return 201, body
+        body["metadata"]["uid"] = "uid-job"
         end = "Failed" if find_script(body) in self.failing else "Complete"
         job = {**body, "status": {"conditions": [{"type": end, "status": "True", "reason": "r", "message": "m"}]}}
         self.jobs[body["metadata"]["name"]] = job
@@ -131,11 +167,11 @@ def run(
         *({"type": DATABASE_GROUP_TYPE, "outputs": group} for group in groups),
     ]
 
-    def run_main(command: str, *arguments: str) -> tuple[int, str, str]:
+    def run_main(command: str, *arguments: str, config: Json | None = None) -> tuple[int, str, str]:
         with run_api_server(cluster.answer, cluster.review) as url:
             answers = {
                 "stack": {"deployment": {"resources": resources}},
-                "config": {"kubernetes:kubeconfig": {"secret": True}, "kubernetes:context": {"value": "good"}},
+                "config": config or build_config(),
                 "get": {"value": build_kubeconfig(url)},
             }
             for name, content in answers.items():
@@ -324,3 +360,147 @@ def test_the_api_server_may_be_silent_for_a_while(
     monkeypatch.setattr(cluster, "answer", answer)
     assert run("backup", "--group", "shop.postgresql.main")[0] == 0
     assert len(answers) == 3
+
+
+def restore(run: Run, *arguments: str, **options: Any) -> tuple[int, str, str]:
+    return run("restore", *GROUP, *INTO, *LATEST, *arguments, **options)
+
+
+def test_restore_creates_temporary_objects_and_deletes_them(run: Run, cluster: FakeCluster) -> None:
+    code, output, errors = restore(run)
+    assert (code, output) == (0, f"shop.postgresql.main: {COPIED}\n")
+    listing, job, secret, scripts = cluster.created
+    assert "-list-" in listing["metadata"]["name"]
+    name = job["metadata"]["name"]
+    assert errors.splitlines() == [
+        "restoring backup 40dc1520 of 2026-11-24 03:00:12, 2 KiB of shop.postgresql.main into shop.postgresql.main:"
+        f" Job {name}",
+        "comparing",
+    ]
+    assert [entry["kind"] for entry in (job, secret, scripts)] == ["Job", "Secret", "ConfigMap"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": "uid-job"}
+    for entry in (secret, scripts):
+        assert (entry["metadata"]["name"], entry["metadata"]["ownerReferences"]) == (name, [owner])
+    assert set(secret["data"]) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RESTIC_PASSWORD"}
+    assert CANARY not in json.dumps([job, scripts])
+    assert {"receive", "snapshot", "restic", "restore", "inventory"} <= set(scripts["data"])
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    values = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert values["RESTIC_REPOSITORY"] == REPOSITORY
+    assert (values["BACKUP"], values["OVERWRITE"], values["PRODUCER"]) == (SNAPSHOT, "false", "snapshot")
+    references = {
+        entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "valueFrom" in entry
+    }
+    assert references["PASSWORD"] == {"name": "postgresql-main", "key": "password"}
+    assert references["RESTIC_PASSWORD"] == {"name": name, "key": "RESTIC_PASSWORD"}
+    assert job["spec"]["activeDeadlineSeconds"] == 1800
+    assert job["spec"]["ttlSecondsAfterFinished"] > 0
+    assert [path.partition("?")[0].rpartition("/")[2] for path in cluster.deleted[1:]] == [name] * 3
+    assert [path.split("/")[-2] for path in cluster.deleted[1:]] == ["jobs", "secrets", "configmaps"]
+
+
+def test_restore_overwrites_on_request(run: Run, cluster: FakeCluster) -> None:
+    assert restore(run, "--overwrite")[0] == 0
+    container = cluster.created[1]["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "OVERWRITE", "value": "true"} in container["env"]
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("the target holds data: 6 entries; nothing was copied", "set OVERWRITE=1 to delete its data first"),
+        (
+            "the restore failed with exit code 1 (source: 0); the log has the reason",
+            "shop.postgresql.main can hold a part of the backup; restore again with OVERWRITE=1",
+        ),
+    ],
+)
+def test_failed_restore_leaves_no_objects(run: Run, cluster: FakeCluster, message: str, hint: str) -> None:
+    cluster.failing, cluster.messages["receive"] = {"receive"}, message
+    code, _, errors = restore(run)
+    assert code == 1
+    assert errors.splitlines()[-1] == f"error: the restore into shop.postgresql.main failed: {message}; {hint}"
+    assert len(cluster.deleted) == 4
+
+
+@pytest.mark.parametrize("kind", ["secrets", "configmaps"])
+def test_refused_objects_leave_no_job(run: Run, cluster: FakeCluster, kind: str) -> None:
+    cluster.refusals[f"/api/v1/namespaces/web/{kind}"] = (403, {"message": "denied"})
+    code, _, errors = restore(run)
+    assert code == 1
+    assert "(403 Forbidden): denied" in errors
+    assert cluster.jobs == {}
+
+
+def test_interrupted_restore_leaves_no_objects(run: Run, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backups.restore.follow_job", interrupt)
+    code, output, errors = restore(run)
+    assert (code, output) == (130, "")
+    assert errors.splitlines()[-1] == (
+        "interrupted: shop.postgresql.main can hold a part of the backup; restore again with OVERWRITE=1"
+    )
+    assert len(cluster.deleted) == 4
+    assert cluster.jobs == {}
+
+
+SNAPSHOTS = "set SNAPSHOT to `latest`, an id, or a time in UTC, for example `2026-11-24 03:00`"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (
+            (),
+            [
+                f"GROUP is missing; {GROUPS}",
+                f"INTO is missing; {GROUPS.replace('GROUP', 'INTO')}",
+                f"SNAPSHOT is missing; {SNAPSHOTS}",
+            ],
+        ),
+        ((*GROUP, *INTO, "--snapshot", "yesterday"), [f"invalid snapshot 'yesterday'; {SNAPSHOTS}"]),
+        (
+            (*GROUP, *LATEST, "--into", "shop.redis.cache"),
+            [
+                "shop.redis.cache has another engine than shop.postgresql.main; set INTO to a group of its engine",
+            ],
+        ),
+        (
+            ("--group", "shop.redis.cache", "--into", "shop.redis.cache", *LATEST),
+            ["shop.redis.cache has no backups; set `backup` in the stack file, and run `make up`"],
+        ),
+    ],
+)
+def test_restore_rejects_what_it_cannot_do(
+    run: Run, cluster: FakeCluster, arguments: tuple[str, ...], messages: list[str]
+) -> None:
+    code, output, errors = run("restore", *arguments)
+    assert (code, output) == (1, "")
+    assert errors.splitlines() == [f"error: {message}" for message in messages]
+    assert cluster.created == []
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "log", "message"),
+    [
+        ("00000000", f"{LIST}\n", "it has: 40dc1520 of 2026-11-24 03:00:12"),
+        ("2026-11-24 03:00:11", f"{LIST}\n", "it has: 40dc1520 of 2026-11-24 03:00:12"),
+        ("latest", "[]\n", "it has none; run `make backup` first"),
+    ],
+)
+def test_a_missing_snapshot_is_named_before_anything_is_changed(
+    run: Run, cluster: FakeCluster, snapshot: str, log: str, message: str
+) -> None:
+    cluster.logs["list"] = log
+    code, output, errors = run("restore", *GROUP, *INTO, "--snapshot", snapshot)
+    assert (code, output, errors) == (1, "", f"error: shop.postgresql.main has no backup {snapshot!r}; {message}\n")
+    assert [find_script(job) for job in cluster.created] == ["list"]
+
+
+def test_a_stack_file_with_another_store_is_rejected(run: Run, cluster: FakeCluster) -> None:
+    code, _, errors = restore(run, config=build_config(prefix="other"))
+    assert code == 1
+    assert errors.startswith("error: the stack file has another store for shop.postgresql.main than the cluster;")
+    assert cluster.created == []

@@ -649,3 +649,12 @@ def test_wrong_clock_fails_a_run_before_the_dump(new: Backups, store: RunningSto
     new.scripts["dump"] = DUMP
     new.succeed("backup")
     assert new.count_snapshots() == 2
+
+
+def test_restore_into_a_running_server_needs_no_prefix(backups: Backups) -> None:
+    """The Job of a restore has the variables of the target, and those of the repository."""
+    backups.scripts = {**VERIFY, "dump": DUMP}
+    backups.succeed("backup")
+    message = backups.succeed("receive", PRODUCER="snapshot", BACKUP="latest", ADDRESS="127.0.0.1")
+    assert message.startswith("copied 2 entries in ")
+    assert (backups.server / "data").read_text() == backups.database.read_text()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from tests.e2e.cluster_store import ACCESS_KEY, BUCKET, SECRET_KEY, build_store_
 from tests.e2e.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-NAMESPACE, STORE = "backups", "backup-store"
-NAMESPACES = (NAMESPACE, STORE)
+NAMESPACE, OTHER, STORE = "backups", "backups-other", "backup-store"
+NAMESPACES = (NAMESPACE, OTHER, STORE)
 IMAGES = ("postgres:15",)
 PASSWORD = "c4nary-repository"
 SERVER = {"kind": "dedicated", "version": "15", "resources": {"cpu": "100m", "memory": "512Mi"}}
@@ -119,9 +120,9 @@ class Deployment:
     project: Project
     cluster: Cluster
 
-    def query(self, statement: str, group: str = "main") -> str:
+    def query(self, statement: str, group: str = "main", namespace: str = NAMESPACE) -> str:
         """Run a statement as the application. Return its output."""
-        succeeded, output = self.cluster.run(NAMESPACE, f"postgresql-{group}-0", f'{PSQL} -c "{statement}"')
+        succeeded, output = self.cluster.run(namespace, f"postgresql-{group}-0", f'{PSQL} -c "{statement}"')
         assert succeeded, output
         return output.strip()
 
@@ -131,6 +132,18 @@ class Deployment:
     def run_job(self, cron_job: str, name: str) -> tuple[bool, str]:
         """Run a CronJob of the group now: `backup` or `verify`. Return whether its Job succeeded, and its log."""
         return Jobs(self.cluster, NAMESPACE).run(f"postgresql-main-{cron_job}", name)
+
+    def make(self, target: str, *arguments: str) -> str:
+        """Run a target of the Makefile. Return its output."""
+        output = self.project.make(target, f"STACK={NAMESPACE}", *arguments).succeeded().output
+        assert not [secret for secret in (SECRET_KEY, PASSWORD) if secret in output]
+        return output
+
+    def fail_make(self, target: str, *arguments: str) -> str:
+        """Run a target of the Makefile that fails. Return its output."""
+        output = self.project.make(target, f"STACK={NAMESPACE}", *arguments).failed().output
+        assert not [secret for secret in (SECRET_KEY, PASSWORD) if secret in output]
+        return output
 
     def update(self, config: dict[str, Any]) -> None:
         self.project.write(NAMESPACE, config)
@@ -176,15 +189,7 @@ def test_group_is_saved_in_a_bucket(deployment: Deployment) -> None:
 def test_backups_by_hand(deployment: Deployment) -> None:
     """The targets of the Makefile, on a machine that needs no access to the store."""
     group, path = f"GROUP={NAMESPACE}.postgresql.main", f"{NAMESPACE}.postgresql.main"
-
-    def run(target: str, *arguments: str) -> str:
-        return deployment.project.make(target, f"STACK={NAMESPACE}", *arguments).succeeded().output
-
-    def fail(target: str, *arguments: str) -> str:
-        result = deployment.project.make(target, f"STACK={NAMESPACE}", *arguments).failed()
-        assert not [secret for secret in (SECRET_KEY, PASSWORD) if secret in result.output]
-        return result.output
-
+    run, fail = deployment.make, deployment.fail_make
     assert "0 backups of 1 database group" in (output := run("backups"))
     assert f"{path}: no backup has succeeded yet" in output
     assert f"error: the backup of {path} failed: nothing was saved: " in (output := fail("backup", group))
@@ -209,8 +214,40 @@ def test_backups_by_hand(deployment: Deployment) -> None:
     listing = json.loads(output[output.index("{") :])["groups"][path]
     assert [bool(entry["verified"]) for entry in listing["snapshots"]] == [False, True]
     assert listing["problems"] == []
-    jobs = Jobs(deployment.cluster, NAMESPACE).batch.list_namespaced_job(NAMESPACE).items
-    assert not [job.metadata.name for job in jobs if "-list-" in job.metadata.name]
+
+    # Another application has an empty group.
+    config = build_stack(deployment.url)
+    config["applications"][OTHER] = {"databases": {"postgresql": {"copy": {"server": SERVER, "backup": False}}}}
+    deployment.update(config)
+    into, count = f"INTO={OTHER}.postgresql.copy", "SELECT count(*) FROM saved"
+    output = fail("restore", group, "SNAPSHOT=00000000", into)
+    assert f"error: {path} has no backup '00000000'; it has: " in output
+    assert f"{OTHER}.postgresql.copy: copied " in run("restore", group, f"SNAPSHOT={found[1]}", into)
+    assert deployment.query(count, "copy", OTHER) == "1000"
+    output = fail("restore", group, "SNAPSHOT=latest", into)
+    assert "the target holds data: " in output
+    assert "set OVERWRITE=1 to delete its data first" in output
+    assert deployment.query(count, "copy", OTHER) == "1000"
+    output = run("restore", group, "SNAPSHOT=latest", into, "OVERWRITE=1")
+    assert "; both sides are equal" in output
+    assert deployment.query(count, "copy", OTHER) == "10"
+    command = ["make", "--old-file=.venv/.installed", "restore", f"STACK={NAMESPACE}", group, "SNAPSHOT=latest", into]
+    project = deployment.project
+    with subprocess.Popen(command, cwd=project.folder, env=project.environment, start_new_session=True) as process:
+        wait_for(120, "the restore has begun", lambda: list_restores(deployment.cluster) or None)
+        os.killpg(process.pid, signal.SIGINT)
+    assert process.returncode
+    for namespace in (NAMESPACE, OTHER):
+        jobs = Jobs(deployment.cluster, namespace).batch.list_namespaced_job(namespace).items
+        assert not [job.metadata.name for job in jobs if re.search("list-|^restore-", job.metadata.name)]
+    assert list_restores(deployment.cluster) == []
+
+
+def list_restores(cluster: Cluster) -> list[str]:
+    """Return the names of the temporary objects of restores."""
+    core = cluster.core
+    objects = [*core.list_namespaced_secret(OTHER).items, *core.list_namespaced_config_map(OTHER).items]
+    return [item.metadata.name for item in objects if item.metadata.name.startswith("restore-")]
 
 
 def test_unusable_store_fails_the_update(deployment: Deployment) -> None:

@@ -142,7 +142,7 @@ def test_the_command_counts_the_stores(
 ) -> None:
     raw = build_stack({"offsite": {**S3, "endpoint": s3.url}})
     values = {f"database-groups:{key}": {"value": json.dumps(value)} for key, value in raw.items()}
-    monkeypatch.setattr("stacks.__main__.run_pulumi_json", lambda *_arguments: values)
+    monkeypatch.setattr("stacks.deployed_stack.run_pulumi_json", lambda *_arguments: values)
     monkeypatch.setattr("stacks.__main__.read_deployed_resources", lambda _stack: [])
     assert main(["check", "x"]) == 0
     expected = "Checked the cluster, 0 external server addresses and 1 backup store: all usable.\n"

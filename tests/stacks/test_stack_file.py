@@ -195,7 +195,7 @@ def test_command_reports_what_pulumi_cannot_read(
 ) -> None:
     path.parent.mkdir()
     path.write_text(content)
-    monkeypatch.setattr("stacks.__main__.STACK_FOLDER", path.parent)
+    monkeypatch.setattr("stacks.deployed_stack.STACK_FOLDER", path.parent)
     assert (main(["validate", "acme/test"]), capsys.readouterr().err) == expected
 
 
