@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from components.connection import build_environment_variables, encode_secret_data
+from components.copies.alerts import RULE_TYPE, GroupAlerts, create_alerts
 from components.copies.spec import GroupAddress
 from components.database_group import DatabaseGroup, DatabaseGroupArgs, DatabaseGroupEntry
 from components.engines import ENGINES
@@ -24,6 +25,7 @@ from components.persisted.labels import (
 )
 from components.persisted.names import (
     APPLICATION_TYPE,
+    alerts_name,
     environment_secret_name,
     network_policy_name,
     network_policy_resource_name,
@@ -110,6 +112,8 @@ class ApplicationArgs:
     """Patches of the workloads that exist in the cluster."""
     shares_retained_data: bool = False
     """Whether data of another application in the namespace outlives this application."""
+    has_alerts: bool = False
+    """Whether the cluster accepts alerts about backups."""
     readers: tuple[tuple[str, str], ...] = ()
     """Other applications that copy a group of this one, with their namespaces."""
 
@@ -155,6 +159,21 @@ class ApplicationArgs:
             )
             for engine, groups in self.spec.databases.items()
             for group_name, spec in groups.items()
+        )
+
+    @property
+    def group_alerts(self) -> tuple[GroupAlerts, ...]:
+        """What the alerts of the groups with backups need."""
+        return tuple(
+            GroupAlerts(
+                path=".".join(group.address),
+                backup=group.backup_name,
+                max_age_seconds=group.backup_spec.max_age_seconds,
+                verification=group.verification_name,
+                max_verification_age_seconds=group.backup_spec.max_verification_age_seconds,
+            )
+            for group in self.database_groups
+            if group.repository and group.backup_spec
         )
 
     @property
@@ -215,6 +234,8 @@ class ApplicationArgs:
             yield PlannedObject(kind="Namespace", name=self.namespace)
         yield from (PlannedObject(kind="NetworkPolicy", name=policy.name) for policy in self.server_policies)
         yield PlannedObject(kind="Secret", name=environment_secret_name(self.name))
+        if self.has_alerts and self.group_alerts:
+            yield PlannedObject(kind=RULE_TYPE.kind, name=alerts_name(self.name), resource_type=RULE_TYPE)
 
     @property
     def outputs(self) -> ApplicationOutputs:
@@ -247,7 +268,8 @@ class Application(pulumi.ComponentResource):
     """Component `database-groups:index:Application`.
 
     Resources: the Namespace, unless it exists; a NetworkPolicy, if servers run in the namespace; a DatabaseGroup for
-    each group; the environment Secret; for workloads a RandomId and two patches each.
+    each group; a PrometheusRule, if groups have backups and the cluster has the type; the environment Secret; for
+    workloads a RandomId and two patches each.
     """
 
     namespace: pulumi.Output[str]
@@ -308,6 +330,15 @@ class Application(pulumi.ComponentResource):
         self.groups = created
         groups = [created[group.address] for group in group_args]
         self.service_names = [group.service_name for group in groups if group.service_name]
+
+        if args.has_alerts and args.group_alerts:
+            create_alerts(
+                f"{name}-alerts",
+                object_metadata(alerts_name(name), self.namespace, labels, stack),
+                namespace=args.namespace,
+                groups=args.group_alerts,
+                parent=self,
+            )
 
         connections = pulumi.Output.all(*(group.connection for group in groups))
         variables = connections.apply(lambda data: encode_secret_data(_build_environment(args, data)))

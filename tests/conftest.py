@@ -52,6 +52,7 @@ MODULE_GROUPS = {
         "test_from.py",
         "test_backup.py",
         "test_backup_engines.py",
+        "test_alerts.py",
         "test_node.py",
         "test_upgrading.py",
         "test_memory.py",

@@ -81,6 +81,11 @@ class BackupSpec(SpecModel):
         """Age from which the newest backup is too old: two periods of the schedule."""
         return 2 * find_longest_interval(build_cron(self.schedule, ""))
 
+    @property
+    def max_verification_age_seconds(self) -> int:
+        """Age from which the last verification is too old: two periods of its schedule. 0 without verification."""
+        return 2 * find_longest_interval(build_cron(self.verify, "")) if self.verify else 0
+
     def merge_keys(self, other: "BackupSpec") -> "BackupSpec":
         """Return this specification with the keys that another one sets."""
         return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})

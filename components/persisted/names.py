@@ -16,6 +16,7 @@ __all__ = [
     "MAX_STATEFUL_SET_NAME_LENGTH",
     "REMOVED_WORKLOADS",
     "account_secret_name",
+    "alerts_name",
     "backup_name",
     "cluster_name",
     "copy_name",
@@ -96,6 +97,11 @@ def repository_job_name(backup: str, digest: str) -> str:
 
 def environment_secret_name(application: str) -> str:
     """Return the name of the Secret with an application's environment variables: `shop-databases`."""
+    return f"{application}-databases"
+
+
+def alerts_name(application: str) -> str:
+    """Return the name of the PrometheusRule with an application's alerts: `shop-databases`."""
     return f"{application}-databases"
 
 

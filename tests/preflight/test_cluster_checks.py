@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.copies.alerts import RULE_TYPE
 from components.engines import ENGINES
 from preflight.cluster_checks import MIN_VERSION, check_existing_objects, check_requirements, parse_quantity
 from preflight.cluster_models import (
@@ -507,11 +508,9 @@ def test_the_page_lists_the_rights_that_are_checked() -> None:
     }
     required = {right for rights in RIGHTS_BY_KIND.values() for right in rights}
     clusters = [engine.cluster for engine in ENGINES.values() if engine.cluster]
+    types = [RULE_TYPE, *(item for cluster in clusters for item in cluster.operator.resource_types)]
     custom = {
-        right
-        for cluster in clusters
-        for item in cluster.operator.resource_types
-        for right in list_custom_rights(ApiPath(f"/apis/{item.api_version}", item.plural))
+        right for item in types for right in list_custom_rights(ApiPath(f"/apis/{item.api_version}", item.plural))
     }
     assert listed == {*OPTIONAL_RIGHTS, *PASSWORD_CHANGE_RIGHTS, *required, *custom}
 
