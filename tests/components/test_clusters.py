@@ -349,6 +349,7 @@ ERRORS = [
     ("mysql", {"version": "8.4.11"}, "version", 'runs release 8.4.7 of 8.4; set "8.4"'),
     ("mysql", {"settings": {"wsrep-on": True}}, "settings.wsrep-on", "reserved: "),
     ("mysql", {"settings": {"tmpdir": "/tmp"}}, "settings.tmpdir", "reserved: "),
+    ("mysql", {"settings": {"init_connect": "{{x}}"}}, "settings.init_connect", "misreads {; remove it"),
     ("mysql", {"initScript": "SELECT 1"}, "initScript", "not supported with `replicas`"),
     ("mongodb", {"tls": "verify-full"}, "tls", "do not contain the name of the Service; set `require`"),
     ("mongodb", {"settings": {"storage.engine": "x"}}, "settings.storage.engine", "reserved: "),

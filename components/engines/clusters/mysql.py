@@ -140,4 +140,6 @@ PERCONA_XTRADB_CLUSTER = EngineCluster(
     # The default mode forbids LOCK TABLES, which a copy needs. This mode is for writes on one server at a time.
     default_settings={"pxc_strict_mode": "MASTER"},
     unsupported_settings=FIXED_SETTINGS,
+    # The operator reads the configuration as a template.
+    forbidden_setting_characters="{",
 )
