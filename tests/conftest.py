@@ -57,7 +57,6 @@ MODULE_GROUPS = {
         "test_upgrading.py",
         "test_memory.py",
         "test_recovery.py",
-        "test_operators.py",
         "test_postgresql_cluster.py",
         "test_rabbitmq_cluster.py",
     ),
