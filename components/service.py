@@ -28,10 +28,17 @@ class ServiceBackend:
     port: int
     target_port: int | None = None
     """Port of the Pods. Default: `port`."""
+    copy_port: int | None = None
+    """Another port, for copies."""
     pod_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     hosts: tuple[str, ...] = ()
     start_timeout_minutes: int | None = None
     """Time limit for a ready Pod. None without Pods."""
+
+    @property
+    def ports(self) -> list[int]:
+        """All ports."""
+        return [self.port, *([self.copy_port] if self.copy_port else [])]
 
     @property
     def external_name(self) -> str | None:
@@ -76,15 +83,15 @@ def create_service(
     contains the number: server-side apply identifies a port by its number, and rejects a second one of the same name.
     """
     name: str = metadata["name"]
-    port: Any = {"name": f"{port_name}-{backend.port}", "port": backend.port, "protocol": "TCP"}
+    ports: Any = [{"name": f"{port_name}-{port}", "port": port, "protocol": "TCP"} for port in backend.ports]
     if backend.target_port:
-        port["targetPort"] = backend.target_port
+        ports[0]["targetPort"] = backend.target_port
     # Without it, a Service on a cluster of both families gets only the cluster's first family.
     families = {"ipFamilies": ["IPv6"]} if backend.has_endpoint_slice and backend.ip_version == IPV6 else {}
-    spec: Any = {"type": "ClusterIP", "ports": [port], "selector": backend.pod_selector, **families}
+    spec: Any = {"type": "ClusterIP", "ports": ports, "selector": backend.pod_selector, **families}
     service_metadata = metadata
     if backend.external_name:
-        spec = {"type": "ExternalName", "externalName": backend.external_name, "ports": [port]}
+        spec = {"type": "ExternalName", "externalName": backend.external_name, "ports": ports}
     elif backend.hosts:
         spec["selector"] = remote_selector_labels(metadata["labels"])
         annotations = {**metadata.get("annotations", {}), SKIP_AWAIT_ANNOTATION: "true"}
@@ -113,7 +120,7 @@ def create_service(
             metadata=endpoint_slice_metadata,
             address_type=f"IPv{backend.ip_version}",
             endpoints=endpoints,
-            ports=[port],
+            ports=ports,
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[service]),
         )
     return service

@@ -50,6 +50,7 @@ MODULE_GROUPS = {
     "node": (
         "test_first_start.py",
         "test_from.py",
+        "test_rabbitmq_copies.py",
         "test_backup.py",
         "test_backup_engines.py",
         "test_alerts.py",

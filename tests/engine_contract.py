@@ -178,6 +178,8 @@ CONTRACTS: Mapping[str, EngineContract] = {
                 "default_pass",
                 "load_definitions",
                 "loopback_users.guest",
+                "management.path_prefix",
+                "management.tcp.port",
                 "auth_backends.1",
             },
         ),

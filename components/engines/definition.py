@@ -188,6 +188,8 @@ class CopyScripts:
     """Functions that the other scripts read from the file `connect`. Default: none."""
     limits: str
     """What a copy does not contain, as the end of the sentence `A copy does not contain …`."""
+    port: int | None = None
+    """Port of the server that the scripts use. Default: the port of the protocol, only."""
     loads_source: bool = False
     """Whether `dump` runs a second server with the data of the source. The Pod of the copy then has the image of the
     source, and the memory of its server in addition. Default: `false`; the Pod has the image of the target."""
@@ -206,7 +208,7 @@ class CopyScripts:
 
 
 def read_copy_scripts(
-    engine: str, *, limits: str, has_connect: bool = False, loads_source: bool = False
+    engine: str, *, limits: str, has_connect: bool = False, port: int | None = None, loads_source: bool = False
 ) -> CopyScripts:
     """Return the scripts `scripts/<engine>/{dump,restore,inventory,empty}.sh` and, with `has_connect`, `connect.sh`."""
     dump, restore, inventory, empty = (read_script(engine, name) for name in ("dump", "restore", "inventory", "empty"))
@@ -217,6 +219,7 @@ def read_copy_scripts(
         empty=empty,
         connect=read_script(engine, "connect") if has_connect else None,
         limits=limits,
+        port=port,
         loads_source=loads_source,
     )
 
@@ -383,6 +386,11 @@ class Engine:
     """Whether an external server can provide a volume through a StorageClass."""
     mount_path: Callable[[str], str] = field(default=lambda group: f"/var/lib/databases/{group}")
     """Path of a group's volume in the application's Pods, if the application mounts it."""
+
+    @property
+    def copy_port(self) -> int | None:
+        """Another port of the server, for copies."""
+        return self.copy_scripts.port if self.copy_scripts else None
 
     def is_reserved_name(self, name: str) -> bool:
         """Return whether no database and no user can have a name."""

@@ -2,13 +2,23 @@
 
 The application's user has all permissions on its own virtual host and none on others. The server imports both as
 definitions at every start before it listens, and then creates no default user.
+
+Copies use the management API. The tag `policymaker` gives the user this API, for its own virtual host only.
 """
 
 from collections.abc import Mapping
 
 from components.connection import Connection, build_uri
 from components.engines.clusters.rabbitmq import RABBITMQ_CLUSTER_OPERATOR
-from components.engines.definition import Account, Engine, ExistingAccount, ServerRuntime, Variant, read_script
+from components.engines.definition import (
+    Account,
+    Engine,
+    ExistingAccount,
+    ServerRuntime,
+    Variant,
+    read_copy_scripts,
+    read_script,
+)
 from components.engines.settings_file import SettingsFile, render_assignments
 from components.persisted.names import database_account_name
 from components.spec import SettingValue
@@ -34,7 +44,11 @@ RESERVED_SETTINGS = {
     "log.dir",
     "log.file",
     "loopback_users",
+    "management.disable_basic_auth",
+    "management.listener",
     "management.load_definitions",
+    "management.path_prefix",
+    "management.tcp",
     "proxy_protocol",
 }
 
@@ -81,6 +95,7 @@ def _build_runtime(_variant: Variant, _version: str) -> ServerRuntime:
             "RABBITMQ_NODENAME": "rabbit@localhost",
             "RABBITMQ_USE_LONGNAME": "false",
             "RABBITMQ_CONFIG_FILES": "/run/server/conf.d",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": "/run/server/enabled_plugins",
             "RABBITMQ_LOGS": "-",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         },
@@ -105,6 +120,12 @@ RABBITMQ = Engine(
     build_account=_build_account,
     build_runtime=_build_runtime,
     cluster=RABBITMQ_CLUSTER_OPERATOR,
+    copy_scripts=read_copy_scripts(
+        "rabbitmq",
+        limits="messages, queues and exchanges that are not durable, and exclusive queues",
+        has_connect=True,
+        port=15672,
+    ),
     settings_file=SettingsFile(
         # The server reads the node's memory and ignores the container's limit. Its high watermark is 60 % of this.
         build_defaults=lambda memory: {"total_memory_available_override_value": memory},

@@ -77,6 +77,7 @@ def _build_backend(args: ServerArgs, access: ClusterAccess, minutes: int) -> Ser
     return ServiceBackend(
         port=args.engine.port or 0,
         target_port=access.target_port,
+        copy_port=args.engine.copy_port,
         pod_selector=access.selector,
         start_timeout_minutes=minutes,
     )

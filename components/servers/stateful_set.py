@@ -137,12 +137,19 @@ def resolve_stateful_set_access(args: ServerArgs, spec: StatefulSetServerSpec) -
     port, runtime = args.engine.port, _build_runtime(args, spec)
     has_volume = runtime is None or runtime.data_path is not None
     volume = VolumeRequest(storage=spec.storage or spec.default_storage, storage_class=spec.storage_class)
-    selector, minutes = pod_selector_labels(args.labels), spec.start_timeout_minutes
+    backend = None
+    if port:
+        backend = ServiceBackend(
+            port=port,
+            copy_port=args.engine.copy_port,
+            pod_selector=pod_selector_labels(args.labels),
+            start_timeout_minutes=spec.start_timeout_minutes,
+        )
     return ServerAccess(
         account=args.engine.build_account(args.application, args.group_name),
         account_is_managed=True,
         password_source=GeneratedPassword(version=args.password_version) if args.engine.credential_key else None,
-        backend=ServiceBackend(port=port, pod_selector=selector, start_timeout_minutes=minutes) if port else None,
+        backend=backend,
         version=resolve_version(args.variant, spec.version, spec.image) or None,
         image=_resolve_image(args, spec) if runtime else None,
         memory=resolve_memory(spec, runtime),

@@ -67,6 +67,7 @@ def test_user_has_the_rights_of_a_single_server() -> None:
     config = read_config(record_stack(build_stack()))
     assert config["default_vhost"] == "shop_main"
     assert config["default_user_tags.administrator"] == "false"
+    assert config["default_user_tags.policymaker"] == "true"
     assert config["anonymous_login_user"] == "none"
     assert not {"default_user", "default_pass"} & set(config)
 

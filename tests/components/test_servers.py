@@ -18,6 +18,7 @@ from tests.support import (
     IMAGE,
     PERSISTENT_VOLUME_CLAIM,
     SECRET,
+    SERVICE,
     STATEFUL_SET,
     config_issues,
     decode_secret,
@@ -163,6 +164,15 @@ def test_server_depends_on_its_secret_scripts_and_volume(engine: str, kind: str)
         get_resource(recorder, PERSISTENT_VOLUME_CLAIM, f"{name}-volume"),
     )
     assert get_resource(recorder, STATEFUL_SET, f"{name}-server").depends_on >= dependencies
+
+
+@each_engine
+@each_kind
+def test_service_has_the_ports_of_the_protocol_and_of_copies(engine: str, kind: str) -> None:
+    recorder = record_stack_once(stack_with_group(engine, managed_server(engine, kind)))
+    ports = {"rabbitmq": [5672, 15672]}.get(engine, [ENGINES[engine].port])
+    service = get_resource(recorder, SERVICE, f"shop-{engine}").inputs["spec"]
+    assert [(port["name"], port["port"]) for port in service["ports"]] == [(f"{engine}-{port}", port) for port in ports]
 
 
 @each_engine

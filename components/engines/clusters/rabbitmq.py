@@ -42,13 +42,15 @@ def _get_stateful_set(name: str) -> str:
 def _build_settings(request: ClusterRequest) -> dict[str, Any]:
     """Return the settings of rabbitmq.conf. The user's settings replace those that do not give the account its rights.
 
-    `default_*` apply to an empty cluster only: the user has all permissions on its virtual host, and no tag.
+    `default_*` apply to an empty cluster only: the user has all permissions on its virtual host, and
+    the tag that copies need.
     """
     return {
         "disk_free_limit.absolute": min(MAX_FREE_DISK, parse_quantity(request.storage) // FREE_DISK_DIVISOR),
         **request.settings,
         "anonymous_login_user": "none",
         "default_user_tags.administrator": False,
+        "default_user_tags.policymaker": True,
         "default_vhost": request.database,
     }
 

@@ -3,7 +3,7 @@
 set -eu
 read -r password
 cat <<DEFINITIONS
-{"users": [{"name": "$APPLICATION_USERNAME", "password": "$password", "tags": []}],
+{"users": [{"name": "$APPLICATION_USERNAME", "password": "$password", "tags": ["policymaker"]}],
  "vhosts": [{"name": "$APPLICATION_VHOST"}],
  "permissions": [{"user": "$APPLICATION_USERNAME", "vhost": "$APPLICATION_VHOST",
                   "configure": ".*", "write": ".*", "read": ".*"}]}

@@ -14,11 +14,21 @@ mkdir /run/server/conf.d
 cp /etc/rabbitmq/conf.d/*.conf /run/server/conf.d/
 echo 'log.connection.level = warning' > /run/server/conf.d/50-defaults.conf
 [ ! -e /etc/database-groups/settings ] || cp /etc/database-groups/settings /run/server/conf.d/60-settings.conf
-cat > /run/server/conf.d/90-program.conf <<'CONFIGURATION'
+case $POD_IP in *:*) address=:: ;; *) address=0.0.0.0 ;; esac
+cat > /run/server/conf.d/90-program.conf <<CONFIGURATION
 load_definitions = /run/server/definitions.json
 listeners.tcp.default = 5672
+management.tcp.ip = $address
+management.tcp.port = 15672
 anonymous_login_user = none
 CONFIGURATION
+# Copies use the management API. The plugins of the image stay enabled.
+plugins=$(sed 's/%.*//' /etc/rabbitmq/enabled_plugins | tr -d '[]. \n')
+case ",$plugins," in
+    *,rabbitmq_management,*) ;;
+    *) plugins="rabbitmq_management${plugins:+,$plugins}" ;;
+esac
+printf '[%s].\n' "$plugins" > /run/server/enabled_plugins
 unset APPLICATION_PASSWORD
 # Only this Pod can reach Erlang's own ports.
 export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
