@@ -113,7 +113,7 @@ def test_cluster_lives_as_a_single_server_does(
         LIBRARY.write(keys, address)
         assert LIBRARY.read(keys, address)
         user, vhost = keys["username"], keys["vhost"]
-        assert control(PODS[0], "list_users") == [{"user": user, "tags": []}]
+        assert control(PODS[0], "list_users") == [{"user": user, "tags": ["policymaker"]}]
         rights = {"configure": ".*", "write": ".*", "read": ".*"}
         assert control(PODS[0], f"list_user_permissions {user}") == [{"vhost": vhost, **rights}]
         assert [item["name"] for item in control(PODS[0], "list_vhosts")] == [vhost]
