@@ -1,6 +1,7 @@
 """The reporter of failures in the cluster: the group's path and line, and a cluster that cannot be read."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,13 @@ def test_only_a_run_of_pulumi_has_a_reporter() -> None:
     (application,) = parse_stack(raw, SOURCE, full_name=FULL_NAME, cluster=cluster).applications
     assert application.platform.failure_reporter == ClusterFailureReporter(cluster, SOURCE)
     (offline,) = parse_stack(raw, SOURCE, cluster=cluster).applications
-    assert replace(application.platform, failure_reporter=None, password_changer=None, stack="") == offline.platform
+    without_cluster: dict[str, Any] = {
+        "failure_reporter": None,
+        "password_changer": None,
+        "cluster_monitor": None,
+        "stack": "",
+    }
+    assert replace(application.platform, **without_cluster) == offline.platform
     values = {"kubernetes:context": "production", "database-groups:applications": raw["applications"]}
     (application,) = parse_pulumi_config(values, SOURCE, full_name=FULL_NAME).applications
     assert application.platform.failure_reporter == ClusterFailureReporter(cluster, SOURCE)
