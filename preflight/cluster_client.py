@@ -6,6 +6,7 @@ Kubernetes client only when it is needed, because a run without a cluster does n
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -38,7 +39,10 @@ REQUEST_TIMEOUT_SECONDS = (3, 5)
 """Time limits of a request: to connect, and to receive the answer."""
 MAX_PARALLEL_REQUESTS = 24
 """A larger number is not faster, and the client warns of connections that its pool cannot store."""
-OK, CREATED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 201, 401, 403, 404
+OK, CREATED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY_REQUESTS = 200, 201, 401, 403, 404, 429
+BUSY_ATTEMPTS = 5
+BUSY_SECONDS = 1
+"""Time between attempts. An API server is busy for a moment after a new type of objects was installed."""
 SUCCESSES = (OK, CREATED, 202)
 PATHS = {
     "Namespace": ApiPath("/api/v1", "namespaces"),
@@ -160,7 +164,12 @@ def read_json(
     `purpose` is what the request does, for messages: "list Secret objects". `results` has what to return for other
     statuses, by status. Raises ClusterError.
     """
-    response = _send(connection, path, body=body, timeout=timeout, accept=accept, query=query)
+    for attempt in range(BUSY_ATTEMPTS):
+        if attempt:
+            time.sleep(BUSY_SECONDS)
+        response = _send(connection, path, body=body, timeout=timeout, accept=accept, query=query)
+        if response.status != TOO_MANY_REQUESTS:
+            break
     if response.status in results:
         return results[response.status]
     if response.status not in (OK, CREATED):

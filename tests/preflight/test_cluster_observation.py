@@ -192,6 +192,24 @@ def test_error_of_the_api_server_is_the_only_issue(api: Api, path: str, status: 
     assert check_cluster(REQUIRED, api.config, 5).issues == (ClusterIssue(CLUSTER, message),)
 
 
+@pytest.mark.parametrize(("busy_answers", "is_read"), [(1, True), (4, True), (5, False)])
+def test_busy_api_server_is_asked_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch, busy_answers: int, is_read: bool
+) -> None:
+    """It is busy for a moment after a new type of objects was installed."""
+    monkeypatch.setattr("preflight.cluster_client.BUSY_SECONDS", 0)
+    path, statuses = "/apis/storage.k8s.io/v1/storageclasses", iter([429] * busy_answers)
+    original = api.answer
+
+    def answer(requested: str, accept: str) -> Answer:
+        status = next(statuses, None) if requested == path else None
+        return (status, {}) if status else original(requested, accept)
+
+    with run_api_server(answer, api.review) as api.url:
+        issues = check_cluster(REQUIRED, api.config, 5).issues
+    assert bool([issue for issue in issues if "429 Too Many Requests" in issue.message]) != is_read
+
+
 def test_unreachable_cluster_is_reported() -> None:
     (issue,) = check_cluster(REQUIRED, ClusterConfig(kubeconfig=build_kubeconfig("http://127.0.0.1:1")), 5).issues
     assert issue.location == CLUSTER
