@@ -186,6 +186,27 @@ def test_group_is_saved_in_a_bucket(deployment: Deployment) -> None:
     assert deployment.query("SELECT count(*) FROM saved") == "1001"
 
 
+def test_evicted_pod_leaves_no_backup(deployment: Deployment) -> None:
+    """A lock of the table stops the dump until the node evicts its Pod. The next run succeeds."""
+    deployment.fill()
+    lock = f'{PSQL} -c "BEGIN; LOCK TABLE saved; SELECT pg_sleep(300)"'
+    assert deployment.cluster.run(NAMESPACE, "postgresql-main-0", f"({lock}) >/dev/null 2>&1 &")[0]
+    jobs, core = Jobs(deployment.cluster, NAMESPACE), deployment.cluster.core
+    jobs.start("postgresql-main-backup", "evicted")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    wait_for(120, "the dump waits for the lock", lambda: deployment.query(waiting) != "0" or None)
+    (pod,) = core.list_namespaced_pod(NAMESPACE, label_selector="job-name=evicted").items
+    eviction = {"metadata": {"name": pod.metadata.name}, "deleteOptions": {"gracePeriodSeconds": 1}}
+    core.create_namespaced_pod_eviction(pod.metadata.name, NAMESPACE, eviction)
+    status = jobs.batch.read_namespaced_job_status
+    wait_for(120, "the Job has failed", lambda: status("evicted", NAMESPACE).status.failed)
+    deployment.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+    assert "0 backups of 1 database group" in deployment.make("backups")
+    succeeded, output = deployment.run_job("backup", "next")
+    assert succeeded, output
+    assert "1 backup of 1 database group" in deployment.make("backups")
+
+
 def test_backups_by_hand(deployment: Deployment) -> None:
     """The targets of the Makefile, on a machine that needs no access to the store."""
     group, path = f"GROUP={NAMESPACE}.postgresql.main", f"{NAMESPACE}.postgresql.main"
