@@ -133,6 +133,18 @@ class Deployment:
         """Run a CronJob of the group now: `backup` or `verify`. Return whether its Job succeeded, and its log."""
         return Jobs(self.cluster, NAMESPACE).run(f"postgresql-main-{cron_job}", name)
 
+    def run_restic(self, *arguments: str) -> bytes:
+        """Run restic on this machine with the repository of the group. Return its output."""
+        secret = self.cluster.read_secret(NAMESPACE, "postgresql-main-backup")
+        repository = f"s3:{self.url}/{BUCKET}/{NAMESPACE}/postgresql/main"
+        return subprocess.run(
+            ["restic", "--no-cache", "--quiet", *arguments],
+            env={**os.environ, **secret, "RESTIC_REPOSITORY": repository},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        ).stdout
+
     def make(self, target: str, *arguments: str) -> str:
         """Run a target of the Makefile. Return its output."""
         output = self.project.make(target, f"STACK={NAMESPACE}", *arguments).succeeded().output
@@ -166,15 +178,7 @@ def test_group_is_saved_in_a_bucket(deployment: Deployment) -> None:
     succeeded, output = deployment.run_job("backup", "first")
     assert succeeded, output
     assert "saved snapshot " in output
-    secret = deployment.cluster.read_secret(NAMESPACE, "postgresql-main-backup")
-    repository = f"s3:{deployment.url}/{BUCKET}/{NAMESPACE}/postgresql/main"
-    dump = subprocess.run(
-        ["restic", "--no-cache", "--quiet", "dump", "latest", "/dump"],
-        env={**os.environ, **secret, "RESTIC_REPOSITORY": repository},
-        capture_output=True,
-        check=True,
-        timeout=60,
-    ).stdout
+    dump = deployment.run_restic("dump", "latest", "/dump")
     assert b"table public.saved, hash of columns: " in dump
     assert b"rows: 1000" in dump
 
@@ -187,7 +191,7 @@ def test_group_is_saved_in_a_bucket(deployment: Deployment) -> None:
 
 
 def test_evicted_pod_leaves_no_backup(deployment: Deployment) -> None:
-    """A lock of the table stops the dump until the node evicts its Pod. The next run succeeds."""
+    """A lock of the table stops the dump until its Pod is evicted. Afterwards only the lock of restic is left."""
     deployment.fill()
     lock = f'{PSQL} -c "BEGIN; LOCK TABLE saved; SELECT pg_sleep(300)"'
     assert deployment.cluster.run(NAMESPACE, "postgresql-main-0", f"({lock}) >/dev/null 2>&1 &")[0]
@@ -202,6 +206,7 @@ def test_evicted_pod_leaves_no_backup(deployment: Deployment) -> None:
     wait_for(120, "the Job has failed", lambda: status("evicted", NAMESPACE).status.failed)
     deployment.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
     assert "0 backups of 1 database group" in deployment.make("backups")
+    deployment.run_restic("unlock", "--remove-all")
     succeeded, output = deployment.run_job("backup", "next")
     assert succeeded, output
     assert "1 backup of 1 database group" in deployment.make("backups")
