@@ -32,7 +32,7 @@ def build_stack(replicas: int = 3, version: int = 0, **settings: Any) -> dict[st
         "replicas": replicas,
         "version": "4.0",
         "storage": "1Gi",
-        "resources": {"cpu": "100m", "memory": "512Mi"},
+        "resources": {"cpu": "500m", "memory": "512Mi"},
         "settings": settings,
     }
     group = {"server": server, "passwordVersion": version}

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote
@@ -54,11 +55,11 @@ class Management:
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """Send a request, and return the status code and the content of the answer."""
-        connection = HTTPConnection(self.address, 15672, timeout=30)
         url = "/api/" + quote(path.format(self.vhost), safe="/%")
-        connection.request(method, url, None if body is None else json.dumps(body), self.headers)
-        response = connection.getresponse()
-        return response.status, response.read()
+        with closing(HTTPConnection(self.address, 15672, timeout=30)) as connection:
+            connection.request(method, url, None if body is None else json.dumps(body), self.headers)
+            response = connection.getresponse()
+            return response.status, response.read()
 
     def read_definitions(self) -> list[str]:
         """Return what a copy contains, as sorted texts."""
