@@ -506,7 +506,9 @@ def test_store_that_stops_during_a_verification_fails_it(new: Backups, store: Ru
 
 
 def test_another_access_key_is_rejected(new: Backups, store: RunningStore) -> None:
+    # restic asks again for minutes, until the limit of the script.
     for variables in ({"AWS_ACCESS_KEY_ID": "other"}, {"AWS_SECRET_ACCESS_KEY": "other"}):
+        variables["CHECK_SECONDS"] = "10"
         assert new.fail("backup", **variables).startswith("error: cannot open the repository: ")
         assert new.fail("verify", **variables).startswith("error: cannot read the repository: ")
     assert store.process.poll() is None
