@@ -5,9 +5,9 @@ set -eu
 read -r old
 read -r new
 
-change_password() { # change_password PASSWORD
-    printf '%s\n' "$1" | rabbitmqctl --quiet change_password "$USERNAME"
+change_password() { # change_password PASSWORD. With --quiet, rabbitmqctl 4.0 does not read standard input, and never ends.
+    printf '%s\n' "$1" | rabbitmqctl change_password "$USERNAME"
 }
 
 change_password "$new"
-printf '%s\n' "$new" | rabbitmqctl --quiet authenticate_user "$USERNAME" || { change_password "$old"; exit 1; }
+printf '%s\n' "$new" | rabbitmqctl authenticate_user "$USERNAME" || { change_password "$old"; exit 1; }
