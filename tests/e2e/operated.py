@@ -27,11 +27,14 @@ DELAY_SECONDS = 4
 POLL_SECONDS = 0.5
 NOT_FOUND, CONFLICT, FORBIDDEN = 404, 409, 403
 PERCONA_LABELS = {"instance": "app.kubernetes.io/instance", "component": "app.kubernetes.io/component"}
+REDIS = "redis.redis.opstreelabs.in/v1beta2"
 ELASTIC_LABEL = "elasticsearch.k8s.elastic.co/cluster-name"
 TYPES = (
     ("pxc.percona.com/v1", "PerconaXtraDBCluster"),
     ("psmdb.percona.com/v1", "PerconaServerMongoDB"),
     ("elasticsearch.k8s.elastic.co/v1", "Elasticsearch"),
+    (REDIS, "RedisReplication"),
+    (REDIS, "RedisSentinel"),
 )
 
 
@@ -92,10 +95,13 @@ class OperatorImitation:
             return
         if not self._is_due(name, metadata["generation"]):
             return
-        is_elastic = item["kind"] == "Elasticsearch"
         parts = list(list_parts(item))
         owner = {"apiVersion": item["apiVersion"], "kind": item["kind"], "name": name, "uid": metadata["uid"]}
         is_ready = all([self._apply_part(part, owner) for part in parts])
+        if item["apiVersion"] == REDIS:
+            self._report_master(resource, item, parts, is_ready=is_ready)
+            return
+        is_elastic = item["kind"] == "Elasticsearch"
         self._apply_ca(f"{name}-es-http-certs-public" if is_elastic else f"{name}-ssl", owner)
         generation = {"observedGeneration": metadata["generation"]}
         status: dict[str, Any]
@@ -119,6 +125,19 @@ class OperatorImitation:
         if is_ready and not is_elastic and not self.failure:
             for user in spec["users"]:
                 self._set_password(name, user["name"], user["passwordSecretRef"]["name"])
+
+    def _report_master(self, resource: Any, item: Mapping[str, Any], parts: Sequence[Part], *, is_ready: bool) -> None:
+        """Label the first server as the master, and report it. This operator reports no messages."""
+        if item["kind"] == "RedisSentinel" or not is_ready or self.failure:
+            return
+        (part,) = parts
+        for number in range(part.size):
+            labels = {"redis-role": "slave" if number else "master"}
+            self.cluster.core.patch_namespaced_pod(
+                f"{part.name}-{number}", self.namespace, {"metadata": {"labels": labels}}
+            )
+        name = item["metadata"]["name"]
+        self._patch(resource.subresources["status"], name, {"status": {"masterNode": f"{name}-0"}})
 
     def _patch(self, resource: Any, name: str, body: Mapping[str, Any]) -> None:
         resource.patch(name=name, namespace=self.namespace, body=body, content_type="application/merge-patch+json")
@@ -191,6 +210,14 @@ def list_parts(item: Mapping[str, Any]) -> Iterator[Part]:
             labels = {ELASTIC_LABEL: name, **nodes["podTemplate"]["metadata"]["labels"]}
             template = (nodes["config"], nodes["podTemplate"])
             yield Part(name=f"{name}-es-{nodes['name']}", size=nodes["count"], labels=labels, template=template)
+        return
+    if item["apiVersion"] == REDIS:
+        is_sentinel = item["kind"] == "RedisSentinel"
+        role = "sentinel" if is_sentinel else "replication"
+        end = "-sentinel" if is_sentinel else ""
+        template = (spec["kubernetesConfig"], spec.get("redisConfig"))
+        labels = {"app": f"{name}{end}", "redis_setup_type": role, "role": role}
+        yield Part(name=f"{name}{end}", size=spec["clusterSize"], labels=labels, template=template)
         return
     if item["kind"] == "PerconaXtraDBCluster":
         parts: Sequence[tuple[str, str, Mapping[str, Any]]] = [

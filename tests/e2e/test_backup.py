@@ -104,10 +104,12 @@ def store(
 
 
 @pytest.fixture
-def deployment(store: str, module_project: Project, real_node: Cluster) -> "Iterator[Deployment]":
-    """Yield a deployed group with 1,000 rows."""
-    deployment = Deployment(store, module_project, real_node)
-    deployment.update(build_stack(store))
+def deployment(
+    request: pytest.FixtureRequest, store: str, module_project: Project, real_node: Cluster
+) -> "Iterator[Deployment]":
+    """Yield a deployed group without data and without backups: each test has its own folder in the bucket."""
+    deployment = Deployment(store, request.node.name, module_project, real_node)
+    deployment.update(deployment.build_stack())
     yield deployment
     module_project.destroy(NAMESPACE).succeeded()
 
@@ -117,8 +119,12 @@ class Deployment:
     """A stack with a group whose backups are in a bucket."""
 
     url: str
+    prefix: str
     project: Project
     cluster: Cluster
+
+    def build_stack(self, **store: Any) -> dict[str, Any]:
+        return build_stack(self.url, **{"prefix": self.prefix, **store})
 
     def query(self, statement: str, group: str = "main", namespace: str = NAMESPACE) -> str:
         """Run a statement as the application. Return its output."""
@@ -136,7 +142,7 @@ class Deployment:
     def run_restic(self, *arguments: str) -> bytes:
         """Run restic on this machine with the repository of the group. Return its output."""
         secret = self.cluster.read_secret(NAMESPACE, "postgresql-main-backup")
-        repository = f"s3:{self.url}/{BUCKET}/{NAMESPACE}/postgresql/main"
+        repository = f"s3:{self.url}/{BUCKET}/{self.prefix}/{NAMESPACE}/postgresql/main"
         return subprocess.run(
             ["restic", "--no-cache", "--quiet", *arguments],
             env={**os.environ, **secret, "RESTIC_REPOSITORY": repository},
@@ -242,7 +248,7 @@ def test_backups_by_hand(deployment: Deployment) -> None:
     assert listing["problems"] == []
 
     # Another application has an empty group.
-    config = build_stack(deployment.url)
+    config = deployment.build_stack()
     config["applications"][OTHER] = {"databases": {"postgresql": {"copy": {"server": SERVER, "backup": False}}}}
     deployment.update(config)
     into, count = f"INTO={OTHER}.postgresql.copy", "SELECT count(*) FROM saved"
@@ -278,7 +284,7 @@ def list_restores(cluster: Cluster) -> list[str]:
 
 def test_unusable_store_fails_the_update(deployment: Deployment) -> None:
     """The check finds it before the first change. Without the check, the Job does."""
-    unusable = build_stack(deployment.url, prefix="other", accessKey="unknown")
+    unusable = deployment.build_stack(prefix="other", accessKey="unknown")
     output = deployment.fail_update(unusable)
     assert "the store does not know the access key" in output
     assert "nothing was changed" in output
@@ -296,7 +302,7 @@ def test_unusable_store_fails_the_update(deployment: Deployment) -> None:
     deployment.fail_update(unchecked)
     assert batch.read_namespaced_job(found[1], NAMESPACE).metadata.uid != uid
 
-    deployment.update(build_stack(deployment.url, prefix="other"))
+    deployment.update(deployment.build_stack(prefix="other"))
     deployment.fill()
     succeeded, output = deployment.run_job("backup", "corrected")
     assert succeeded, output
@@ -304,7 +310,7 @@ def test_unusable_store_fails_the_update(deployment: Deployment) -> None:
 
 def test_lost_cluster_is_restored_by_one_update(deployment: Deployment) -> None:
     """The stack file, the password and the store are left."""
-    project, config = deployment.project, build_stack(deployment.url)
+    project, config = deployment.project, deployment.build_stack()
     deployment.fill()
     succeeded, output = deployment.run_job("backup", "disaster")
     assert succeeded, output
@@ -329,7 +335,7 @@ def test_lost_cluster_is_restored_by_one_update(deployment: Deployment) -> None:
 def test_update_that_was_killed_during_a_copy_is_finished(deployment: Deployment) -> None:
     """Pulumi has not recorded the Job for which it waits. The next update waits for the same Job."""
     deployment.fill()
-    config = build_stack(deployment.url)
+    config = deployment.build_stack()
     groups = config["applications"][NAMESPACE]["databases"]["postgresql"]
     groups["main"]["primary"] = True
     groups["copy"] = {"from": {"group": "main"}, "server": SERVER, "backup": False}

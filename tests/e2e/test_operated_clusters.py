@@ -1,10 +1,11 @@
-"""Clusters of MySQL, MongoDB and Elasticsearch, with operators that the test imitates on simulated nodes.
+"""Clusters of MySQL, MongoDB, Elasticsearch and Redis, with operators that the test imitates on simulated nodes.
 
 The API server, the schemas of the custom resources, the StatefulSets and Pulumi are real.
 """
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -16,16 +17,17 @@ from tests.e2e.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STACK = NAMESPACE = "operated-clusters"
-ENGINES = ("elasticsearch", "mongodb", "mysql")
-API_GROUPS = ("elasticsearch.k8s.elastic.co", "psmdb.percona.com", "pxc.percona.com")
+ENGINES = ("elasticsearch", "mongodb", "mysql", "redis")
+API_GROUPS = ("elasticsearch.k8s.elastic.co", "psmdb.percona.com", "pxc.percona.com", "redis.redis.opstreelabs.in")
 FAILURE = "no node has enough memory"
 
 
 @pytest.fixture(scope="module")
 def typed_cluster(cluster: Cluster) -> Any:
     """Yield the cluster with the types of the custom resources."""
-    first, second, third = API_GROUPS
-    with create_types(cluster, first), create_types(cluster, second), create_types(cluster, third):
+    with ExitStack() as types:
+        for group in API_GROUPS:
+            types.enter_context(create_types(cluster, group))
         yield cluster
 
 
@@ -41,7 +43,8 @@ def build_stack(*, replicas: int = 3, password_version: int = 0, minutes: int = 
     """Return a stack with a cluster of each engine."""
     server = {"kind": "dedicated", "replicas": replicas, "storage": "1Gi", "startTimeoutMinutes": minutes}
     group = {"main": {"server": server, "passwordVersion": password_version, "protect": False}}
-    databases = dict.fromkeys(ENGINES, group)
+    databases: dict[str, Any] = dict.fromkeys(ENGINES, group)
+    databases["redis"] = {"main": {**group["main"], "passwordVersion": 0}}  # a script in its servers changes it
     return {"preflight": False, "applications": {NAMESPACE: {"databases": databases}}}
 
 
@@ -56,8 +59,9 @@ def read_parts(cluster: Cluster) -> dict[str, tuple[int, int]]:
 
 def check_parts(cluster: Cluster, size: int) -> None:
     """Assert that all servers of all clusters are ready."""
-    servers = ("elasticsearch-main-es-default", "mongodb-main-rs0", "mysql-main-pxc")
-    assert read_parts(cluster) == {**dict.fromkeys(servers, (size, size)), "mysql-main-haproxy": (2, 2)}
+    servers = ("elasticsearch-main-es-default", "mongodb-main-rs0", "mysql-main-pxc", "redis-main-cluster")
+    others = {"mysql-main-haproxy": (2, 2), "redis-main-cluster-sentinel": (3, 3)}
+    assert read_parts(cluster) == {**dict.fromkeys(servers, (size, size)), **others}
 
 
 def change(project: Project, config: dict[str, Any]) -> float:
@@ -95,7 +99,7 @@ def test_update_ends_when_the_operators_have_finished(
     assert change(project, build_stack(replicas=5)) >= DELAY_SECONDS
     check_parts(cluster, 5)
 
-    old = {f"{engine}-main": cluster.read_secret(NAMESPACE, f"{engine}-main")["password"] for engine in ENGINES}
+    old = {f"{engine}-main": cluster.read_secret(NAMESPACE, f"{engine}-main")["password"] for engine in ENGINES[:3]}
     assert change(project, build_stack(replicas=5, password_version=1)) >= DELAY_SECONDS
     check_passwords(cluster, operators, old)
     project.assert_settled(STACK)
