@@ -44,6 +44,7 @@ from components.persisted.names import (
     DATABASE_GROUP_TYPE,
     backup_name,
     copy_name,
+    copy_service_name,
     object_name,
     read_service_name,
     resource_name,
@@ -231,6 +232,11 @@ class DatabaseGroupArgs:
         return copy_name(self.object_name, self.copy_spec.run) if self.copy_spec else None
 
     @property
+    def copy_service_name(self) -> str:
+        """Name of the Service by which a copy reaches the group's server."""
+        return copy_service_name(self.object_name)
+
+    @property
     def copy_image(self) -> str | None:
         """Image with the engine's programs: that of the server, or the official one; None if there is none."""
         version = self.variant.find_release(self.variant.default_version)
@@ -384,7 +390,7 @@ class DatabaseGroupArgs:
             if self.read_backend:
                 yield PlannedObject(kind="Service", name=read_service_name(self.service_name))
             if self.copy_name:
-                yield from list_copy_objects(self.copy_name, self.server_access.backend)
+                yield from list_copy_objects(self.copy_name, self.copy_service_name, self.server_access.backend)
         if self.repository:
             yield from list_backup_objects(self.backup_name, self.repository)
         if self.verification_name:
@@ -518,6 +524,7 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup | None) -> pulumi.R
         application=args.application,
         path=".".join(args.config_location),
         name=name,
+        service_name=args.copy_service_name,
         namespace=args.namespace,
         stack=args.platform.stack,
         engine=args.engine,
@@ -527,7 +534,7 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup | None) -> pulumi.R
         storage=(source.args if source else args).copy_storage,
         spec=spec,
         source=_build_copy_source(args, source),
-        target=_build_copy_end(group, name),
+        target=_build_copy_end(group, args.copy_service_name),
         target_backend=backend,
         logs_failures=args.platform.failure_reporter is not None,
     )

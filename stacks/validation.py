@@ -399,8 +399,8 @@ def _claim_pulumi_names(application: ApplicationArgs) -> Iterator[NameClaim]:
         )
         owners.setdefault(("Service", service), group.config_location)
         if group.copy_name:
-            copy = service_resource_name(application.name, group.copy_name)
-            description = f"would create the Service '{shorten(group.copy_name)}'"
+            copy = service_resource_name(application.name, group.copy_service_name)
+            description = f"would create the Service '{shorten(group.copy_service_name)}'"
             yield NameClaim(identity=("Service", copy), owner=group.config_location, description=description)
     for number, workload in enumerate(application.spec.workloads):
         name = workload_resource_name(application.name, workload.kind, workload.name)

@@ -90,7 +90,9 @@ class CopyArgs:
     path: str
     """The group in messages: `applications.shop.databases.postgresql.next`."""
     name: str
-    """Name of the Job and its objects: `postgresql-next-from-1`."""
+    """Name of the Job, its Secret and its ConfigMap: `postgresql-next-from-1`."""
+    service_name: str
+    """Name of the Service by which the Job reaches a target in the cluster."""
     namespace: pulumi.Input[str]
     stack: str
     engine: Engine
@@ -108,11 +110,11 @@ class CopyArgs:
     """Whether the run has a cluster: only then hooks exist."""
 
 
-def list_copy_objects(name: str, backend: ServiceBackend) -> Iterator[PlannedObject]:
+def list_copy_objects(name: str, service: str, backend: ServiceBackend) -> Iterator[PlannedObject]:
     """Yield the Kubernetes objects of a copy."""
     yield from (PlannedObject(kind=kind, name=name) for kind in ("Secret", "ConfigMap", "Job"))
     if backend.pod_selector:
-        yield PlannedObject(kind="Service", name=name)
+        yield PlannedObject(kind="Service", name=service)
 
 
 def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource]) -> pulumi.Resource:
@@ -147,10 +149,10 @@ def create_copy(args: CopyArgs, *, parent: pulumi.Resource, depends_on: Sequence
         # Pulumi waits here until the server is ready.
         service = [
             create_service(
-                metadata,
+                {**metadata, "name": args.service_name},
                 args.target_backend,
                 application=args.application,
-                endpoint_slice_name=args.name,
+                endpoint_slice_name=args.service_name,
                 port_name=args.engine.name,
                 parent=parent,
             )

@@ -20,6 +20,7 @@ __all__ = [
     "backup_name",
     "cluster_name",
     "copy_name",
+    "copy_service_name",
     "database_account_name",
     "endpoint_slice_resource_name",
     "environment_secret_name",
@@ -78,6 +79,14 @@ def cluster_name(server: str, suffix: str) -> str:
 def copy_name(server: str, run: int) -> str:
     """Return the name of the Job that fills a group, and of its objects: `postgresql-next-from-1`."""
     return f"{server}-from-{run}"
+
+
+def copy_service_name(server: str) -> str:
+    """Return the name of the Service by which a copy reaches a server: `postgresql-next-from`.
+
+    It is in the certificates of a cluster, so it is the same for all runs.
+    """
+    return f"{server}-from"
 
 
 def backup_name(server: str) -> str:

@@ -16,7 +16,13 @@ from components.connection import CA_KEY, encode_secret_data
 from components.engines.clusters.definition import ClusterAccess, ClusterObject, ClusterRequest, EngineCluster
 from components.passwords import Password
 from components.persisted.labels import object_metadata, server_labels
-from components.persisted.names import account_secret_name, cluster_name, read_service_name, service_name
+from components.persisted.names import (
+    account_secret_name,
+    cluster_name,
+    copy_service_name,
+    read_service_name,
+    service_name,
+)
 from components.planned_objects import PlannedObject
 from components.platform import OperatedCluster, ServerAddress
 from components.protection import build_data_resource_options
@@ -185,7 +191,7 @@ def _build_request(args: ServerArgs, spec: DedicatedKindSpec) -> ClusterRequest:
     return ClusterRequest(
         name=_get_name(args),
         namespace=args.namespace,
-        service_names=[*services, *map(read_service_name, services)],
+        service_names=[*services, *map(read_service_name, services), copy_service_name(args.object_name)],
         username=account.username or "",
         database=account.database or account.engine_keys.get("vhost") or account.username or "",
         account_secret=account_secret_name(args.object_name),

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -239,6 +240,19 @@ def test_certificates_of_mysql_contain_the_services() -> None:
     names = build_resource("mysql")["spec"]["tls"]["SANs"]
     assert {"mysql", "mysql-main", "mysql-read", "mysql.shop.svc"} <= set(names)
     assert "ca.crt" in read_connection("mysql")
+
+
+@pytest.mark.parametrize("engine", ["elasticsearch", "mysql", "postgresql"])
+def test_certificates_contain_the_name_by_which_a_copy_reaches_the_servers(engine: str) -> None:
+    stack = clustered(engine, tls="verify-full")
+    groups = stack["applications"]["shop"]["databases"][engine]
+    groups["main"] |= {"primary": True, "from": {"group": "old"}}
+    groups["old"] = {"server": {"kind": "dedicated"}}
+    recorder = record_stack(stack)
+    address = decode_secret(recorder, f"shop-{engine}-main-from-1-connections")["TARGET_ADDRESS"]
+    (kind, *_) = (item.kind for item in get_cluster(engine).operator.resource_types)
+    (found,) = (item.inputs for item in recorder.registrations.values() if item.inputs.get("kind") == kind)
+    assert f'"{address}"' in json.dumps(found["spec"])
 
 
 def test_uri_of_mongodb_has_the_replica_set() -> None:

@@ -134,9 +134,9 @@ def test_find_copy_cycle_finds_nodes_that_never_end() -> None:
     assert find_copy_cycle({"a": ["b"], "b": ["a"], "c": []}) == ["a", "b"]
 
 
-def test_name_of_the_job_cannot_be_the_name_of_a_group() -> None:
+def test_name_of_the_service_of_a_copy_cannot_be_that_of_a_group() -> None:
     raw = build_stack()
-    raw["applications"]["shop"]["databases"]["postgresql"]["next-from-1"] = {}
+    raw["applications"]["shop"]["databases"]["postgresql"]["next-from"] = {}
     (message,) = config_issues(raw)
     assert "name conflict" in message
 
@@ -284,8 +284,8 @@ def test_target_is_reached_through_a_service_of_its_own() -> None:
     recorder = record_stack(raw)
     values = decode_secret(recorder, "shop-postgresql-next-from-1-connections")
     assert values["SOURCE_ADDRESS"] == "postgresql-main.shop.svc"
-    assert values["TARGET_ADDRESS"] == "postgresql-next-from-1.shop.svc"
-    own = get_resource(recorder, SERVICE, "shop-postgresql-next-from-1").inputs["spec"]["selector"]
+    assert values["TARGET_ADDRESS"] == "postgresql-next-from.shop.svc"
+    own = get_resource(recorder, SERVICE, "shop-postgresql-next-from").inputs["spec"]["selector"]
     assert own == get_resource(recorder, SERVICE, "shop-postgresql").inputs["spec"]["selector"]
     labels = get_job(recorder).inputs["spec"]["template"]["metadata"]["labels"]
     assert not own.items() <= labels.items(), "the Service would select the Job's Pod"
@@ -328,7 +328,7 @@ def test_job_reads_a_backup(source: Raw, path: str) -> None:
     assert variables["RESTIC_REPOSITORY"] == f"/backups/{path}"
     assert (variables["PRODUCER"], variables["BACKUP"]) == ("snapshot", "latest")
     values = decode_secret(recorder, "shop-postgresql-main-from-1-connections")
-    assert values["TARGET_ADDRESS"] == "postgresql-main-from-1.shop.svc"
+    assert values["TARGET_ADDRESS"] == "postgresql-main-from.shop.svc"
     assert len(values["RESTIC_PASSWORD"]) == 64
     assert not [name for name in values if name.startswith("SOURCE_")]
 
