@@ -3,7 +3,7 @@
 Pulumi waits for the Job, so a store that the cluster cannot use fails the update.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import pulumi_kubernetes as kubernetes
 from components.connection import encode_secret_data
 from components.copies.backup_spec import BackupSpec, build_cron
 from components.copies.pod import (
+    Mount,
     PodArgs,
     build_limits,
     build_pod_spec,
@@ -101,7 +102,7 @@ def create_backup(
         "activeDeadlineSeconds": INIT_MINUTES * 60,
         "template": {
             "metadata": {"labels": copy_pod_labels(args.application)},
-            "spec": _build_pod_spec(args, "init", ()),
+            "spec": _build_pod_spec(args, "init"),
         },
     }
     init = kubernetes.batch.v1.Job(
@@ -120,7 +121,12 @@ def create_backup(
     limit = args.spec.timeout_minutes
     template = {
         "metadata": {"labels": copy_pod_labels(args.application)},
-        "spec": _build_pod_spec(args, "backup", _build_backup_variables(args)),
+        "spec": _build_pod_spec(
+            args,
+            "backup",
+            _build_backup_variables(args),
+            list_connection_mounts({"": args.connection_keys}, args.connection_secret),
+        ),
     }
     cron = build_cron(args.spec.schedule, args.resource_name)
     kubernetes.batch.v1.CronJob(
@@ -173,8 +179,13 @@ def _build_backup_variables(args: BackupArgs) -> list[dict[str, Any]]:
     ]
 
 
-def _build_pod_spec(args: BackupArgs, script: str, variables: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the specification of a Pod that runs a script with the repository (core/v1 PodSpec)."""
+def _build_pod_spec(
+    args: BackupArgs, script: str, variables: Iterable[dict[str, Any]] = (), mounts: Iterable[Mount] = ()
+) -> dict[str, Any]:
+    """Return the specification of a Pod that runs a script with the repository (core/v1 PodSpec).
+
+    The Job that creates the repository has no mount of the connection Secret, which follows the servers of a cluster.
+    """
     return build_pod_spec(
         PodArgs(
             container=script,
@@ -186,10 +197,7 @@ def _build_pod_spec(args: BackupArgs, script: str, variables: Sequence[dict[str,
             requests=REQUESTS,
             limits=build_limits(args.memory),
             work_size=build_work_size(args.storage),
-            mounts=[
-                *args.repository.list_mounts(args.name),
-                *list_connection_mounts({"": args.connection_keys}, args.connection_secret),
-            ],
+            mounts=[*args.repository.list_mounts(args.name), *mounts],
             init_containers=[args.repository.build_init_container()],
         )
     )

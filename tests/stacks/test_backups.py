@@ -319,6 +319,17 @@ def test_job_runs_once_for_each_address_and_each_credential() -> None:
     assert get_name() == get_name()
 
 
+def test_job_creates_the_repository_before_the_servers_of_a_cluster_are_ready() -> None:
+    """Their connection Secret does not exist yet."""
+    server = {"kind": "dedicated", "replicas": 2, "tls": "verify-full"}
+    recorder = record_stack(build_stack({"backup": {}, "server": server}))
+    (job,) = recorder.resources_of_type(JOB)
+    backup = get_cron_job(recorder).inputs["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    volume = {"secret": {"secretName": "postgresql-main", "items": [{"key": "ca.crt", "path": "CA_CRT"}]}}
+    assert {"name": "certificates", **volume} in backup["volumes"]
+    assert '"postgresql-main"' not in json.dumps(job.inputs["spec"])
+
+
 def test_restored_group_gets_its_cron_job_after_the_copy() -> None:
     raw = build_stack({"primary": True})
     raw["applications"]["shop"]["databases"]["postgresql"]["next"] = {"from": {"group": "main"}, "backup": {}}
