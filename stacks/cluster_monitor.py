@@ -1,8 +1,10 @@
 """The wait for servers that an operator runs, with messages that contain the group's path."""
 
 import base64
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pulumi
 
@@ -25,15 +27,46 @@ between the restarts of two servers."""
 SECONDS_PER_MINUTE = 60
 
 
+class _Waits:
+    """The waits of an update. The first error ends the program, so it comes after all waits and has all reasons."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._reasons: list[str] = []
+
+    def run(self, wait: Callable[[], str | None]) -> None:
+        """Run a wait that returns the reason of its failure. Raises pulumi.RunError."""
+        with self._changed:
+            self._running += 1
+        reason = None
+        try:
+            reason = wait()
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._reasons += [reason] if reason else []
+                self._changed.notify_all()
+        if reason:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._running)
+            raise pulumi.RunError("\n".join(sorted(self._reasons)))
+
+
 @dataclass(frozen=True)
 class OperatorMonitor:
     """Reads the cluster of a stack. Implements `components.platform.ClusterMonitor`."""
 
     cluster: ClusterConfig
     source: ConfigSource
+    _waits: _Waits = field(default_factory=_Waits)
 
     def wait_until_ready(self, cluster: OperatedCluster, *, is_changed: bool) -> None:
         """Return when the servers are ready, and after a change stay so. Raises pulumi.RunError."""
+        self._waits.run(lambda: self._wait(cluster, is_changed=is_changed))
+
+    def _wait(self, cluster: OperatedCluster, *, is_changed: bool) -> str | None:
+        """Wait for the servers. Return why they are not ready; None if they are."""
         deadline = time.monotonic() + cluster.timeout_minutes * SECONDS_PER_MINUTE
         settle_seconds = SETTLE_SECONDS if is_changed else 0
         if is_changed:
@@ -47,7 +80,7 @@ class OperatorMonitor:
                 if now - ready_since >= settle_seconds:
                     reason = self._run_check(cluster) if is_changed else None
                     if reason is None:
-                        return
+                        return None
             if reason is not None:
                 ready_since = None
             if now >= deadline:
@@ -59,7 +92,7 @@ class OperatorMonitor:
                     f" {cluster.engine.operator.name}; if the servers only need more time, increase"
                     " `server.startTimeoutMinutes`"
                 )
-                raise pulumi.RunError(self._describe(cluster, text))
+                return self._describe(cluster, text)
             time.sleep(POLL_SECONDS)
 
     def read_ca_bundle(self, cluster: OperatedCluster, secret: str) -> str | None:

@@ -115,14 +115,13 @@ def test_update_fails_within_its_limit_with_the_message_of_the_operator(
     begin = time.monotonic()
     output = project.up(STACK).failed().output
     assert 60 <= time.monotonic() - begin < 300
-    # The first error ends the program.
     states = {"elasticsearch": "phase is Invalid", "mongodb": "state is error", "mysql": "state is error"}
     messages = {
         f"applications.{NAMESPACE}.databases.{name}.main.server: {name}-main is not ready after 1 minute:"
         f" its {state}; {FAILURE}"
         for name, state in states.items()
     }
-    assert [message for message in messages if message in output], output
+    assert all(message in output for message in messages), output
     secrets = {item.metadata.name for item in cluster.core.list_namespaced_secret(NAMESPACE).items}
     assert not {f"{engine}-main" for engine in ENGINES} & secrets
     project.destroy(STACK).succeeded()

@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pulumi
 import pytest
 
 from components.engines import ENGINES
@@ -344,13 +345,13 @@ def build_monitor(url: str) -> OperatorMonitor:
     return OperatorMonitor(ClusterConfig(kubeconfig=build_kubeconfig(url), context="good"), ConfigSource())
 
 
-def build_cluster(minutes: int = 1) -> OperatedCluster:
+def build_cluster(minutes: int = 1, group: str = "main") -> OperatedCluster:
     definition = CLUSTERS["postgresql"]
     assert definition
     return OperatedCluster(
-        location=("applications", "shop", "databases", "postgresql", "main"),
+        location=("applications", "shop", "databases", "postgresql", group),
         namespace="shop",
-        name="postgresql-main",
+        name=f"postgresql-{group}",
         account_secret="postgresql-main-account",
         account_version="7",
         engine=definition,
@@ -413,3 +414,30 @@ def test_wait_is_bounded_and_ends_with_the_reason(
         build_monitor(url).wait_until_ready(build_cluster(), is_changed=False)
     assert str(caught.value).startswith(f"{SERVER}: postgresql-main is not ready after 1 minute: {reason}")
     assert "kubectl describe --namespace shop clusters.postgresql.cnpg.io postgresql-main" in str(caught.value)
+
+
+def test_error_has_the_reasons_of_all_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first error ends the program, so it waits for the others."""
+    monkeypatch.setattr("stacks.cluster_monitor.SECONDS_PER_MINUTE", 0.2)
+    monkeypatch.setattr("stacks.cluster_monitor.POLL_SECONDS", 0.05)
+    failing = {**READY, "status": {**READY["status"], "conditions": [CONDITION]}}
+
+    def answer(path: str, _accept: str) -> tuple[int, Any]:
+        phase = path.rpartition("-")[2]
+        return 200, READY if phase == "good" else {**failing, "status": {**failing["status"], "phase": phase}}
+
+    def wait(monitor: OperatorMonitor, group: str, minutes: int) -> str:
+        try:
+            monitor.wait_until_ready(build_cluster(minutes, group), is_changed=False)
+        except pulumi.RunError as error:
+            return str(error)
+        return ""
+
+    with run_api_server(answer) as url, ThreadPoolExecutor() as pool:
+        monitor = build_monitor(url)
+        waits = [pool.submit(wait, monitor, *arguments) for arguments in (("late", 5), ("early", 1), ("good", 1))]
+        late, early, good = (found.result() for found in waits)
+    assert (late, good) == (early, "")
+    for name, minutes in (("early", "1 minute"), ("late", "5 minutes")):
+        assert f"postgresql.{name}.server: postgresql-{name} is not ready after {minutes}: Ready is False" in early
+        assert f"; {name}\nfix: " in early
