@@ -59,6 +59,7 @@ MODULE_GROUPS = {
         "test_memory.py",
         "test_recovery.py",
         "test_postgresql_cluster.py",
+        "test_cluster_copies.py",
         "test_rabbitmq_cluster.py",
     ),
     "files": ("test_stack_file.py", "test_operated_clusters.py", "test_cluster_schemas.py"),
