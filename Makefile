@@ -10,8 +10,8 @@ PULUMI := STACK=$(STACK) scripts/pulumi.sh
 TEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups restore check operators test test-slow first-starts memory-loads \
-	backup-load changes chaos scale password-changes states lint schema images requirements clean .stack
+.PHONY: help render up preview destroy refresh config outputs pulumi status backup backups restore check operators test test-slow test-long first-starts memory-loads \
+	backup-load disaster-load changes chaos scale password-changes states lint schema images requirements clean .stack
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,10 +78,13 @@ operators: .stack .venv/.installed ## print the operators that STACK needs, and 
 	@$(BIN)/python -m stacks operators $(notdir $(STACK))
 
 test: lint ## run the linters and tests (a quarter of an hour); skips tests whose requirements are missing
-	@$(TEST) -m 'not slow'
+	@$(TEST) -m 'not slow and not long'
 
 test-slow: .venv/.installed-dev ## run the tests that take long: killed updates and servers, password changes, pages (a quarter of an hour)
 	@$(TEST) -m slow
+
+test-long: .venv/.installed-dev ## run operators of clusters, and backups of every engine, on a node with containers (half an hour)
+	@$(TEST) -m long
 
 first-starts: .venv/.installed-dev ## kill servers in their first start and under writes, and correct faulty ones (20 minutes)
 	@FIRST_STARTS=20 $(BIN)/python -m pytest -s tests/e2e/test_first_start.py tests/e2e/test_recovery.py
@@ -100,6 +103,9 @@ password-changes: .venv/.installed-dev ## change the passwords of provisioned da
 
 backup-load: .venv/.installed-dev ## measure backups and a restore of a PostgreSQL database with SIZE (1) GiB (ten minutes)
 	@BACKUP_LOAD=$(SIZE) $(BIN)/python -m pytest -s tests/e2e/test_backup_load.py
+
+disaster-load: .venv/.installed-dev ## lose a group with SIZE (1) GiB, and restore it from its backup with one update (ten minutes)
+	@DISASTER_LOAD=$(SIZE) $(BIN)/python -m pytest -s tests/e2e/test_backup.py -k large_database
 
 changes: .venv/.installed-dev ## apply every edit of docs/changes.md to a deployed stack (twenty minutes)
 	@EVERY_CHANGE=1 $(BIN)/python -m pytest tests/e2e/test_changes.py

@@ -8,17 +8,25 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.copies.repository import RESTIC_IMAGE
 from tests.e2e.cluster import Cluster
 
-__all__ = ["ACCESS_KEY", "BUCKET", "SECRET_KEY", "build_store_images", "serve_store"]
+__all__ = ["BUCKET", "REPOSITORY_PASSWORD", "SECRET_KEY", "build_store", "build_store_images", "serve_store"]
 
 STORE_IMAGE = "docker.io/versity/versitygw:v1.8.0"
 ACCESS_KEY, SECRET_KEY, BUCKET, PORT = "of-a-test", "c4nary-secret-key", "backups", 7070
+REPOSITORY_PASSWORD = "c4nary-repository"
 USER = 999
+
+
+def build_store(url: str, **others: Any) -> dict[str, Any]:
+    """Return the store with this URL as an entry of `backupStores`."""
+    keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY, "repositoryPassword": REPOSITORY_PASSWORD}
+    return {"kind": "s3", "endpoint": url, "bucket": BUCKET, "pathStyle": True, **keys, **others}
 
 
 def build_store_images(folder: Path) -> None:

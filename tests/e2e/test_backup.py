@@ -7,20 +7,30 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import kubernetes
 import pytest
 
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.cluster_store import ACCESS_KEY, BUCKET, SECRET_KEY, build_store_images, serve_store
+from tests.e2e.cluster_store import (
+    BUCKET,
+    REPOSITORY_PASSWORD,
+    SECRET_KEY,
+    build_store,
+    build_store_images,
+    serve_store,
+)
 from tests.e2e.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NAMESPACE, OTHER, STORE = "backups", "backups-other", "backup-store"
 NAMESPACES = (NAMESPACE, OTHER, STORE)
 IMAGES = ("postgres:15",)
-PASSWORD = "c4nary-repository"
+ROWS_PER_GIBIBYTE = 800_000
+BODY = "(SELECT string_agg(md5((i * 40 + j)::text), ' ') FROM generate_series(1, 40) j)"
+"""Text of 1.3 KiB that does not repeat, so that PostgreSQL does not store it elsewhere."""
 SERVER = {"kind": "dedicated", "version": "15", "resources": {"cpu": "100m", "memory": "512Mi"}}
 PSQL = (
     'PGPASSWORD="$APPLICATION_PASSWORD" psql --no-psqlrc -tA -v ON_ERROR_STOP=1'
@@ -29,10 +39,9 @@ PSQL = (
 
 
 def build_stack(endpoint: str, **store: Any) -> dict[str, Any]:
-    keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY, "repositoryPassword": PASSWORD, "pathStyle": True}
     databases = {"postgresql": {"main": {"server": SERVER, "backup": {"schedule": "0 0 1 1 *", "keep": {"last": 2}}}}}
     return {
-        "backupStores": {"offsite": {"kind": "s3", "endpoint": endpoint, "bucket": BUCKET, **keys, **store}},
+        "backupStores": {"offsite": build_store(endpoint, **store)},
         "applications": {NAMESPACE: {"createNamespace": False, "databases": databases}},
     }
 
@@ -75,7 +84,7 @@ class Jobs:
         end = wait_for(seconds, f"the Job {name} has ended", find_end)
         log = self.cluster.core.read_namespaced_pod_log(self._read_pod(name).metadata.name, self.namespace)
         message = self.read_end(name).message
-        for secret in (SECRET_KEY, PASSWORD):
+        for secret in (SECRET_KEY, REPOSITORY_PASSWORD):
             assert secret not in f"{log}{message}"
         return end == "succeeded", f"{log}\n{message}"
 
@@ -135,9 +144,14 @@ class Deployment:
     def fill(self) -> None:
         self.query("CREATE TABLE saved AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i")
 
+    @property
+    def jobs(self) -> Jobs:
+        """The Jobs of the application."""
+        return Jobs(self.cluster, NAMESPACE)
+
     def run_job(self, cron_job: str, name: str) -> tuple[bool, str]:
         """Run a CronJob of the group now: `backup` or `verify`. Return whether its Job succeeded, and its log."""
-        return Jobs(self.cluster, NAMESPACE).run(f"postgresql-main-{cron_job}", name)
+        return self.jobs.run(f"postgresql-main-{cron_job}", name)
 
     def run_restic(self, *arguments: str) -> bytes:
         """Run restic on this machine with the repository of the group. Return its output."""
@@ -154,13 +168,13 @@ class Deployment:
     def make(self, target: str, *arguments: str) -> str:
         """Run a target of the Makefile. Return its output."""
         output = self.project.make(target, f"STACK={NAMESPACE}", *arguments).succeeded().output
-        assert not [secret for secret in (SECRET_KEY, PASSWORD) if secret in output]
+        assert not [secret for secret in (SECRET_KEY, REPOSITORY_PASSWORD) if secret in output]
         return output
 
     def fail_make(self, target: str, *arguments: str) -> str:
         """Run a target of the Makefile that fails. Return its output."""
         output = self.project.make(target, f"STACK={NAMESPACE}", *arguments).failed().output
-        assert not [secret for secret in (SECRET_KEY, PASSWORD) if secret in output]
+        assert not [secret for secret in (SECRET_KEY, REPOSITORY_PASSWORD) if secret in output]
         return output
 
     def update(self, config: dict[str, Any]) -> None:
@@ -201,7 +215,7 @@ def test_evicted_pod_leaves_no_backup(deployment: Deployment) -> None:
     deployment.fill()
     lock = f'{PSQL} -c "BEGIN; LOCK TABLE saved; SELECT pg_sleep(300)"'
     assert deployment.cluster.run(NAMESPACE, "postgresql-main-0", f"({lock}) >/dev/null 2>&1 &")[0]
-    jobs, core = Jobs(deployment.cluster, NAMESPACE), deployment.cluster.core
+    jobs, core = deployment.jobs, deployment.cluster.core
     jobs.start("postgresql-main-backup", "evicted")
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     wait_for(120, "the dump waits for the lock", lambda: deployment.query(waiting) != "0" or None)
@@ -295,7 +309,7 @@ def test_unusable_store_fails_the_update(deployment: Deployment) -> None:
     # If the store itself was wrong, the commands of the message run the Job again.
     found = re.search(rf"run `kubectl delete --namespace {NAMESPACE} job/(\S+)` and `make refresh` first", output)
     assert found
-    batch = Jobs(deployment.cluster, NAMESPACE).batch
+    batch = deployment.jobs.batch
     uid = batch.read_namespaced_job(found[1], NAMESPACE).metadata.uid
     batch.delete_namespaced_job(found[1], NAMESPACE, propagation_policy="Background")
     deployment.project.pulumi("refresh", "--yes", stack=NAMESPACE).succeeded()
@@ -332,6 +346,25 @@ def test_lost_cluster_is_restored_by_one_update(deployment: Deployment) -> None:
     assert deployment.query("SELECT count(*) FROM saved") == "1000"
 
 
+@pytest.mark.skipif("DISASTER_LOAD" not in os.environ, reason="takes minutes; run `make disaster-load`")
+def test_large_database_is_restored_by_one_update(deployment: Deployment) -> None:
+    """Print the seconds that a lost group with DISASTER_LOAD GiB needs, next to the seconds without data."""
+    rows = int(float(os.environ["DISASTER_LOAD"]) * ROWS_PER_GIBIBYTE)
+    deployment.query(f"CREATE TABLE saved AS SELECT i, {BODY} body FROM generate_series(1, {rows}::bigint) i")
+    deployment.query("ALTER TABLE saved ADD PRIMARY KEY (i)")
+    size = float(deployment.query("SELECT pg_total_relation_size('saved') / 2.0 ^ 30"))
+    begin = monotonic()
+    deployment.jobs.start("postgresql-main-backup", "large")
+    succeeded, output = deployment.jobs.wait_for_end("large", 1800)
+    assert succeeded, output
+    print(f"\n{size:.2f} GiB in the database: saved in {monotonic() - begin:.0f} s: {output.splitlines()[-1]}")
+    deployment.project.destroy(NAMESPACE).succeeded()
+    begin = monotonic()
+    deployment.update({**deployment.build_stack(), "restoreAll": "latest"})
+    print(f"restored by one update in {monotonic() - begin:.0f} s")
+    assert deployment.query("SELECT count(*), max(i) FROM saved") == f"{rows}|{rows}"
+
+
 def test_update_that_was_killed_during_a_copy_is_finished(deployment: Deployment) -> None:
     """Pulumi has not recorded the Job for which it waits. The next update waits for the same Job."""
     deployment.fill()
@@ -340,7 +373,7 @@ def test_update_that_was_killed_during_a_copy_is_finished(deployment: Deployment
     groups["main"]["primary"] = True
     groups["copy"] = {"from": {"group": "main"}, "server": SERVER, "backup": False}
     deployment.project.write(NAMESPACE, config)
-    batch, name = Jobs(deployment.cluster, NAMESPACE).batch, "postgresql-copy-from-1"
+    batch, name = deployment.jobs.batch, "postgresql-copy-from-1"
 
     def list_uids() -> list[str]:
         return [job.metadata.uid for job in batch.list_namespaced_job(NAMESPACE).items if job.metadata.name == name]

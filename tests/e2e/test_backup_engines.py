@@ -16,15 +16,14 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.cluster_store import ACCESS_KEY, BUCKET, SECRET_KEY, build_store_images, serve_store
+from tests.e2e.cluster_store import BUCKET, build_store, build_store_images, serve_store
 from tests.e2e.project import Project
 from tests.e2e.servers import DatabaseServer, lab_server
 from tests.e2e.test_backup import Jobs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 NAMESPACE, STORE = "backup-engines", "backup-engines-store"
 NAMESPACES = (NAMESPACE, STORE)
-PASSWORD = "c4nary-repository"
 EXISTING = "backup_engines_existing"
 """Database and user that exist on an external server."""
 CREATE = "CREATE TABLE IF NOT EXISTS saved (number INT)"
@@ -213,10 +212,9 @@ class Stack:
                     {"kind": "external", "provisionOn": case.lab} if case.lab else {**case.server, **case.copy}
                 )
                 groups[f"{case.name}-copy"] = {"server": copy, **case.keys, "from": source, "backup": False}
-        keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY, "repositoryPassword": PASSWORD, "pathStyle": True}
         return {
             "preflight": False,  # the checks have tests of their own
-            "backupStores": {"offsite": {"kind": "s3", "endpoint": self.store, "bucket": BUCKET, **keys}},
+            "backupStores": {"offsite": build_store(self.store)},
             "backup": {"schedule": "0 0 1 1 *", "keep": {"last": KEEP}},
             "externalServers": {name: self._build_external_server(name) for name in self.servers},
             "applications": {NAMESPACE: {"createNamespace": False, "databases": databases}},

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.cluster import Cluster, is_ready, wait_for
 from tests.e2e.project import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 NAMESPACE = "shop-cluster"
 NAMESPACES = (NAMESPACE,)
 RESOURCES = {"cpu": "100m", "memory": "256Mi"}

@@ -14,11 +14,15 @@ import pytest
 
 from tests.e2e.clients import LIBRARIES, Keys, replace_host
 from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.cluster_store import build_store, build_store_images, serve_store
 from tests.e2e.project import Project
+from tests.e2e.test_backup import Jobs
+from tests.e2e.test_rabbitmq_copies import Management
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 NAMESPACE = STACK = "clusters-rabbitmq"
-NAMESPACES = (NAMESPACE,)
+STORE = "clusters-rabbitmq-store"
+NAMESPACES = (NAMESPACE, STORE)
 SECRET, SERVICE = "rabbitmq-main", "rabbitmq"
 PODS = tuple(f"rabbitmq-main-cluster-server-{number}" for number in range(3))
 QUEUE = "numbers"
@@ -26,7 +30,8 @@ LIBRARY = LIBRARIES["rabbitmq"]
 LONGEST_GAP_SECONDS = 10
 
 
-def build_stack(replicas: int = 3, version: int = 0, **settings: Any) -> dict[str, Any]:
+def build_stack(store: str, replicas: int = 3, version: int = 0, **settings: Any) -> dict[str, Any]:
+    """Return a stack with a cluster, whose backups are in a store with this URL."""
     server = {
         "kind": "dedicated",
         "replicas": replicas,
@@ -35,8 +40,11 @@ def build_stack(replicas: int = 3, version: int = 0, **settings: Any) -> dict[st
         "resources": {"cpu": "500m", "memory": "512Mi"},
         "settings": settings,
     }
-    group = {"server": server, "passwordVersion": version}
-    return {"applications": {NAMESPACE: {"createNamespace": False, "databases": {"rabbitmq": {"main": group}}}}}
+    group = {"server": server, "passwordVersion": version, "backup": {"schedule": "0 0 1 1 *"}}
+    return {
+        "backupStores": {"offsite": build_store(store)},
+        "applications": {NAMESPACE: {"createNamespace": False, "databases": {"rabbitmq": {"main": group}}}},
+    }
 
 
 @dataclass
@@ -92,9 +100,13 @@ def publish(uri: str) -> Iterator[Publisher]:
 
 
 def test_cluster_lives_as_a_single_server_does(
-    module_project: Project, rabbitmq_operator: Cluster, build_images: Callable[..., None]
+    module_project: Project,
+    rabbitmq_operator: Cluster,
+    build_images: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     build_images("rabbitmq:4.0")
+    build_store_images(tmp_path_factory.mktemp("images"))
     cluster, project = rabbitmq_operator, module_project
 
     def control(pod: str, arguments: str) -> Any:
@@ -105,8 +117,12 @@ def test_cluster_lives_as_a_single_server_does(
     def read_keys() -> Keys:
         return cluster.read_secret(NAMESPACE, SECRET)
 
-    with cluster.create_namespace(NAMESPACE):
-        project.new(STACK, build_stack())
+    with (
+        cluster.create_namespace(STORE),
+        cluster.create_namespace(NAMESPACE),
+        serve_store(cluster, STORE) as store,
+    ):
+        project.new(STACK, build_stack(store))
         project.up(STACK).succeeded()
         keys, address = read_keys(), cluster.read_service_address(NAMESPACE, SERVICE)
         uri = replace_host(keys, address)
@@ -124,7 +140,7 @@ def test_cluster_lives_as_a_single_server_does(
             assert {"name": QUEUE, "type": "quorum"} in control(PODS[0], f"list_queues --vhost {vhost} name type")
             cluster.restart_pod(NAMESPACE, PODS[0])
             # The operator restarts one server after the other. The update ends when all have the setting.
-            project.write(STACK, build_stack(heartbeat=30))
+            project.write(STACK, build_stack(store, heartbeat=30))
             project.up(STACK).succeeded()
             for pod in PODS:
                 succeeded, output = cluster.run(
@@ -133,7 +149,7 @@ def test_cluster_lives_as_a_single_server_does(
                 assert (succeeded, output.strip()) == (True, "{ok,30}")
         assert publisher.longest_gap < LONGEST_GAP_SECONDS
 
-        project.write(STACK, build_stack(version=1, heartbeat=30))
+        project.write(STACK, build_stack(store, version=1, heartbeat=30))
         uids = [cluster.wait_for_pod(NAMESPACE, pod) for pod in PODS]
         project.up(STACK).succeeded()
         assert uids == [cluster.wait_for_pod(NAMESPACE, pod) for pod in PODS]
@@ -145,7 +161,9 @@ def test_cluster_lives_as_a_single_server_does(
         cluster.restart_pod(NAMESPACE, PODS[2])
         assert LIBRARY.read(new, address)
 
-        project.write(STACK, build_stack(replicas=1))
+        check_copies(cluster, project, build_stack(store, version=1, heartbeat=30))
+
+        project.write(STACK, build_stack(store, replicas=1))
         output = project.up(STACK).failed().output
         assert "the group had 3 servers; with 1 the data would be on other volumes" in output
         project.destroy(STACK).succeeded()
@@ -156,3 +174,28 @@ def test_cluster_lives_as_a_single_server_does(
             for item in cluster.core.list_namespaced_secret(NAMESPACE).items
             if item.metadata.name.startswith("rabbitmq")
         ]
+
+
+def check_copies(cluster: Cluster, project: Project, config: dict[str, Any]) -> None:
+    """Copy the definitions to a single server. Save them, delete one, and restore them into the cluster."""
+    groups = config["applications"][NAMESPACE]["databases"]["rabbitmq"]
+    groups["main"]["primary"] = True
+    single = {"kind": "dedicated", "version": "4.0", "resources": {"cpu": "100m", "memory": "512Mi"}}
+    groups["copy"] = {"server": single, "from": {"group": "main"}, "backup": False}
+    project.write(STACK, config)
+    project.up(STACK).succeeded()
+    main, other = Management(cluster, "main", NAMESPACE), Management(cluster, "copy", NAMESPACE)
+    definitions = main.read_definitions()
+    assert [text for text in definitions if f'"{QUEUE}"' in text and '"quorum"' in text]
+    assert other.read_definitions() == [text.replace(main.vhost, other.vhost) for text in definitions]
+
+    jobs = Jobs(cluster, NAMESPACE)
+    for name in ("backup", "verify"):
+        succeeded, output = jobs.run(f"rabbitmq-main-{name}", name)
+        assert succeeded, output
+    main.request("DELETE", f"queues/{{}}/{QUEUE}")
+    del groups["copy"]["from"]
+    groups["main"]["from"] = {"backup": "latest", "overwrite": True}
+    project.write(STACK, config)
+    project.up(STACK).succeeded()
+    assert main.read_definitions() == definitions

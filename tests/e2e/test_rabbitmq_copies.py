@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.cluster_store import ACCESS_KEY, BUCKET, SECRET_KEY, build_store_images, serve_store
+from tests.e2e.cluster_store import build_store, build_store_images, serve_store
 from tests.e2e.project import Project
-from tests.e2e.test_backup import PASSWORD, Jobs
+from tests.e2e.test_backup import Jobs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900, func_only=True)]
 NAMESPACE, STORE = "copies-rabbitmq", "copies-rabbitmq-store"
 NAMESPACES = (NAMESPACE, STORE)
 DEFINITIONS = (
@@ -37,15 +37,15 @@ SERVER = {"kind": "local", "version": "4.0", "resources": {"cpu": "100m", "memor
 class Management:
     """The management API of a group, with the account of its application."""
 
-    def __init__(self, cluster: Cluster, group: str) -> None:
-        data = cluster.read_secret(NAMESPACE, f"rabbitmq-{group}")
+    def __init__(self, cluster: Cluster, group: str, namespace: str = NAMESPACE) -> None:
+        data = cluster.read_secret(namespace, f"rabbitmq-{group}")
         self.vhost = data["vhost"]
         login = f"{data['username']}:{data['password']}".encode()
         self.headers = {
             "Authorization": f"Basic {base64.b64encode(login).decode()}",
             "Content-Type": "application/json",
         }
-        self.address = cluster.read_service_address(NAMESPACE, data["host"])
+        self.address = cluster.read_service_address(namespace, data["host"])
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request, and return the answer. `{}` in the path is the virtual host."""
@@ -84,13 +84,11 @@ def update(
     build_store_images(tmp_path_factory.mktemp("images"))
 
     with real_node.create_namespace(STORE), real_node.create_namespace(NAMESPACE), serve_store(real_node, STORE) as url:
-        store = {"kind": "s3", "endpoint": url, "bucket": BUCKET, "pathStyle": True}
-        store |= {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY, "repositoryPassword": PASSWORD}
 
         def deploy(**groups: Any) -> Any:
             databases = {"rabbitmq": {name: {"server": SERVER, **group} for name, group in groups.items()}}
             application = {"createNamespace": False, "databases": databases}
-            config = {"backupStores": {"offsite": store}, "applications": {NAMESPACE: application}}
+            config = {"backupStores": {"offsite": build_store(url)}, "applications": {NAMESPACE: application}}
             module_project.write(NAMESPACE, config)
             return module_project.up(NAMESPACE)
 
