@@ -81,7 +81,7 @@ test: lint ## run the linters and tests (a quarter of an hour); skips tests whos
 	@$(TEST) -m 'not slow and not long'
 
 test-slow: .venv/.installed-dev ## run the tests that take long: killed updates and servers, password changes, pages (a quarter of an hour)
-	@$(TEST) -m slow
+	@$(TEST) -m 'slow and not long'
 
 test-long: .venv/.installed-dev ## run operators of clusters, and backups of every engine, on a node with containers (half an hour)
 	@$(TEST) -m long

@@ -210,6 +210,7 @@ def test_group_is_saved_in_a_bucket(deployment: Deployment) -> None:
     assert deployment.query("SELECT count(*) FROM saved") == "1001"
 
 
+@pytest.mark.long
 def test_evicted_pod_leaves_no_backup(deployment: Deployment) -> None:
     """A lock of the table stops the dump until its Pod is evicted. Afterwards only the lock of restic is left."""
     deployment.fill()
@@ -296,6 +297,7 @@ def list_restores(cluster: Cluster) -> list[str]:
     return [item.metadata.name for item in objects if item.metadata.name.startswith("restore-")]
 
 
+@pytest.mark.long
 def test_unusable_store_fails_the_update(deployment: Deployment) -> None:
     """The check finds it before the first change. Without the check, the Job does."""
     unusable = deployment.build_stack(prefix="other", accessKey="unknown")
@@ -365,6 +367,7 @@ def test_large_database_is_restored_by_one_update(deployment: Deployment) -> Non
     assert deployment.query("SELECT count(*), max(i) FROM saved") == f"{rows}|{rows}"
 
 
+@pytest.mark.long
 def test_update_that_was_killed_during_a_copy_is_finished(deployment: Deployment) -> None:
     """Pulumi has not recorded the Job for which it waits. The next update waits for the same Job."""
     deployment.fill()

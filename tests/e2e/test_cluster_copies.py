@@ -10,7 +10,7 @@ from tests.e2e.cluster_store import ACCESS_KEY, BUCKET, SECRET_KEY, build_store_
 from tests.e2e.project import Project
 from tests.e2e.test_backup import PASSWORD
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 NAMESPACE, STORE = "cluster-copies", "cluster-copies-store"
 NAMESPACES = (NAMESPACE, STORE)
 GROUP = f"{NAMESPACE}.postgresql.main"
