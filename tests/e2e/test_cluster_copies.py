@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.cluster_store import ACCESS_KEY, BUCKET, SECRET_KEY, build_store_images, serve_store
+from tests.e2e.cluster_store import build_store, build_store_images, serve_store
 from tests.e2e.project import Project
-from tests.e2e.test_backup import PASSWORD
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 NAMESPACE, STORE = "cluster-copies", "cluster-copies-store"
@@ -71,9 +70,8 @@ def test_cluster_is_filled_saved_verified_and_restored(
     build_store_images(tmp_path_factory.mktemp("images"))
 
     def update(**databases: Any) -> None:
-        keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY, "repositoryPassword": PASSWORD, "pathStyle": True}
         config = {
-            "backupStores": {"offsite": {"kind": "s3", "endpoint": url, "bucket": BUCKET, **keys}},
+            "backupStores": {"offsite": build_store(url)},
             "applications": {NAMESPACE: {"createNamespace": False, "databases": {"postgresql": databases}}},
         }
         module_project.write(NAMESPACE, config)
