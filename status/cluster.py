@@ -63,12 +63,14 @@ def read_objects(
 ) -> ClusterObjects:
     """Read the objects of the given kinds that the program created. Raises ClusterError.
 
-    With server clusters, the Pods include those of the operators.
+    With server clusters, the Pods include those of the operators, and the volume claims are all of the namespaces:
+    those of a StatefulSet do not have the labels of its Pods.
     """
     selector = ",".join(f"{key}={value}" for key, value in PROGRAM_SELECTOR.items())
+    selectors_of_clusters = {"Pod": [selector, SERVER_LABEL], "PersistentVolumeClaim": [""]}
 
     def read(scope: tuple[str, str | None]) -> list[JsonObject] | None:
-        selectors = [selector, SERVER_LABEL] if has_server_clusters and scope[0] == "Pod" else [selector]
+        selectors = selectors_of_clusters.get(scope[0], [selector]) if has_server_clusters else [selector]
         lists = [list_objects(connection, *scope, query={"labelSelector": item}) for item in selectors]
         return None if None in lists else [item for items in lists for item in items or ()]
 

@@ -246,6 +246,9 @@ def _list_cluster_problems(servers: int, pods: Collection[Json], namespace: _Nam
         reason = f"; Pods exist for {len(pods)} of {servers}: read the log of the operator" if is_missing else ""
         yield f"{ready} of {servers} servers ready{reason}"
     yield from _list_pod_problems(pods, namespace)
+    for name in sorted({name for pod in pods for name in list_claims(pod)}):
+        if claim := namespace.find("PersistentVolumeClaim", name):
+            yield from _list_volume_problems(claim, namespace)
 
 
 def _list_pod_problems(pods: Collection[Json], namespace: _Namespace) -> Iterator[str]:

@@ -287,6 +287,13 @@ def test_a_cluster_whose_server_is_not_ready_has_the_reason() -> None:
     assert missing.problems == ("1 of 3 servers ready; Pods exist for 1 of 3: read the log of the operator",)
 
 
+def test_volume_of_a_cluster_that_did_not_grow_is_a_problem() -> None:
+    names = [f"postgresql-main-{number}" for number in (1, 2, 3)]
+    claims = [build_claim(names[0], requested="4Gi"), build_claim(names[1], requested="4Gi", provided="4Gi")]
+    group = find_cluster([*map(build_cluster_pod, names), *claims])
+    assert group.problems == ("volume claim postgresql-main-1 requests 4Gi and has 2Gi",)
+
+
 def test_a_cluster_whose_pods_may_not_be_listed_has_no_problem() -> None:
     assert find_cluster([], unreadable=[("Pod", "shop")]).problems == ()
 

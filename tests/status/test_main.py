@@ -125,7 +125,9 @@ def test_one_namespace_is_listed_alone_and_without_the_values_of_secrets(
     assert len(lists) == 5
 
 
-def test_pods_of_operators_are_listed_if_there_is_a_cluster(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_pods_and_claims_of_operators_are_listed_if_there_is_a_cluster(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
     api = FakeApi(1)
     state = build_state(api.namespaces)
     state["deployment"]["resources"][1]["outputs"]["replicas"] = 3
@@ -134,6 +136,8 @@ def test_pods_of_operators_are_listed_if_there_is_a_cluster(run: Callable[..., t
         "app.kubernetes.io/managed-by=database-groups",
         "database-groups/server",
     ]
+    (query,) = (query for path, query, _ in api.requests if path.endswith("/persistentvolumeclaims"))
+    assert "labelSelector" not in query
 
 
 def test_many_namespaces_are_listed_at_once(run: Callable[..., tuple[int, str, str]]) -> None:
