@@ -24,7 +24,7 @@ from components.connection import (
     list_variable_names,
 )
 from components.copies.backup import BackupArgs, create_backup, list_backup_objects
-from components.copies.backup_spec import BackupSpec
+from components.copies.backup_spec import BackupSpec, build_cron
 from components.copies.move import (
     CopyArgs,
     CopySource,
@@ -37,6 +37,7 @@ from components.copies.pod import CopyEnd
 from components.copies.repository import Repository
 from components.copies.spec import CopySpec, GroupAddress, resolve_source
 from components.copies.verification import VerificationArgs, create_verification, list_verification_objects
+from components.engines.clusters.definition import ContinuousBackup
 from components.engines.definition import Account, Engine, Variant
 from components.passwords import create_password
 from components.persisted.labels import group_labels, object_metadata, scratch_server_labels
@@ -288,6 +289,30 @@ class DatabaseGroupArgs:
         return Repository(store=self.platform.backup_stores[self.backup_store], path=path)
 
     @property
+    def supports_continuous_backup(self) -> bool:
+        """Whether an operator runs the group's servers and can save each change."""
+        cluster = self.engine.cluster
+        return self.server_access.operated is not None and cluster is not None and cluster.has_continuous_backup
+
+    @property
+    def continuous_backup(self) -> ContinuousBackup | None:
+        """What the operator saves in a folder next to the repository; None if it saves nothing."""
+        spec, repository = self.backup_spec, self.repository
+        if spec is None or repository is None or not (spec.continuous and self.supports_continuous_backup):
+            return None
+        bucket = repository.store.find_bucket(f"{repository.path}.continuous")
+        if bucket is None or spec.keep.daily is None:
+            return None
+        schedule = build_cron("daily", f"{self.resource_name}-continuous")
+        return ContinuousBackup(
+            bucket=bucket,
+            secret=self.backup_name,
+            digest=repository.digest,
+            schedule=schedule,
+            days=spec.keep.daily,
+        )
+
+    @property
     def backup_name(self) -> str:
         """Name of the CronJob that saves the group."""
         return backup_name(self.object_name)
@@ -343,6 +368,11 @@ class DatabaseGroupArgs:
             deleted_with=self.deleted_with,
         )
 
+    @property
+    def creation_args(self) -> ServerArgs:
+        """Arguments of the group's server kind, with what depends on the access to the server."""
+        return replace(self.server_args, is_filled=self.copy_spec is not None, continuous_backup=self.continuous_backup)
+
     @cached_property
     def server_access(self) -> ServerAccess:
         """How the application reaches the group's server."""
@@ -384,7 +414,7 @@ class DatabaseGroupArgs:
                 storage=volume.storage,
                 storage_class=volume.storage_class,
             )
-        yield from self.server_kind.list_objects(self.server_args, self.spec.server)
+        yield from self.server_kind.list_objects(self.creation_args, self.spec.server)
         if self.server_access.backend:
             yield from list_service_objects(self.service_name, self.server_access.backend, self.object_name)
             if self.read_backend:
@@ -458,7 +488,7 @@ class DatabaseGroup(pulumi.ComponentResource):
         self.secret_name = args.object_name
 
         password = create_password(args.server_args.password_name, access.password_source, parent=self)
-        prepared = args.server_kind.prepare_secret(args.server_args, args.spec.server, password, self)
+        prepared = args.server_kind.prepare_secret(args.creation_args, args.spec.server, password, self)
         values = pulumi.Output.all(password=password.value if password else None, entries=prepared.entries)
         self.connection = pulumi.Output.secret(
             values.apply(lambda all_: build_connection_data(args, all_["password"], all_["entries"]))
@@ -473,8 +503,7 @@ class DatabaseGroup(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), prepared.opts),
         )
         credentials = ServerCredentials(account=access.account, secret=self.secret, password=password)
-        server_args = replace(args.server_args, is_filled=args.copy_spec is not None)
-        args.server_kind.create_resources(server_args, args.spec.server, credentials, self)
+        args.server_kind.create_resources(args.creation_args, args.spec.server, credentials, self)
         self.copies = [_create_copy(self, source)] if args.copy_spec else []
         if access.backend:
             create_service(

@@ -130,6 +130,8 @@ class RequiredOperator:
     install_commands: tuple[str, ...]
     groups: tuple[tuple[Location, str], ...]
     """Location and namespace of each group that needs it."""
+    key: tuple[str, ...] = ("server", "replicas")
+    """Key of a group because of which it is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,7 @@ def check_operators(
             also = f" (for {len(others) + 1} groups)" if others else ""
             commands = "".join(f"\n      {command}" for command in problem.commands)
             text = f"the operator {operator.name} {problem.text}{also}{':' if commands else ''}{commands}"
-            yield ClusterIssue((*first, "server", "replicas"), text)
+            yield ClusterIssue((*first, *operator.key), text)
 
 
 def list_operator_notes(requirements: ClusterRequirements, observed: Mapping[str, ObservedOperator]) -> Iterator[str]:

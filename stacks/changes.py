@@ -217,6 +217,15 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
             "keep": (Change("", IN_PLACE, "The next backup deletes what nothing keeps any more."),),
             "timeoutMinutes": (Change("", IN_PLACE, "Later backups may take so long."),),
             "verify": (Change("", IN_PLACE, "The CronJob changes, or is deleted."),),
+            "continuous": (
+                Change(
+                    "",
+                    IN_PLACE,
+                    "The operator saves each change from the next base backup on, or none. What it saved stays in the"
+                    " store.",
+                    "PostgreSQL and MongoDB, one server after the other",
+                ),
+            ),
             "verifyStorage": (Change("", IN_PLACE, "Later verifications may use so much disk space."),),
         },
         "KeepSpec": dict.fromkeys(

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from components.application import ApplicationArgs
+from components.database_group import DatabaseGroupArgs
 from components.engines.clusters.definition import Operator
 from components.persisted.labels import STACK_ANNOTATION
 from components.planned_objects import PlannedObject, ResourceType
@@ -52,26 +53,35 @@ def build_cluster_requirements(
 
 
 def list_required_operators(stack: Stack) -> Iterator[RequiredOperator]:
-    """Yield the operators that run server clusters of a stack, each with the groups that need it."""
+    """Yield the operators that run server clusters of a stack and their plugins, each with the groups that need it."""
     groups: dict[str, list[tuple[Location, str]]] = {}
-    operators: dict[str, Operator] = {}
+    operators: dict[str, tuple[Operator, tuple[str, ...]]] = {}
     for application in stack.applications:
         for group in application.database_groups:
-            if group.server_access.operated and group.engine.cluster:
-                operator = group.engine.cluster.operator
-                operators[operator.name] = operator
+            for operator, key in _list_operators(group):
+                operators[operator.name] = operator, key
                 groups.setdefault(operator.name, []).append((group.config_location, application.namespace))
-    for name, operator in operators.items():
+    for operator, key in operators.values():
         yield RequiredOperator(
-            name=name,
+            name=operator.name,
             version=operator.version,
             image=operator.image,
             custom_paths=tuple(map(_build_path, operator.resource_types)),
             pod_labels=operator.pod_labels,
             namespace_variable=operator.namespace_variable,
             install_commands=operator.install_commands,
-            groups=tuple(groups[name]),
+            groups=tuple(groups[operator.name]),
+            key=key,
         )
+
+
+def _list_operators(group: DatabaseGroupArgs) -> Iterator[tuple[Operator, tuple[str, ...]]]:
+    """Yield the operator of a group and its plugin, each with the key because of which it is needed."""
+    cluster = group.engine.cluster
+    if cluster and group.server_access.operated:
+        yield cluster.operator, ("server", "replicas")
+        if cluster.backup_plugin and group.continuous_backup:
+            yield cluster.backup_plugin, ("backup", "continuous")
 
 
 def _list_objects(application: ApplicationArgs, registered_groups: Collection[str]) -> Iterator[RequiredObject]:

@@ -44,6 +44,7 @@ KEY_EXAMPLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "keep": "{daily: 14, monthly: 12}",
             "timeoutMinutes": "600",
             "verify": "false",
+            "continuous": "true",
             "verifyStorage": "50Gi",
         },
         "KeepSpec": {"last": "10", "daily": "14", "weekly": "8", "monthly": "12"},

@@ -219,9 +219,36 @@ def _validate_backup(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
         yield ConfigIssue(group.config_location, f"{message} (limit {MAX_CRON_JOB_NAME_LENGTH}); {advice}")
 
 
+def _validate_continuous_backup(group: DatabaseGroupArgs) -> Iterator[ConfigIssue]:
+    """Yield the issue of `continuous`. The stack's value concerns only groups that support it."""
+    spec, cluster, repository = group.backup_spec, group.engine.cluster, group.repository
+    if spec is None or repository is None or not spec.continuous:
+        return
+    is_own = bool(group.spec.backup and group.spec.backup.continuous)
+    location: Location = (*(group.config_location if is_own else ()), "backup", "continuous")
+    if not group.supports_continuous_backup:
+        if cluster is None or not cluster.has_continuous_backup:
+            reason = f"not supported for {group.engine.name}: no operator saves each change of it; remove it"
+        else:
+            reason = "needs a server cluster; set `replicas` of `server`, or remove it"
+        if is_own:
+            yield ConfigIssue(location, reason)
+    elif repository.store.find_bucket("") is None:
+        yield ConfigIssue(
+            location, "the operators save in a store of the kind `s3` only; set `store` to one, or remove it"
+        )
+    elif repository.store.is_region_missing:
+        message = "an operator does not request the region of a bucket from Amazon; set it"
+        yield ConfigIssue(("backupStores", f"{group.backup_store}", "region"), message)
+    elif spec.keep.daily is None:
+        message = "needs `daily` of `keep`, the number of days to whose moments a restore is possible; set it"
+        yield ConfigIssue(location, message)
+
+
 def _validate_backups(groups: Sequence[DatabaseGroupArgs]) -> Iterator[ConfigIssue]:
     """Yield the issues of all groups' backups. An issue of the stack's `backup` is the same for all of them."""
-    yield from dict.fromkeys(issue for group in groups for issue in _validate_backup(group))
+    issues = [issue for group in groups for issue in _validate_backup(group)]
+    yield from dict.fromkeys(issues or (issue for group in groups for issue in _validate_continuous_backup(group)))
 
 
 def _validate_sources(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from components.spec import DnsLabel, Quantity, SpecModel, constrain_str
+from components.spec import DnsLabel, Quantity, SpecModel, StrictBool, constrain_str
 
 __all__ = ["BackupSpec", "KeepSpec", "build_cron", "find_longest_interval"]
 
@@ -72,6 +72,10 @@ class BackupSpec(SpecModel):
     verify: Schedule | Literal[False] = "weekly"
     """When a Job restores the newest backup into an empty server and compares both: as in `schedule`, or `false` for
     never. Default: `weekly`."""
+    continuous: StrictBool = False
+    """Whether the operator of a server cluster also saves each change, in the same store. The group can then be
+    restored to each moment of the last `keep.daily` days. Groups that do not support it ignore the stack's value.
+    Default: `false`."""
     verify_storage: Quantity | None = None
     """Disk space for that server, and for the files of a dump, on the node. Default: `storage` of the group's server;
     `10Gi` for an external one."""

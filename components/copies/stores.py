@@ -9,9 +9,11 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
+from components.engines.clusters.definition import ACCESS_KEY_ENTRY, SECRET_KEY_ENTRY, Bucket
 from components.spec import DnsLabel, NonEmptyStr, SecretText, SpecModel, StrictBool, constrain_str
 from components.tls import CaBundleFile
 
@@ -29,6 +31,10 @@ __all__ = [
 ]
 
 CLAIM_PATH = "/backups"
+CA_ENTRY = "RESTIC_CACERT"
+AMAZON_ENDPOINT, AMAZON_DOMAIN = "https://s3.amazonaws.com", ".amazonaws.com"
+DEFAULT_REGION = "us-east-1"
+"""The region of stores that have none."""
 URL_MESSAGE = "invalid URL{value}; write the scheme and the host, for example `https://s3.example.org`"
 PORT_PATTERN = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 SERVICE_PATTERN = rf"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:({PORT_PATTERN}))?"
@@ -74,6 +80,13 @@ class Store(Protocol):
     def build_access(self, path: str) -> StoreAccess:
         """Return the access to a repository. `path` is its path below the prefix."""
 
+    def find_bucket(self, path: str) -> Bucket | None:
+        """Return a folder for other programs than restic. None: the store has no bucket of S3."""
+
+    @property
+    def is_region_missing(self) -> bool:
+        """Whether restic requests the region from the store, which other programs cannot."""
+
 
 class _StoreSpec(SpecModel):
     """Keys of every store."""
@@ -86,13 +99,22 @@ class _StoreSpec(SpecModel):
         """Whether the store rejects the deletion of backups."""
         return False
 
+    @property
+    def is_region_missing(self) -> bool:
+        """Whether restic requests the region from the store, which other programs cannot."""
+        return False
+
+    def find_bucket(self, _path: str) -> Bucket | None:
+        """Return a folder for other programs than restic. None: the store has no bucket of S3."""
+        return None
+
 
 class S3StoreSpec(_StoreSpec):
     """A bucket of S3, or of a store with the same protocol."""
 
     kind: Literal["s3"]
     """Kind of store: `s3`, `azure`, `google`, `rest` or `claim`."""
-    endpoint: ServiceUrl = "https://s3.amazonaws.com"
+    endpoint: ServiceUrl = AMAZON_ENDPOINT
     """URL of the service. Default: `https://s3.amazonaws.com`."""
     bucket: BucketName
     """Name of the bucket. It must exist."""
@@ -115,12 +137,32 @@ class S3StoreSpec(_StoreSpec):
             repository=f"s3:{self.endpoint.rstrip('/')}/{_join(self.bucket, self.prefix, path)}",
             variables={"AWS_DEFAULT_REGION": self.region} if self.region else {},
             credentials={
-                "AWS_ACCESS_KEY_ID": self.access_key,
-                "AWS_SECRET_ACCESS_KEY": self.secret_key.get_secret_value(),
+                ACCESS_KEY_ENTRY: self.access_key,
+                SECRET_KEY_ENTRY: self.secret_key.get_secret_value(),
             },
-            files={"RESTIC_CACERT": self.ca_file.pem} if self.ca_file else {},
+            files={CA_ENTRY: self.ca_file.pem} if self.ca_file else {},
             options="-o s3.bucket-lookup=path" if self.path_style else "",
         )
+
+    @property
+    def is_region_missing(self) -> bool:
+        """Whether restic requests the region from the store, which other programs cannot."""
+        return self._is_amazon and self.region is None
+
+    def find_bucket(self, path: str) -> Bucket:
+        """Return a folder for other programs than restic."""
+        return Bucket(
+            name=self.bucket,
+            folder=_join(self.prefix, path),
+            endpoint=None if self._is_amazon else self.endpoint.rstrip("/"),
+            region=self.region or DEFAULT_REGION,
+            is_path_style=self.path_style or not self._is_amazon,
+            ca_entry=CA_ENTRY if self.ca_file else None,
+        )
+
+    @property
+    def _is_amazon(self) -> bool:
+        return (urlsplit(self.endpoint).hostname or "").endswith(AMAZON_DOMAIN)
 
 
 class AzureStoreSpec(_StoreSpec):
@@ -193,7 +235,7 @@ class RestStoreSpec(_StoreSpec):
                 "RESTIC_REST_USERNAME": self.username,
                 "RESTIC_REST_PASSWORD": self.password.get_secret_value(),
             },
-            files={"RESTIC_CACERT": self.ca_file.pem} if self.ca_file else {},
+            files={CA_ENTRY: self.ca_file.pem} if self.ca_file else {},
         )
 
 

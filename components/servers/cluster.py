@@ -211,6 +211,7 @@ def _build_request(args: ServerArgs, spec: DedicatedKindSpec) -> ClusterRequest:
         is_node_exclusive=spec.exclusive_node,
         node_selector=nodes.node_selector,
         tolerations=[item.model_dump(by_alias=True, exclude_none=True) for item in nodes.tolerations],
+        continuous_backup=args.continuous_backup,
     )
 
 
@@ -364,17 +365,18 @@ def _wait_for_cluster(
 def _list_objects(args: ServerArgs, spec: DedicatedKindSpec) -> Iterator[PlannedObject]:
     request = _build_request(args, spec)
     yield PlannedObject(kind="Secret", name=request.account_secret)
-    cluster, *others = _get_cluster(args).build_objects(request)
-    yield PlannedObject(
-        kind=cluster.type.kind,
-        name=cluster.name,
-        resource_type=cluster.type,
-        storage=request.storage,
-        storage_class=request.storage_class,
-        pod_labels=request.labels,
-        node_selector=request.node_selector,
-    )
-    yield from (PlannedObject(kind=item.type.kind, name=item.name, resource_type=item.type) for item in others)
+    cluster = _get_cluster(args)
+    for item in cluster.build_objects(request):
+        planned = PlannedObject(kind=item.type.kind, name=item.name, resource_type=item.type)
+        if item.type == cluster.operator.resource_types[0]:
+            planned = replace(
+                planned,
+                storage=request.storage,
+                storage_class=request.storage_class,
+                pod_labels=request.labels,
+                node_selector=request.node_selector,
+            )
+        yield planned
 
 
 CLUSTER = ServerKind[DedicatedKindSpec](

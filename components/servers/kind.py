@@ -9,6 +9,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import SecretStr
 
+from components.engines.clusters.definition import ContinuousBackup
 from components.engines.definition import Account, Engine, Variant
 from components.passwords import GeneratedPassword, Password
 from components.persisted.labels import object_metadata
@@ -54,6 +55,8 @@ class ServerArgs:
     platform: Platform
     is_filled: bool = False
     """Whether a copy fills the group."""
+    continuous_backup: ContinuousBackup | None = None
+    """What the operator of a server cluster saves. Known after the access to the server."""
     deleted_with: pulumi.Resource | None = None
     """The namespace, if its deletion deletes the volume claim. A Pod that Pulumi did not record cannot delay that."""
 

@@ -508,7 +508,8 @@ def test_the_page_lists_the_rights_that_are_checked() -> None:
     }
     required = {right for rights in RIGHTS_BY_KIND.values() for right in rights}
     clusters = [engine.cluster for engine in ENGINES.values() if engine.cluster]
-    types = [RULE_TYPE, *(item for cluster in clusters for item in cluster.operator.resource_types)]
+    programs = [found for cluster in clusters for found in (cluster.operator, cluster.backup_plugin) if found]
+    types = [RULE_TYPE, *(item for program in programs for item in program.resource_types)]
     custom = {
         right for item in types for right in list_custom_rights(ApiPath(f"/apis/{item.api_version}", item.plural))
     }

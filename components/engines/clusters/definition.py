@@ -12,11 +12,16 @@ from components.spec import SettingValue
 from components.tls import TlsMode
 
 __all__ = [
+    "ACCESS_KEY_ENTRY",
+    "CERT_MANAGER_COMMAND",
     "HOST_LABEL",
+    "SECRET_KEY_ENTRY",
+    "Bucket",
     "ClusterAccess",
     "ClusterObject",
     "ClusterRequest",
     "ClusterScripts",
+    "ContinuousBackup",
     "Durability",
     "EngineCluster",
     "Operator",
@@ -29,6 +34,13 @@ __all__ = [
 Durability: TypeAlias = Literal["synchronous", "asynchronous"]
 HOST_LABEL = "kubernetes.io/hostname"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+ACCESS_KEY_ENTRY = "AWS_ACCESS_KEY_ID"
+SECRET_KEY_ENTRY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 (a name)
+"""Entries of the Secret with the credentials of a bucket. Restic and Percona's operators require these names."""
+CERT_MANAGER_COMMAND = (
+    "kubectl apply --server-side --filename"
+    " https://github.com/cert-manager/cert-manager/releases/download/v1.19.2/cert-manager.yaml"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +60,36 @@ class Operator:
     """Environment variable of its container with the namespaces that it watches. Empty or missing: all."""
     install_commands: tuple[str, ...]
     """Commands that install the release."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """A folder in a bucket of S3, or of a store with the same protocol."""
+
+    name: str
+    folder: str
+    endpoint: str | None
+    """URL of the service. None: Amazon's service in the region."""
+    region: str
+    is_path_style: bool
+    """Whether the bucket's name is in the path of URLs, not in the host name."""
+    ca_entry: str | None
+    """Entry of the Secret with the CA certificates of the service. None: the system's CAs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousBackup:
+    """What the operator saves in addition to the program's own backups: base backups, and each change since then."""
+
+    bucket: Bucket
+    secret: str
+    """Name of the Secret with ACCESS_KEY_ENTRY, SECRET_KEY_ENTRY and the CA certificates."""
+    digest: str
+    """Value that changes with the content of the Secret, for Pods that read it once."""
+    schedule: str
+    """When a base backup begins: five fields of cron, once a day."""
+    days: int
+    """Number of days to whose moments a restore is possible."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +128,8 @@ class ClusterRequest:
     """Whether two servers must not be on one node. False: they should not."""
     node_selector: Mapping[str, str]
     tolerations: Sequence[Mapping[str, Any]]
+    continuous_backup: ContinuousBackup | None
+    """None: the operator saves nothing."""
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -176,7 +220,7 @@ class EngineCluster:
     account_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Labels of that Secret, in addition to the group's."""
     build_objects: Callable[[ClusterRequest], Sequence[ClusterObject]]
-    """Return the objects, in the order of their creation. The first one is the cluster itself."""
+    """Return the objects, in the order of their creation. The cluster itself has the operator's first type."""
     describe_progress: Callable[[Mapping[str, Any], str], str | None]
     """Return why the cluster is not ready; None if it is. The arguments are the custom resource (`{}` if it does not
     exist), and the resource version of the Secret with the account."""
@@ -197,6 +241,10 @@ class EngineCluster:
     """Whether a server accepts only connections with TLS, or only connections without it. Default: both."""
     replica_set: str | None = None
     """Name of the replica set that clients must know."""
+    has_continuous_backup: bool = False
+    """Whether the operator can save each change, for a restore to any moment."""
+    backup_plugin: Operator | None = None
+    """The program that the operator needs for that. Default: none."""
     default_settings: Mapping[str, SettingValue] = field(default_factory=lambda: MappingProxyType({}))
     """The program's own settings, in addition to those of a single server. The user's values replace them."""
     scripts: ClusterScripts | None = None

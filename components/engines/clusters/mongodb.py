@@ -10,6 +10,7 @@ from components.engines.clusters.definition import (
     ClusterAccess,
     ClusterObject,
     ClusterRequest,
+    ContinuousBackup,
     EngineCluster,
     Operator,
 )
@@ -27,6 +28,11 @@ __all__ = ["PERCONA_SERVER_MONGODB"]
 CLUSTER = ResourceType(api_version="psmdb.percona.com/v1", kind="PerconaServerMongoDB", plural="perconaservermongodbs")
 OPERATOR_VERSION = "1.22.0"
 REPLICA_SET, SERVERS = "rs0", "mongod"
+BACKUP_IMAGE = "docker.io/percona/percona-backup-mongodb:2.12.0"
+BACKUP_AMOUNTS = {"cpu": "300m", "memory": "1Gi"}
+"""What the operator's documentation recommends for the backup container of each server."""
+BASE = "base"
+AMAZON_HOST = "s3.amazonaws.com"
 FIXED_SETTINGS = frozenset(
     {
         "security.enableencryption",
@@ -66,10 +72,46 @@ def _build_objects(request: ClusterRequest) -> list[ClusterObject]:
                 **build_pod_placement(request, SERVERS),
             }
         ],
+        **({"backup": _build_backup(request.continuous_backup)} if request.continuous_backup else {}),
     }
     # Without it, the operator leaves the volumes when the cluster is deleted.
     finalizers = ("percona.com/delete-psmdb-pvc",)
     return [ClusterObject(type=CLUSTER, name=request.name, part="cluster", spec=spec, finalizers=finalizers)]
+
+
+def _build_backup(backup: ContinuousBackup) -> dict[str, Any]:
+    """Return the schedule of the base backups, and the upload of the oplog.
+
+    The type `minio` of a storage is for every store with the protocol of S3. Unlike the type `s3`, it accepts CAs.
+    """
+    bucket = backup.bucket
+    storage = {
+        "bucket": bucket.name,
+        "prefix": bucket.folder,
+        "region": bucket.region,
+        "endpointUrl": bucket.endpoint.partition("://")[2] if bucket.endpoint else AMAZON_HOST,
+        "secure": bucket.endpoint is None or bucket.endpoint.startswith("https://"),
+        "forcePathStyle": bucket.is_path_style,
+        "credentialsSecret": backup.secret,
+        **({"caBundle": {"name": backup.secret, "key": bucket.ca_entry}} if bucket.ca_entry else {}),
+    }
+    task = {
+        "name": BASE,
+        "enabled": True,
+        "schedule": backup.schedule,
+        "storageName": BASE,
+        # The oldest day begins with the backup of the day before.
+        "retention": {"type": "count", "count": backup.days + 1, "deleteFromStorage": True},
+    }
+    return {
+        "enabled": True,
+        "image": BACKUP_IMAGE,
+        "resources": {"requests": BACKUP_AMOUNTS, "limits": BACKUP_AMOUNTS},
+        "containerSecurityContext": build_container_security(),
+        "storages": {BASE: {"type": "minio", "minio": storage}},
+        "tasks": [task],
+        "pitr": {"enabled": True},
+    }
 
 
 RELEASE_URL = f"https://raw.githubusercontent.com/percona/percona-server-mongodb-operator/v{OPERATOR_VERSION}/deploy"
@@ -103,5 +145,6 @@ PERCONA_SERVER_MONGODB = EngineCluster(
     find_ca_secret=lambda name: f"{name}-ssl",
     certifies_services=False,
     replica_set=REPLICA_SET,
+    has_continuous_backup=True,
     unsupported_settings=FIXED_SETTINGS,
 )

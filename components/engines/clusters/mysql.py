@@ -7,9 +7,11 @@ The facts are those of the operator's release 1.19: its documentation and its so
 from typing import Any
 
 from components.engines.clusters.definition import (
+    CERT_MANAGER_COMMAND,
     ClusterAccess,
     ClusterObject,
     ClusterRequest,
+    ContinuousBackup,
     EngineCluster,
     Operator,
     list_service_hosts,
@@ -17,6 +19,7 @@ from components.engines.clusters.definition import (
 from components.engines.clusters.percona import (
     build_container_security,
     build_pod_placement,
+    build_pod_restrictions,
     describe_account,
     describe_progress,
     read_labels,
@@ -36,6 +39,16 @@ SERVERS, PROXY = "pxc", "haproxy"
 READ_PORT = 3307
 """Port of HAProxy that spreads connections over all servers."""
 MAX_SAFE_SIZE = 5
+BACKUP_IMAGES = {
+    "8.0": "docker.io/percona/percona-xtrabackup:8.0.35-34.1",
+    "8.4": "docker.io/percona/percona-xtrabackup:8.4.0-5.1",
+}
+"""Images of the programs that save the servers, by release series."""
+BACKUP_AMOUNTS = {"cpu": "500m", "memory": "1Gi"}
+UPLOAD_SECONDS = 60
+"""Time between two uploads of the binary log: what the loss of all servers costs at most."""
+BASE, BINLOGS = "base", "binlogs"
+"""Folders of the base backups and of the binary logs. The operator requires two."""
 FIXED_SETTINGS = frozenset(
     {
         "binlog_format",
@@ -98,10 +111,57 @@ def _build_objects(request: ClusterRequest) -> list[ClusterObject]:
             **build_pod_placement(request, PROXY),
         },
         "logcollector": {"enabled": False},
+        **({"backup": _build_backup(request, request.continuous_backup)} if request.continuous_backup else {}),
     }
     # Without it, the operator leaves the volumes when the cluster is deleted.
     finalizers = ("percona.com/delete-pxc-pvc", "percona.com/delete-ssl")
     return [ClusterObject(type=CLUSTER, name=request.name, part="cluster", spec=spec, finalizers=finalizers)]
+
+
+def _build_backup(request: ClusterRequest, backup: ContinuousBackup) -> dict[str, Any]:
+    """Return the schedule of the base backups, and the upload of the binary logs."""
+    newest = list(BACKUP_IMAGES)[-1]
+    series = next((item for item in BACKUP_IMAGES if f"{request.version}.".startswith(f"{item}.")), newest)
+    return {
+        "image": BACKUP_IMAGES[series],
+        "imagePullPolicy": "IfNotPresent",
+        "storages": {folder: _build_storage(request, backup, folder) for folder in (BASE, BINLOGS)},
+        "schedule": [
+            {
+                "name": BASE,
+                "schedule": backup.schedule,
+                "storageName": BASE,
+                # The oldest day begins with the backup of the day before.
+                "retention": {"type": "count", "count": backup.days + 1, "deleteFromStorage": True},
+            }
+        ],
+        "pitr": {
+            "enabled": True,
+            "storageName": BINLOGS,
+            "timeBetweenUploads": UPLOAD_SECONDS,
+            "resources": {"requests": BACKUP_AMOUNTS, "limits": BACKUP_AMOUNTS},
+        },
+    }
+
+
+def _build_storage(request: ClusterRequest, backup: ContinuousBackup, folder: str) -> dict[str, Any]:
+    """Return a folder in the bucket, and the restrictions of the Pods that write it."""
+    bucket = backup.bucket
+    return {
+        **build_pod_restrictions(request),
+        # The Pod that uploads the binary logs reads the credentials once.
+        "annotations": {"store-digest": backup.digest},
+        "type": "s3",
+        "verifyTLS": True,
+        "s3": {
+            "bucket": f"{bucket.name}/{bucket.folder}/{folder}",
+            "region": bucket.region,
+            "credentialsSecret": backup.secret,
+            **({"endpointUrl": bucket.endpoint} if bucket.endpoint else {}),
+            **({"caBundle": {"name": backup.secret, "key": bucket.ca_entry}} if bucket.ca_entry else {}),
+        },
+        "resources": {"requests": BACKUP_AMOUNTS, "limits": BACKUP_AMOUNTS},
+    }
 
 
 RELEASE_URL = f"https://raw.githubusercontent.com/percona/percona-xtradb-cluster-operator/v{OPERATOR_VERSION}/deploy"
@@ -115,8 +175,7 @@ PERCONA_XTRADB_CLUSTER = EngineCluster(
         namespace_variable="WATCH_NAMESPACE",
         # Without cert-manager, the certificates end after 90 days, and the operator does not renew them.
         install_commands=(
-            "kubectl apply --server-side --filename"
-            " https://github.com/cert-manager/cert-manager/releases/download/v1.19.2/cert-manager.yaml",
+            CERT_MANAGER_COMMAND,
             "kubectl create namespace pxc-operator",
             f"kubectl apply --server-side --namespace pxc-operator --filename {RELEASE_URL}/cw-bundle.yaml",
         ),
@@ -137,6 +196,7 @@ PERCONA_XTRADB_CLUSTER = EngineCluster(
     find_access=lambda name: ClusterAccess(selector=read_labels(name, PROXY)),
     find_read_access=lambda name: ClusterAccess(selector=read_labels(name, PROXY), target_port=READ_PORT),
     find_ca_secret=lambda name: f"{name}-ssl",
+    has_continuous_backup=True,
     # The default mode forbids LOCK TABLES, which a copy needs. This mode is for writes on one server at a time.
     default_settings={"pxc_strict_mode": "MASTER"},
     unsupported_settings=FIXED_SETTINGS,

@@ -14,6 +14,7 @@ from components.engines.clusters.definition import ClusterRequest, build_pod_aff
 __all__ = [
     "build_container_security",
     "build_pod_placement",
+    "build_pod_restrictions",
     "describe_account",
     "describe_progress",
     "read_labels",
@@ -33,12 +34,19 @@ def build_pod_placement(request: ClusterRequest, component: str) -> dict[str, An
     """Return where the Pods of a part of a cluster run, and their restrictions."""
     labels = read_labels(request.name, component)
     return {
-        "labels": dict(request.labels),
+        **build_pod_restrictions(request),
         "affinity": {"advanced": build_pod_affinity(labels, is_required=request.is_node_exclusive)},
         "topologySpreadConstraints": build_topology_spread(labels),
+        "podDisruptionBudget": {"maxUnavailable": 1},
+    }
+
+
+def build_pod_restrictions(request: ClusterRequest) -> dict[str, Any]:
+    """Return the labels of Pods, the nodes that they may use, and what they may do."""
+    return {
+        "labels": dict(request.labels),
         **({"nodeSelector": dict(request.node_selector)} if request.node_selector else {}),
         **({"tolerations": list(request.tolerations)} if request.tolerations else {}),
-        "podDisruptionBudget": {"maxUnavailable": 1},
         "podSecurityContext": {
             "runAsNonRoot": True,
             "runAsUser": PERCONA_USER,

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.engines.clusters.definition import (
+    ACCESS_KEY_ENTRY,
+    CERT_MANAGER_COMMAND,
     HOST_LABEL,
+    SECRET_KEY_ENTRY,
     ClusterAccess,
     ClusterObject,
     ClusterRequest,
+    ContinuousBackup,
     EngineCluster,
     Operator,
     build_topology_spread,
@@ -22,6 +26,15 @@ from components.planned_objects import ResourceType
 __all__ = ["CLOUDNATIVE_PG"]
 
 CLUSTER = ResourceType(api_version="postgresql.cnpg.io/v1", kind="Cluster", plural="clusters")
+OBJECT_STORE = ResourceType(api_version="barmancloud.cnpg.io/v1", kind="ObjectStore", plural="objectstores")
+SCHEDULED_BACKUP = ResourceType(api_version="postgresql.cnpg.io/v1", kind="ScheduledBackup", plural="scheduledbackups")
+PLUGIN, PLUGIN_VERSION = "barman-cloud.cloudnative-pg.io", "0.14.0"
+PLUGIN_AMOUNTS = {"cpu": "200m", "memory": "512Mi"}
+PLUGIN_VARIABLES = {
+    # Many stores with the protocol of S3 reject the checksums that newer programs add.
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+}
 CLUSTER_LABEL, ROLE_LABEL = "cnpg.io/cluster", "cnpg.io/instanceRole"
 LOCALE = "en_US.utf8"
 """Locale of the official image, so that texts sort as on a single server. The operator's default is `C`."""
@@ -103,7 +116,55 @@ def _build_objects(request: ClusterRequest) -> list[ClusterObject]:
         "managed": {"services": {"disabledDefaultServices": ["ro", "r"]}},
         "inheritedMetadata": {"labels": dict(request.labels)},
     }
-    return [ClusterObject(type=CLUSTER, name=request.name, part="cluster", spec=spec)]
+    if request.continuous_backup is None:
+        return [ClusterObject(type=CLUSTER, name=request.name, part="cluster", spec=spec)]
+    spec["plugins"] = [{"name": PLUGIN, "isWALArchiver": True, "parameters": {"barmanObjectName": request.name}}]
+    return [
+        _build_object_store(request, request.continuous_backup),
+        ClusterObject(type=CLUSTER, name=request.name, part="cluster", spec=spec),
+        _build_scheduled_backup(request, request.continuous_backup),
+    ]
+
+
+def _build_object_store(request: ClusterRequest, backup: ContinuousBackup) -> ClusterObject:
+    """Return where the plugin saves base backups and the write-ahead log, and how long it retains them."""
+    bucket, variables = backup.bucket, {"AWS_DEFAULT_REGION": backup.bucket.region, **PLUGIN_VARIABLES}
+
+    def build_reference(entry: str) -> dict[str, str]:
+        return {"name": backup.secret, "key": entry}
+
+    spec = {
+        "configuration": {
+            "destinationPath": f"s3://{bucket.name}/{bucket.folder}",
+            "s3Credentials": {
+                "accessKeyId": build_reference(ACCESS_KEY_ENTRY),
+                "secretAccessKey": build_reference(SECRET_KEY_ENTRY),
+            },
+            **({"endpointURL": bucket.endpoint} if bucket.endpoint else {}),
+            **({"endpointCA": build_reference(bucket.ca_entry)} if bucket.ca_entry else {}),
+            "wal": {"compression": "gzip"},
+            "data": {"compression": "gzip"},
+        },
+        "retentionPolicy": f"{backup.days}d",
+        "instanceSidecarConfiguration": {
+            "resources": {"requests": PLUGIN_AMOUNTS, "limits": PLUGIN_AMOUNTS},
+            "env": [{"name": name, "value": value} for name, value in variables.items()],
+        },
+    }
+    return ClusterObject(type=OBJECT_STORE, name=request.name, part="object-store", spec=spec, holds_data=False)
+
+
+def _build_scheduled_backup(request: ClusterRequest, backup: ContinuousBackup) -> ClusterObject:
+    """Return the schedule of the base backups. The first one begins at once: without it, no restore is possible."""
+    spec = {
+        "cluster": {"name": request.name},
+        "method": "plugin",
+        "pluginConfiguration": {"name": PLUGIN},
+        "schedule": f"0 {backup.schedule}",  # the first field is the second
+        "immediate": True,
+        "backupOwnerReference": "cluster",
+    }
+    return ClusterObject(type=SCHEDULED_BACKUP, name=request.name, part="scheduled-backup", spec=spec, holds_data=False)
 
 
 def _build_synchronous(request: ClusterRequest) -> dict[str, Any]:
@@ -128,6 +189,20 @@ def _describe_progress(resource: Mapping[str, Any], account_version: str) -> str
     return "; ".join(filter(None, (reason, status.get("phase"), status.get("phaseReason"))))
 
 
+BARMAN_CLOUD = Operator(
+    name="Barman Cloud plugin of CloudNativePG",
+    version=PLUGIN_VERSION,
+    image="ghcr.io/cloudnative-pg/plugin-barman-cloud",
+    resource_types=(OBJECT_STORE, SCHEDULED_BACKUP),
+    pod_labels={"app": "barman-cloud"},
+    namespace_variable="WATCH_NAMESPACE",
+    # It must be in the namespace of the operator.
+    install_commands=(
+        CERT_MANAGER_COMMAND,
+        "kubectl apply --server-side --filename https://github.com/cloudnative-pg/plugin-barman-cloud/releases/download"
+        f"/v{PLUGIN_VERSION}/manifest.yaml",
+    ),
+)
 CLOUDNATIVE_PG = EngineCluster(
     operator=Operator(
         name="CloudNativePG",
@@ -152,5 +227,7 @@ CLOUDNATIVE_PG = EngineCluster(
     find_access=lambda name: ClusterAccess(selector={CLUSTER_LABEL: name, ROLE_LABEL: "primary"}),
     find_read_access=lambda name: ClusterAccess(selector={CLUSTER_LABEL: name, ROLE_LABEL: "replica"}),
     find_ca_secret=lambda name: f"{name}-ca",
+    has_continuous_backup=True,
+    backup_plugin=BARMAN_CLOUD,
     unsupported_settings=FIXED_SETTINGS,
 )
