@@ -1,5 +1,6 @@
 """`make restore`: fill the running server of a group with a backup, between two updates."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ REPOSITORY_VARIABLE = "RESTIC_REPOSITORY"
 MAX_SHOWN_SNAPSHOTS = 10
 HOLDS_DATA = "the target holds data"
 """Begin of the message of a Job that changed nothing."""
+FIRST_WRITE_RE = re.compile(r"restoring \d+ entries")
+"""The line of a Job before it writes data."""
+OVERWRITE_HINT = "{} can hold a part of the backup; restore again with OVERWRITE=1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +107,31 @@ def restore_backup(
         "ConfigMap": {"data": dict(read_restore_scripts(args.engine))},
     }
     labels, job_spec = copy_labels(target.application), build_restore_job_spec(restore)
-    hint = f"{target.path} can hold a part of the backup; restore again with OVERWRITE=1"
+    log: list[str] = []
+
+    def show_line(line: str) -> None:
+        log.append(line)
+        show(line)
+
     try:
         with run_temporary_job(connection, target.namespace, name, labels=labels, spec=job_spec, objects=objects):
-            result = follow_job(connection, target.namespace, name, show)
+            result = follow_job(connection, target.namespace, name, show_line)
     except KeyboardInterrupt:
-        show(f"interrupted: {hint}")
+        show(f"interrupted: {OVERWRITE_HINT.format(target.path)}" if _has_written(log) else "interrupted")
         raise
     if result.succeeded:
         return result.message
-    if result.message.startswith(HOLDS_DATA):
+    hint = "correct the cause, and run the same command again"
+    if _has_written(log):
+        hint = OVERWRITE_HINT.format(target.path)
+    elif result.message.startswith(HOLDS_DATA):
         hint = "set OVERWRITE=1 to delete its data first"
     raise pulumi.RunError(f"the restore into {target.path} failed: {result.message}; {hint}")
+
+
+def _has_written(log: Sequence[str]) -> bool:
+    """Return whether the lines of a Job show that it has begun to write data."""
+    return any(map(FIRST_WRITE_RE.fullmatch, log))
 
 
 def _find_args(stack: Stack, group: DeployedGroup) -> DatabaseGroupArgs:
@@ -123,7 +140,10 @@ def _find_args(stack: Stack, group: DeployedGroup) -> DatabaseGroupArgs:
         for args in application.database_groups:
             if ".".join(args.address) == group.path:
                 return args
-    raise pulumi.RunError(f"the stack file has no group {group.path}; add it, or run `make up` first")
+    raise pulumi.RunError(
+        f"the cluster has the group {group.path}, but the stack file does not; write the group in the stack file again."
+        " `make up` without it deletes the group"
+    )
 
 
 def _require_same_repository(cron_job: Mapping[str, Any], repository: Repository, group: DeployedGroup) -> None:
@@ -132,8 +152,9 @@ def _require_same_repository(cron_job: Mapping[str, Any], repository: Repository
     deployed = {variable["name"]: variable.get("value") for variable in container["env"]}.get(REPOSITORY_VARIABLE)
     if deployed != repository.access.repository:
         raise pulumi.RunError(
-            f"the stack file has another store for {group.path} than the cluster; run `make up` first, or restore the"
-            " previous stack file"
+            f"the stack file has another store for {group.path} than the cluster; to restore a backup of the deployed"
+            " store, write the old `backupStores` and `store` again. `make up` changes to the new store, which does not"
+            " have the old backups"
         )
 
 

@@ -190,7 +190,9 @@ class DatabaseGroupArgs:
     def copy_spec(self) -> CopySpec | None:
         """What fills the group: its own `from`, or the stack's `restoreAll`; None for neither."""
         own, snapshot = self.spec.copy_from, self.platform.restore_all
-        return CopySpec(backup=snapshot) if own is None and snapshot and self.backup_spec else own
+        if own is None and snapshot and self.backup_spec:
+            return CopySpec(backup=snapshot, timeout_minutes=self.backup_spec.timeout_minutes)
+        return own
 
     @property
     def source(self) -> GroupAddress | None:
@@ -562,6 +564,7 @@ def _create_copy(group: DatabaseGroup, source: DatabaseGroup | None) -> pulumi.R
         memory=(source.args if source else args).copy_memory,
         storage=(source.args if source else args).copy_storage,
         spec=spec,
+        has_from=args.spec.copy_from is not None,
         source=_build_copy_source(args, source),
         target=_build_copy_end(group, args.copy_service_name),
         target_backend=backend,

@@ -196,8 +196,8 @@ def _list_problems_of_pods(operator: RequiredOperator, pods: Collection[Operator
         if not watching:
             places = ", ".join(sorted({pod.namespace for pod in pods}))
             text = (
-                f"in namespace {places} does not watch namespace {namespace!r}; add it to {operator.namespace_variable}"
-                " of the operator, or set another `namespace`"
+                f"in namespace {places} does not watch namespace {namespace!r}; add it to the environment variable"
+                f" {operator.namespace_variable} of the operator, or remove the variable to watch all namespaces"
             )
             yield _Problem(text, locations)
         elif not new:

@@ -168,7 +168,9 @@ CHANGES: Mapping[str, Mapping[str, tuple[Change, ...]]] = MappingProxyType(
                 Change("without groups", IN_PLACE, "Nothing."),
                 Change("with groups", REJECTED, "The stack file would be invalid. Remove the groups first."),
             ),
-            "renamed": (Change("with groups", REJECTED, "For the program it is another server. Restore the name."),),
+            "renamed": (
+                Change("with groups", REJECTED, "For the program it is another server. Write the name again."),
+            ),
         },
         "Workloads": {
             "added": (Change("", IN_PLACE, "The variables are injected.", "the workload"),),

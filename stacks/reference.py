@@ -147,7 +147,8 @@ def _render_row(key: _Key, models: Sequence[Mapping[str, Any]]) -> tuple[str, ..
     default = "required" if key.required else default.removesuffix(".") or "none"
     owners = [model["properties"] for model in models if key.name in model["properties"]]
     if len(owners) < len(models):
-        meaning += f" Supported with `kind: {owners[0]['kind']['const']}` only."
+        kinds = format_choices([f"`kind: {owner['kind']['const']}`" for owner in owners])
+        meaning += f" Supported with {kinds} only."
     edit = describe_edit(key.model, key.name)
     types = dict.fromkeys(_describe_type(owner[key.name]) for owner in owners)
     return f"`{key.name}`", " or ".join(types), default, meaning, f"`{KEY_EXAMPLES[key.model][key.name]}`", edit

@@ -36,6 +36,7 @@ class StackSpec(SpecModel):
     backup: BackupSpec | None = None
     """Backups of all groups whose engine supports them, unless a group has its own `backup`. Default: none."""
     restore_all: Snapshot | None = None
-    """Backup that fills every empty group with backups once: `latest`, or a time in UTC. Default: none."""
+    """Backup that fills every group with backups once: `latest`, or a time in UTC. A group that holds data fails the
+    update. Default: none."""
     applications: dict[DnsLabel, ApplicationSpec]
     """Applications with their database groups, by name. `{}` removes the last one."""

@@ -129,7 +129,7 @@ def _list_warnings(entry: _WorkloadEntry, workload: ObservedWorkload | None) -> 
     if workload is None:
         yield ConfigIssue(
             entry.location,
-            f"{entry} not found in namespace {entry.application.namespace!r}; deploy it, then run `pulumi up` again to"
+            f"{entry} not found in namespace {entry.application.namespace!r}; deploy it, then run `make up` again to"
             " inject the variables",
         )
         return
@@ -145,7 +145,7 @@ def _list_warnings(entry: _WorkloadEntry, workload: ObservedWorkload | None) -> 
             yield ConfigIssue(
                 entry.location,
                 f"container {container.name!r} of {entry} already defines {', '.join([*variables, *mounts])}; the"
-                " program does not overwrite it. Remove it from the manifest, deploy, then run `pulumi up`",
+                " program does not overwrite it. Remove it from the manifest, deploy, then run `make up`",
             )
 
 

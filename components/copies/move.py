@@ -103,6 +103,8 @@ class CopyArgs:
     storage: str
     """Size of the data of the source."""
     spec: CopySpec
+    has_from: bool
+    """Whether the group has `from` in the stack file. False: `restoreAll` fills it."""
     source: CopySource
     target: CopyEnd
     target_backend: ServiceBackend
@@ -184,20 +186,24 @@ def _create_failure_hooks(args: CopyArgs, parent: pulumi.Resource) -> pulumi.Res
 
     async def log_failure(_args: pulumi.ErrorHookArgs) -> bool:
         namespace = await pulumi.Output.from_input(args.namespace).future()
-        overwrite = ", and `overwrite: true` if the group holds an incomplete copy" if _can_empty(args.engine) else ""
-        pulumi.log.error(
-            f"{args.path}.from: the copy failed; read `kubectl logs --namespace {namespace} job/{args.name}`."
-            f" Then set `run: {args.spec.run + 1}` in the group's `from`{overwrite}",
-            parent,
-        )
+        command = f"`kubectl logs --namespace {namespace} job/{args.name}`"
+        pulumi.log.error(f"{args.path}{_describe_failure(args, command)}", parent)
         return False
 
     hook = pulumi.ErrorHook(f"{args.application}-{args.name}-failure", log_failure)
     return pulumi.ResourceHookBinding(on_error=[hook])
 
 
-def _can_empty(engine: Engine) -> bool:
-    return engine.copy_scripts is not None and engine.copy_scripts.empty is not None
+def _describe_failure(args: CopyArgs, command: str) -> str:
+    """Return the end of the message about a failed copy. `command` prints the reason."""
+    spec, run = args.spec, args.spec.run + 1
+    scripts = args.engine.copy_scripts
+    overwrite = ", with `overwrite: true` if the group holds an incomplete copy" if scripts and scripts.empty else ""
+    if args.has_from:
+        return f".from: the copy failed; read {command}. Then set `run: {run}` in the group's `from`{overwrite}"
+    # A later time would restore this group from another time than the others.
+    entry = f'from: {{backup: "{spec.backup}", run: {run}, timeoutMinutes: {spec.timeout_minutes}}}'
+    return f": the restore failed; read {command}. Then add `{entry}` to the group{overwrite}"
 
 
 def _build_secret_data(values: Mapping[str, Any]) -> Mapping[str, str]:

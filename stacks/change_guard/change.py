@@ -20,7 +20,7 @@ __all__ = [
     "list_application_changes",
 ]
 
-UNPROTECT_HINT = "first set `protect: false` (deletes the data) or `protect: retain` (keeps it), and run `pulumi up`"
+UNPROTECT_HINT = "first set `protect: false` (deletes the data) or `protect: retain` (keeps it), and run `make up`"
 MIGRATION_HINT = "add a new group and migrate the data (docs/upgrading.md)"
 
 

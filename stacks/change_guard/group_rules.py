@@ -31,7 +31,7 @@ def validate_original_name(change: GroupChange) -> Iterator[ConfigIssue]:
     """Reject an edit of `renamedFrom` after which a group has another server and other data."""
     group, original = change.namesake, change.original_name
     if group is not None:
-        remedy = f"Restore `renamedFrom: {original}`" if original != change.name else "Remove `renamedFrom`"
+        remedy = f"Write `renamedFrom: {original}` again" if original != change.name else "Remove `renamedFrom`"
         yield ConfigIssue(
             (*group.config_location, "renamedFrom"),
             f"the group was created as '{original}'; with the name '{group.original_name}' it would have another server"
@@ -48,7 +48,7 @@ def validate_removed_group(change: GroupChange) -> Iterator[ConfigIssue]:
     )
     yield ConfigIssue(
         change.location,
-        f"removing or renaming this group would delete {loss}. Restore it. To rename it, set"
+        f"removing or renaming this group would delete {loss}. Write it again. To rename it, set"
         f" `renamedFrom: {change.original_name}` at the new name. To remove it, {UNPROTECT_HINT}",
     )
 
@@ -77,7 +77,7 @@ def validate_release(change: GroupChange) -> Iterator[ConfigIssue]:
         yield ConfigIssue(
             (*change.location, "variant"),
             f"cannot change from {old['variant']!r} to {new['variant']!r}: the data is not compatible."
-            f" Restore {old['variant']!r}, or {MIGRATION_HINT}",
+            f" Write {old['variant']!r} again, or {MIGRATION_HINT}",
         )
     elif old["series"] != new["series"]:
         yield ConfigIssue(
@@ -120,7 +120,7 @@ def validate_placement(change: GroupChange) -> Iterator[ConfigIssue]:
         yield ConfigIssue(
             (*change.location, "server", "provisionOn"),
             f"the database is on the server '{old_server}', and cannot move to '{new_server}'."
-            f" Restore `provisionOn: {old_server}`, or {MIGRATION_HINT}",
+            f" Write `provisionOn: {old_server}` again, or {MIGRATION_HINT}",
         )
         return
     if not change.is_protected:
@@ -131,7 +131,7 @@ def validate_placement(change: GroupChange) -> Iterator[ConfigIssue]:
     yield ConfigIssue(
         (*change.location, "server", key),
         f"changing `{key}` from '{old_value}' to '{new_value}' would not move the data."
-        f" Restore '{old_value}'. To change it, {UNPROTECT_HINT}",
+        f" Write '{old_value}' again. To change it, {UNPROTECT_HINT}",
     )
 
 
@@ -213,7 +213,7 @@ def validate_init_script(change: GroupChange) -> Iterator[ConfigIssue]:
         return
     new = change.new.server_access.init_script_digest if change.new else None
     if new and new != change.old.get("initScript") and not change.is_moved:
-        remedy = "Restore it" if change.old.get("initScript") else "Remove it"
+        remedy = "Write the old script again" if change.old.get("initScript") else "Remove it"
         yield ConfigIssue(
             (*change.location, "server", "initScript"),
             "the server is initialized, so the script would never run."
@@ -231,9 +231,11 @@ def validate_copy(change: GroupChange) -> Iterator[ConfigIssue]:
         message = f"the last copy has the number {old['run']}; write `run: {old['run']}` for no change, or"
         yield ConfigIssue((*location, "run"), f"{message} {old['run'] + 1} to copy again")
     elif new["run"] == old["run"] and new["source"] != old["source"]:
-        message = f"the copy {old['run']} has copied {old['source']}, and does not run again. Write"
         yield ConfigIssue(
-            (*location, "group"), f"{message} `run: {old['run'] + 1}` to copy {new['source']}, or restore it"
+            (*location, "group"),
+            f"the copy with `run: {old['run']}` has used {old['source']}, and does not run again. For no change,"
+            f" write the old source again. To copy {new['source']}, write `run: {old['run'] + 1}`; the group must be"
+            " empty, or `overwrite: true` deletes its data first",
         )
 
 

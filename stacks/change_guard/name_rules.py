@@ -50,7 +50,7 @@ def validate_variables(change: ApplicationChange) -> Iterator[ConfigIssue]:
         yield ConfigIssue(
             group.location if group else change.location,
             f"{', '.join(names)} would be removed, and running Pods use them."
-            f" Restore {part}, or allow the removal: `retire: [{owner}]` at the application",
+            f" Write {part} again, or allow the removal: `retire: [{owner}]` at the application",
         )
 
 
@@ -157,4 +157,4 @@ def _describe_service_remedy(group: GroupChange, service: str) -> str:
         return f"Write `primary: true`, {retire}"
     if group.new and group.new.is_primary:
         return f"Write `primary: false`, {retire}"
-    return f"Restore the name '{group.name}', {retire}"
+    return f"Write the name '{group.name}' again, {retire}"

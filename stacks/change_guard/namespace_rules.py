@@ -15,7 +15,7 @@ __all__ = [
     "validate_shared_namespace",
 ]
 
-RETAIN_HINT = "first set `protect: retain` and run `pulumi up`: the namespace then stays in the cluster"
+RETAIN_HINT = "first set `protect: retain` and run `make up`: the namespace then stays in the cluster"
 
 
 def validate_removed_application(change: ApplicationChange) -> Iterator[ConfigIssue]:
@@ -30,7 +30,7 @@ def validate_removed_application(change: ApplicationChange) -> Iterator[ConfigIs
     ]
     if protected or change.is_protected:
         loss = f"its databases ({', '.join(protected)})" if protected else f"its namespace {change.old['namespace']!r}"
-        message = f"removing or renaming this application would delete {loss}. Restore it."
+        message = f"removing or renaming this application would delete {loss}. Write it again."
         yield ConfigIssue(change.location, f"{message} To remove it, {UNPROTECT_HINT}")
 
 
@@ -41,7 +41,7 @@ def validate_namespace(change: ApplicationChange) -> Iterator[ConfigIssue]:
         yield ConfigIssue(
             (*change.location, "namespace"),
             f"the namespace was {old!r}; its data cannot move to {new!r}."
-            f" Restore {old!r}, or add a new application and migrate the data (docs/upgrading.md)",
+            f" Write {old!r} again, or add a new application and migrate the data (docs/upgrading.md)",
         )
 
 
@@ -55,13 +55,13 @@ def validate_created_namespace(change: ApplicationChange) -> Iterator[ConfigIssu
         yield ConfigIssue(
             location,
             f"the program created the namespace {namespace!r}, and would delete it with everything in it."
-            f" Restore `createNamespace: true`. To stop managing the namespace, {RETAIN_HINT}",
+            f" Write `createNamespace: true` again. To stop managing the namespace, {RETAIN_HINT}",
         )
     elif old is False and new:
         yield ConfigIssue(
             location,
             f"the namespace {namespace!r} exists, and the program takes over no existing object."
-            " Restore `createNamespace: false`",
+            " Write `createNamespace: false` again",
         )
 
 
@@ -76,7 +76,7 @@ def validate_shared_namespace(change: ApplicationChange) -> Iterator[ConfigIssue
         yield ConfigIssue(
             change.location,
             f"the edit would delete the namespace {namespace!r}, in which {', '.join(others)} runs."
-            f" Restore the application. To remove it, {RETAIN_HINT}",
+            f" Write the application again. To remove it, {RETAIN_HINT}",
         )
 
 

@@ -23,6 +23,7 @@ Run = Callable[..., tuple[int, str, str]]
 SNAPSHOT = "40dc1520" + "a" * 56
 LIST = json.dumps([{"time": "2026-11-24T03:00:12Z", "id": SNAPSHOT, "summary": {"total_bytes_processed": 2048}}])
 SAVED = "saved snapshot 40dc1520 in 6 seconds: 6 entries, 5.162 MiB; added 5.153 MiB (4.871 MiB stored)"
+INCOMPLETE = "shop.postgresql.main can hold a part of the backup; restore again with OVERWRITE=1"
 COPIED = "copied 6 entries in 5 seconds; both sides are equal"
 GROUPS = "set GROUP to one of: shop.postgresql.main, shop.redis.cache"
 CONTAINER = {
@@ -406,17 +407,24 @@ def test_restore_overwrites_on_request(run: Run, cluster: FakeCluster) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "hint"),
+    ("log", "message", "hint"),
     [
-        ("the target holds data: 6 entries; nothing was copied", "set OVERWRITE=1 to delete its data first"),
+        ("", "the target holds data: 6 entries; nothing was copied", "set OVERWRITE=1 to delete its data first"),
         (
+            "restoring 6 entries\n",
             "the restore failed with exit code 1 (source: 0); the log has the reason",
-            "shop.postgresql.main can hold a part of the backup; restore again with OVERWRITE=1",
+            INCOMPLETE,
+        ),
+        ("restoring 6 entries\ncomparing\n", "cannot read the target; the log has the reason", INCOMPLETE),
+        (
+            "restoring the backup 40dc1520\n",
+            "cannot read the source: exit code 1; the log has the reason",
+            "correct the cause, and run the same command again",
         ),
     ],
 )
-def test_failed_restore_leaves_no_objects(run: Run, cluster: FakeCluster, message: str, hint: str) -> None:
-    cluster.failing, cluster.messages["receive"] = {"receive"}, message
+def test_failed_restore_leaves_no_objects(run: Run, cluster: FakeCluster, log: str, message: str, hint: str) -> None:
+    cluster.failing, cluster.messages["receive"], cluster.logs["receive"] = {"receive"}, message, log
     code, _, errors = restore(run)
     assert code == 1
     assert errors.splitlines()[-1] == f"error: the restore into shop.postgresql.main failed: {message}; {hint}"
@@ -432,16 +440,21 @@ def test_refused_objects_leave_no_job(run: Run, cluster: FakeCluster, kind: str)
     assert cluster.jobs == {}
 
 
-def test_interrupted_restore_leaves_no_objects(run: Run, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any) -> None:
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("restoring the backup 40dc1520", "interrupted"), ("restoring 6 entries", f"interrupted: {INCOMPLETE}")],
+)
+def test_interrupted_restore_leaves_no_objects(
+    run: Run, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, line: str, message: str
+) -> None:
+    def interrupt(_connection: Any, _namespace: str, _name: str, show: Callable[[str], None]) -> None:
+        show(line)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("backups.restore.follow_job", interrupt)
     code, output, errors = restore(run)
     assert (code, output) == (130, "")
-    assert errors.splitlines()[-1] == (
-        "interrupted: shop.postgresql.main can hold a part of the backup; restore again with OVERWRITE=1"
-    )
+    assert errors.splitlines()[-2:] == [line, message]
     assert len(cluster.deleted) == 4
     assert cluster.jobs == {}
 
@@ -502,5 +515,22 @@ def test_a_missing_snapshot_is_named_before_anything_is_changed(
 def test_a_stack_file_with_another_store_is_rejected(run: Run, cluster: FakeCluster) -> None:
     code, _, errors = restore(run, config=build_config(prefix="other"))
     assert code == 1
-    assert errors.startswith("error: the stack file has another store for shop.postgresql.main than the cluster;")
+    assert errors == (
+        "error: the stack file has another store for shop.postgresql.main than the cluster; to restore a backup of the"
+        " deployed store, write the old `backupStores` and `store` again. `make up` changes to the new store, which"
+        " does not have the old backups\n"
+    )
     assert cluster.created == []
+
+
+def test_a_group_that_the_stack_file_does_not_have_is_rejected(run: Run, cluster: FakeCluster) -> None:
+    config = build_config()
+    applications = json.loads(config["database-groups:applications"]["value"])
+    del applications["shop"]["databases"]["postgresql"]
+    config["database-groups:applications"]["value"] = json.dumps(applications)
+    code, _, errors = restore(run, config=config)
+    assert (code, cluster.created) == (1, [])
+    assert errors == (
+        "error: the cluster has the group shop.postgresql.main, but the stack file does not; write the group in the"
+        " stack file again. `make up` without it deletes the group\n"
+    )

@@ -24,3 +24,11 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr("pulumi.runtime.resource._get_callbacks", get_callbacks)
     return registered
+
+
+@pytest.fixture
+def errors(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, pulumi.Resource]]:
+    """Return the errors that hooks log, with their resources."""
+    logged: list[tuple[str, pulumi.Resource]] = []
+    monkeypatch.setattr("pulumi.log.error", lambda text, resource: logged.append((text, resource)))
+    return logged

@@ -42,14 +42,6 @@ class FakeReporter:
         return self.text
 
 
-@pytest.fixture
-def errors(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, pulumi.Resource]]:
-    """Return the errors that hooks log, with their resources."""
-    logged: list[tuple[str, pulumi.Resource]] = []
-    monkeypatch.setattr("pulumi.log.error", lambda text, resource: logged.append((text, resource)))
-    return logged
-
-
 def record_with_reporter(engine: str, reporter: FakeReporter, **keys: Any) -> Recorder:
     (application,) = parse_stack(stack_with_group(engine, managed_server(engine), **keys)).applications
     platform = replace(application.platform, failure_reporter=reporter)

@@ -104,8 +104,8 @@ STATES: list[tuple[str, dict[str, Any], list[str]]] = [
         "does not watch a namespace",
         {"pods": (SCOPED,)},
         [
-            f"{WHERE} in namespace operators does not watch namespace 'shop'; add it to WATCH_NAMESPACE of the"
-            " operator, or set another `namespace`"
+            f"{WHERE} in namespace operators does not watch namespace 'shop'; add it to the environment"
+            " variable WATCH_NAMESPACE of the operator, or remove the variable to watch all namespaces"
         ],
     ),
     (

@@ -37,10 +37,10 @@ ROOT = Path(__file__).resolve().parents[2]
 Raw = dict[str, Any]
 Edit = Callable[[Raw], Any]
 
-UNPROTECT = "first set `protect: false` (deletes the data) or `protect: retain` (keeps it), and run `pulumi up`"
+UNPROTECT = "first set `protect: false` (deletes the data) or `protect: retain` (keeps it), and run `make up`"
 REMOVED = (
-    "removing or renaming this group would delete its data. Restore it. To rename it, set `renamedFrom: main` at the"
-    f" new name. To remove it, {UNPROTECT}"
+    "removing or renaming this group would delete its data. Write it again. To rename it, set `renamedFrom: main` at"
+    f" the new name. To remove it, {UNPROTECT}"
 )
 UNPROTECTED = (
     "`protect` was true; without `environment: production` it would be false, and later edits could delete the data."
@@ -133,14 +133,14 @@ def unprotect_and_move(raw: Raw) -> None:
 def provision_message(old: str, new: str) -> str:
     return (
         f"applications.shop.databases.mysql.spare.server.provisionOn: the database is on the server '{old}', and cannot"
-        f" move to '{new}'. Restore `provisionOn: {old}`, {MIGRATE}"
+        f" move to '{new}'. Write `provisionOn: {old}` again, {MIGRATE}"
     )
 
 
 def move_message(group: str, key: str, old: str, new: str) -> str:
     return (
         f"applications.shop.databases.mysql.{group}.server.{key}: changing `{key}` from '{old}' to '{new}' would not"
-        f" move the data. Restore '{old}'. To change it, {UNPROTECT}"
+        f" move the data. Write '{old}' again. To change it, {UNPROTECT}"
     )
 
 
@@ -172,7 +172,7 @@ UPGRADES: dict[str, tuple[Edit, list[str]]] = {
         lambda raw: mysql(raw)["main"].update(variant="percona"),
         [
             f"{MAIN}.variant: cannot change from 'mysql' to 'percona': the data is not compatible."
-            f" Restore 'mysql', {MIGRATE}"
+            f" Write 'mysql' again, {MIGRATE}"
         ],
     ),
     "external server": (
@@ -209,14 +209,14 @@ LOSSES: dict[str, tuple[Edit, list[str]]] = {
         rename_application,
         [
             "applications.shop: removing or renaming this application would delete its databases (mysql.main,"
-            f" mysql.spare, mysql.archive, redis.main). Restore it. To remove it, {UNPROTECT}"
+            f" mysql.spare, mysql.archive, redis.main). Write it again. To remove it, {UNPROTECT}"
         ],
     ),
     "namespace": (
         lambda raw: shop(raw).update(namespace="store"),
         [
             "applications.shop.namespace: the namespace was 'shop'; its data cannot move to 'store'."
-            " Restore 'shop', or add a new application and migrate the data (docs/upgrading.md)"
+            " Write 'shop' again, or add a new application and migrate the data (docs/upgrading.md)"
         ],
     ),
     "protection and kind at once": (unprotect_and_move, [move_message("main", "kind", "dedicated", "external")]),
@@ -395,7 +395,7 @@ NAMES: dict[str, tuple[Raw, Raw, list[str], str]] = {
         [
             "applications.shop.databases.mysql.first: "
             + SHORT_VARIABLES.replace("MYSQL_", "MYSQL_MAIN_")
-            + " would be removed, and running Pods use them. Restore the name 'main', or allow the removal:"
+            + " would be removed, and running Pods use them. Write the name 'main' again, or allow the removal:"
             " `retire: [mysql-main]` at the application"
         ],
         "mysql-main",
@@ -490,7 +490,7 @@ def build_shared(**applications: Raw) -> Raw:
     }
 
 
-RETAIN = "first set `protect: retain` and run `pulumi up`: the namespace then stays in the cluster"
+RETAIN = "first set `protect: retain` and run `make up`: the namespace then stays in the cluster"
 
 
 @pytest.mark.parametrize(("protect", "is_rejected"), [(True, True), (False, True), ("retain", False)])
@@ -499,14 +499,14 @@ def test_created_namespace_is_not_deleted(protect: Any, is_rejected: bool) -> No
     assert validate(before, after) == (
         [
             "applications.shop.createNamespace: the program created the namespace 'web', and would delete it with"
-            f" everything in it. Restore `createNamespace: true`. To stop managing the namespace, {RETAIN}"
+            f" everything in it. Write `createNamespace: true` again. To stop managing the namespace, {RETAIN}"
         ]
         if is_rejected
         else []
     )
     assert validate(after, before) == [
         "applications.shop.createNamespace: the namespace 'web' exists, and the program takes over no existing object."
-        " Restore `createNamespace: false`"
+        " Write `createNamespace: false` again"
     ]
 
 
@@ -520,8 +520,8 @@ def test_namespace_of_another_application_is_not_deleted(edit: str) -> None:
     else:
         after["applications"]["shop"]["namespace"] = "new"
     assert validate(before, after) == [
-        "applications.shop: the edit would delete the namespace 'web', in which blog runs. Restore the application. To"
-        f" remove it, {RETAIN}"
+        "applications.shop: the edit would delete the namespace 'web', in which blog runs. Write the application again."
+        f" To remove it, {RETAIN}"
     ]
     for protect in (True, "retain"):
         # The namespace outlives its application, because it contains retained data.
@@ -605,7 +605,7 @@ SCRIPTS: dict[str, tuple[Raw, Raw, list[str]]] = {
     "changed": (
         build_server(initScript="SELECT 1"),
         build_server(initScript="SELECT 2"),
-        [INITIALIZED.format("Restore it")],
+        [INITIALIZED.format("Write the old script again")],
     ),
     "removed": (build_server(initScript="SELECT 1"), build_server(), []),
     "same": (build_server(initScript="SELECT 1"), build_server(initScript="SELECT 1"), []),
@@ -698,7 +698,7 @@ def test_renamed_group_keeps_its_original_name() -> None:
     location = "applications.shop.databases.redis.first.renamedFrom"
     message = "the group was created as 'main'; with the name '{}' it would have another server and lose its data. {}"
     assert validate(renamed, rename("first")) == [
-        f"{location}: " + message.format("first", "Restore `renamedFrom: main`")
+        f"{location}: " + message.format("first", "Write `renamedFrom: main` again")
     ]
     assert validate(original, rename("main", renamedFrom="old")) == [
         "applications.shop.databases.redis.main.renamedFrom: " + message.format("old", "Remove `renamedFrom`")
@@ -801,7 +801,7 @@ def test_group_without_a_secret_has_no_password_in_use() -> None:
 
 
 def run_whole_program(raw: Raw, before: Recorder | None = None) -> Recorder:
-    """Run the program as `pulumi up` does, with the state that an earlier run left."""
+    """Run the program as `make up` does, with the state that an earlier run left."""
     config = {
         f"database-groups:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in raw.items()
     }

@@ -211,7 +211,13 @@ OTHER_SOURCE["applications"]["shop"]["databases"]["postgresql"]["next"]["from"][
         (build_stack(), build_stack(timeoutMinutes=5), "", ""),
         (build_stack(), build_stack(overwrite=True), "", ""),
         (build_stack(run=2), build_stack(), "the last copy has the number 2; write `run: 2` for no change", ""),
-        (OTHER, OTHER_SOURCE, "`run: 3` to copy shop.postgresql.old, or restore it", ""),
+        (
+            OTHER,
+            OTHER_SOURCE,
+            "the copy with `run: 2` has used shop.postgresql.main, and does not run again. For no change, write the old"
+            " source again. To copy shop.postgresql.old, write `run: 3`; the group must be empty",
+            "",
+        ),
         (
             build_stack(),
             build_stack(run=2, overwrite=True),
@@ -222,7 +228,7 @@ OTHER_SOURCE["applications"]["shop"]["databases"]["postgresql"]["next"]["from"][
         (
             build_restored_stack({"backup": "latest"}),
             build_restored_stack({"backup": "0123abcd"}),
-            "`run: 2` to copy the backup 0123abcd of shop.postgresql.main, or restore it",
+            "To copy the backup 0123abcd of shop.postgresql.main, write `run: 2`; the group must be empty",
             "",
         ),
         (
@@ -230,7 +236,7 @@ OTHER_SOURCE["applications"]["shop"]["databases"]["postgresql"]["next"]["from"][
             build_restored_stack(
                 {"backup": "latest", "store": "other"}, backupStores={"offsite": STORE, "other": STORE}
             ),
-            "`run: 2` to copy the backup latest of shop.postgresql.main from the store other, or restore it",
+            "To copy the backup latest of shop.postgresql.main from the store other, write `run: 2`",
             "",
         ),
         (
@@ -347,7 +353,7 @@ def test_restore_all_fills_every_group_with_backups() -> None:
             postgresql={"main": {"primary": True}, "own": {"from": {"group": "main"}}, "cache": {"backup": False}}
         ),
         "backupStores": {"offsite": STORE},
-        "backup": {},
+        "backup": {"timeoutMinutes": 90},
         "restoreAll": "2026-11-24 03:00",
     }
     jobs = record_stack(raw).resources_of_type(JOB)
@@ -360,6 +366,8 @@ def test_restore_all_fills_every_group_with_backups() -> None:
         if "-from-" in job.name
     }
     assert producers == {"shop-postgresql-main-from-1-job": "snapshot", "shop-postgresql-own-from-1-job": "write"}
+    limits = {job.name: job.inputs["spec"]["activeDeadlineSeconds"] for job in jobs if "-from-" in job.name}
+    assert limits == {"shop-postgresql-main-from-1-job": 90 * 60, "shop-postgresql-own-from-1-job": 60 * 60}
 
 
 @pytest.mark.parametrize("reason", ["from", "restoreAll"])

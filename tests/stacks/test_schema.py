@@ -1,6 +1,7 @@
 """The JSON schema and the reference describe what the parser accepts."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,16 @@ def test_reference_has_details_of_every_key() -> None:
 )
 def test_reference_has_type_and_default(row: str) -> None:
     assert f"\n{row}" in render_reference()
+
+
+@pytest.mark.parametrize(
+    ("key", "kinds"),
+    [
+        ("prefix", "`kind: s3`, `kind: azure` or `kind: google`"),
+        ("caFile", "`kind: s3` or `kind: rest`"),
+        ("container", "`kind: azure`"),
+    ],
+)
+def test_reference_has_all_kinds_of_a_key(key: str, kinds: str) -> None:
+    (row,) = re.findall(rf"\n(\| `{key}` .* Supported with .*)", render_reference())
+    assert f" Supported with {kinds} only. |" in row

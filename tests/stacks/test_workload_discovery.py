@@ -129,7 +129,7 @@ def test_missing_workload_is_a_warning() -> None:
     assert stack.outputs["shop"]["workloads"] == {"Deployment/web": False}
     (warning,) = stack.warnings
     assert warning.startswith("applications.shop.workloads[0]: ")
-    assert all(fragment in warning for fragment in ("Deployment 'web'", "namespace 'shop'", "pulumi up"))
+    assert all(fragment in warning for fragment in ("Deployment 'web'", "namespace 'shop'", "make up"))
 
 
 def test_missing_container_is_a_warning_with_the_existing_containers() -> None:
