@@ -5,11 +5,17 @@
 report() { printf '%s\n' "$1" | tee "$REPORT"; }
 fail() { report "error: $1" >&2; exit 1; }
 
-run_restic() { # run_restic SECONDS [ARGUMENT...]: run restic; a stalled store would stop it for hours
+start_restic() { # start_restic SECONDS [ARGUMENT...]: run restic as the process $process; a stalled store would stop it for hours
     seconds=$1
     shift
     # shellcheck disable=SC2086 # the variable holds several options
-    timeout -k 30 "$seconds" "$RESTIC" --no-cache ${RESTIC_OPTIONS-} "$@"
+    timeout -k 30 "$seconds" "$RESTIC" --no-cache ${RESTIC_OPTIONS-} "$@" &
+    process=$!
+}
+
+run_restic() { # run_restic SECONDS [ARGUMENT...]: run restic, and wait for its end
+    start_restic "$@"
+    wait "$process"
 }
 
 explain_memory() { # explain_memory: print the reason and succeed, if the kernel ended a process of this container
@@ -29,12 +35,4 @@ explain_exit() { # explain_exit CODE SECONDS: print what an exit code of restic 
         124 | 137) echo "no end within $2 seconds" ;;
         *) echo "exit code $1; the log has the reason" ;;
     esac
-}
-
-require_repository() { # require_repository: fail at once if the repository cannot be read
-    code=0
-    run_restic "${CHECK_SECONDS:-60}" cat config >/dev/null || code=$?
-    [ "$code" = 0 ] || fail "cannot open the repository: $(explain_exit "$code" "${CHECK_SECONDS:-60}")"
-    # A killed Pod leaves a lock. This deletes the locks that are older than 30 minutes.
-    run_restic "${CHECK_SECONDS:-60}" unlock >/dev/null || echo "warning: cannot delete stale locks" >&2
 }

@@ -22,23 +22,31 @@ SET TRANSACTION SNAPSHOT :'snapshot';
 -- A parallel process would send texts in the encoding of the database.
 SELECT set_config('max_parallel_workers_per_gather', '0', true) WHERE getdatabaseencoding() <> 'UTF8' \g /dev/null
 
--- Tables and views. The binary form of these types is faster than the text, and the same on all servers. A partition has a
--- line of its own, so the partitioned table is not read.
+-- Tables and views. The binary forms of types are faster than their texts, and the same on all servers. A type whose hash
+-- is not that of its whole value has the hash of its binary form. The hash of a record is a linear sum over its columns, so
+-- another hash follows: it finds values that two rows have exchanged. A partition has a line of its own, so the partitioned
+-- table is not read.
 SELECT CASE WHEN relkind = 'r' OR relkind = 'm' AND relispopulated THEN format(
     'SELECT format(''%%s, rows: %%s, hash of rows: %%s'', %L, count(*),
-        coalesce(sum(hash_array_extended(ARRAY[record_send(ROW(%s))], 0)), 0)) FROM ONLY %s x',
+        coalesce(sum(hashfloat8extended(hash_record_extended(ROW(%s), 0), 0)), 0)) FROM ONLY %s x',
     line, columns, c.oid::regclass) ELSE format('SELECT %L', line) END
 FROM pg_class c, LATERAL (
     SELECT format('%s %s, hash of columns: %s', type, replace(identity, E'\n', '\n'), md5(concat_ws(',', relrowsecurity,
         relforcerowsecurity, relispopulated, string_agg(format('%s %s %s %s %s', attname, format_type(atttypid, atttypmod),
             attnotnull, attgenerated, attidentity), ',' ORDER BY attnum),
         (SELECT string_agg(inhparent::regclass::text, ',' ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = c.oid)))) AS line,
-        concat_ws(', ', string_agg(format('x.%I', attname), ', ' ORDER BY attnum) FILTER (WHERE is_binary),
-            format('ROW(%s)::text', string_agg(format('x.%I', attname), ', ' ORDER BY attnum) FILTER (WHERE NOT is_binary))
+        concat_ws(', ', string_agg(format(form, attname), ', ' ORDER BY attnum) FILTER (WHERE form <> ''),
+            format('textsend(ROW(%s)::text)', string_agg(format('x.%I', attname), ', ' ORDER BY attnum) FILTER (WHERE form = ''))
         ) AS columns
     FROM pg_identify_object('pg_class'::regclass, c.oid, 0) LEFT JOIN (
-        SELECT *, atttypid = ANY ('{bool,bytea,int2,int4,int8,numeric,text,varchar,bpchar,uuid,date,time,timestamp,
-            timestamptz,json,jsonb}'::regtype[]) AS is_binary FROM pg_attribute
+        SELECT pg_attribute.*, CASE
+            WHEN atttypid = ANY ('{bool,bytea,int2,int4,uuid,date}'::regtype[]) THEN 'x.%I'
+            WHEN atttypid = ANY ('{text,varchar}'::regtype[]) AND getdatabaseencoding() = 'UTF8' THEN 'x.%I COLLATE "C"'
+            WHEN atttypid = ANY ('{int8,numeric,text,varchar,bpchar,time,timestamp,timestamptz,json,jsonb}'::regtype[])
+                THEN typsend || '(x.%I)'
+            WHEN atttypid = ANY ('{float4,float8}'::regtype[]) THEN 'textsend(x.%I::text)'
+            ELSE '' END AS form
+        FROM pg_attribute LEFT JOIN pg_type t ON t.oid = atttypid
     ) AS a ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
     GROUP BY type, identity
 ) AS described
