@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.cluster_store import build_store, build_store_images, serve_store
 from tests.e2e.project import Project
 
@@ -15,6 +15,8 @@ NAMESPACES = (NAMESPACE, STORE)
 GROUP = f"{NAMESPACE}.postgresql.main"
 SINGLE = {"kind": "dedicated", "version": "17", "storage": "1Gi", "resources": {"cpu": "100m", "memory": "256Mi"}}
 REPLICAS = {**SINGLE, "replicas": 2, "tls": "verify-full"}
+LARGER = "200Gi"
+"""More than the volumes of the tests have. Nothing makes these larger."""
 CREATE = """
 CREATE TABLE saved (i bigserial PRIMARY KEY, text text NOT NULL);
 INSERT INTO saved (text) SELECT md5(i::text) FROM generate_series(1, 1000) i;
@@ -52,10 +54,11 @@ class Groups:
 
     def assert_filled(self, name: str, rows: int) -> None:
         """Assert that a cluster has all rows on the primary server and on its replica, and that all is the user's."""
-        for variable in (f"{name}_URL", f"{name}_READ_URL"):
-            assert self.query("SELECT reports.count_texts()", variable) == str(rows)
-            assert self.query(OWNERS, variable) == "t"
-        assert self.query("SELECT pg_is_in_recovery()", f"{name}_READ_URL") == "t"
+        count = "SELECT reports.count_texts(), pg_is_in_recovery()"
+        assert self.query(count, f"{name}_URL") == f"{rows}|f"
+        assert self.query(OWNERS, f"{name}_URL") == "t"
+        replicated = f"{rows}|t"
+        wait_for(30, "the replica has all rows", lambda: self.query(count, f"{name}_READ_URL") == replicated or None)
         assert self.query("INSERT INTO saved (text) VALUES ('new') RETURNING i", f"{name}_URL") == str(rows + 1)
 
 
@@ -100,13 +103,23 @@ def test_cluster_is_filled_saved_verified_and_restored(
         assert len(row) == 8  # the verification has two columns
         assert "1 backup of 1 database group" in lines
 
-        # A copy of the backup, and larger volumes.
-        groups.query("DELETE FROM saved", "POSTGRESQL_URL")
+        # It replaces the data of the running cluster.
+        groups.query("DROP SCHEMA reports CASCADE", "POSTGRESQL_URL")
+        options = ("SNAPSHOT=latest", f"INTO={GROUP}", "OVERWRITE=1")
+        assert "; both sides are equal" in make("restore", f"GROUP={GROUP}", *options)
+        groups.assert_filled("POSTGRESQL", 1001)
+
+        # It fills another cluster. The claims of the first one grow, and the status has those whose volumes do not.
         copy = {"server": REPLICAS, "backup": False, "from": {"backup": "latest", "group": "main"}}
-        update(old=old, main={**main, "server": {**REPLICAS, "storage": "2Gi"}}, copy=copy)
+        update(old=old, main={**main, "server": {**REPLICAS, "storage": LARGER}}, copy=copy)
         groups.assert_filled("POSTGRESQL_COPY", 1001)
         claims = cluster.core.list_namespaced_persistent_volume_claim(
             NAMESPACE, label_selector="cnpg.io/cluster=postgresql-main"
         ).items
-        assert [claim.spec.resources.requests["storage"] for claim in claims] == ["2Gi", "2Gi"]
+        assert [claim.spec.resources.requests["storage"] for claim in claims] == [LARGER, LARGER]
+        status = module_project.python("-m", "status", NAMESPACE).succeeded().output
+        for claim in claims:
+            provided = claim.status.capacity["storage"]
+            problem = f"volume claim {claim.metadata.name} requests {LARGER} and has {provided}"
+            assert (problem in status) == (provided != LARGER)
         module_project.destroy(NAMESPACE).succeeded()
