@@ -23,6 +23,7 @@ MODULE_GROUPS = {
     "databases": (
         "test_interruptions.py",
         "test_lost_databases.py",
+        "test_lost_cluster.py",
         "test_password_change.py",
         "test_adoption.py",
         "test_neighbors.py",

@@ -211,7 +211,7 @@ def test_failed_dump_leaves_no_backup(backups: Backups, dump: str, reason: str) 
 
 def test_dump_that_does_not_end_is_stopped(backups: Backups) -> None:
     backups.scripts["dump"] = "echo table a 2; echo; exec sleep 60"
-    assert backups.fail("backup", LIMIT_SECONDS="3") == "error: nothing was saved: no end within 3 seconds"
+    assert backups.fail("backup", LIMIT_SECONDS="3") == "error: nothing was saved: restic did not end within 3 seconds"
     assert backups.count_snapshots() == 0
 
 
@@ -225,7 +225,7 @@ def test_server_that_answers_later_is_saved(backups: Backups) -> None:
     [
         ({"RESTIC_PASSWORD": "other"}, "the repository password is wrong"),
         ({"RESTIC_REPOSITORY": "/missing"}, "the store has no repository /missing, or does not know the access key"),
-        ({"RESTIC_REPOSITORY": "rest:http://127.0.0.1:9/"}, "no end within 3 seconds"),
+        ({"RESTIC_REPOSITORY": "rest:http://127.0.0.1:9/"}, "restic did not end within 3 seconds"),
     ],
 )
 def test_repository_that_cannot_be_opened_fails_at_once(
@@ -439,7 +439,7 @@ def test_damaged_repository_fails_the_verification(saved: Backups) -> None:
     [
         ({"RESTIC_PASSWORD": "other"}, "the repository password is wrong"),
         ({"RESTIC_REPOSITORY": "/missing"}, "the store has no repository /missing, or does not know the access key"),
-        ({"RESTIC_REPOSITORY": "rest:http://127.0.0.1:9/"}, "no end within 3 seconds"),
+        ({"RESTIC_REPOSITORY": "rest:http://127.0.0.1:9/"}, "restic did not end within 3 seconds"),
     ],
 )
 def test_repository_that_cannot_be_read_fails_the_verification(
@@ -481,7 +481,7 @@ def store(new: Backups) -> Iterator[RunningStore]:
 def test_store_that_stalls_during_a_backup_ends_it(new: Backups, store: RunningStore) -> None:
     """restic waits longer than 25 minutes, and does not end with SIGTERM."""
     new.scripts["dump"] = f"{DUMP}; kill -STOP {store.process.pid}; head -c 50000000 /dev/urandom"
-    assert new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: no end within 8 seconds"
+    assert new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: restic did not end within 8 seconds"
     store.process.send_signal(signal.SIGCONT)
     new.scripts["dump"] = DUMP
     new.succeed("backup")
@@ -493,7 +493,10 @@ def test_store_that_stalls_during_a_backup_ends_it(new: Backups, store: RunningS
 def test_store_that_stalls_fails_a_run_before_the_dump(new: Backups, store: RunningStore) -> None:
     new.scripts["dump"] = ': >"$DATABASE.read"; exit 1'
     store.process.send_signal(signal.SIGSTOP)
-    assert new.fail("backup", CHECK_SECONDS="2") == "error: cannot open the repository: no end within 2 seconds"
+    assert (
+        new.fail("backup", CHECK_SECONDS="2")
+        == "error: cannot open the repository: restic did not end within 2 seconds"
+    )
     assert not Path(f"{new.database}.read").exists()
 
 
@@ -566,7 +569,9 @@ def test_full_store_fails_the_backup_until_it_has_space(new: Backups) -> None:
             new.succeed("init")
             new.succeed("backup")
             new.scripts["dump"] = RANDOM
-            assert new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: no end within 8 seconds"
+            assert (
+                new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: restic did not end within 8 seconds"
+            )
             subprocess.run(["mount", "-o", "remount,size=256m", disk], check=True)
             assert new.count_snapshots() == 1
             new.scripts["dump"] = DUMP
@@ -586,7 +591,7 @@ def test_slow_store_is_used_up_to_the_limit(new: Backups, store: RunningStore) -
     new.succeed("backup")
     assert new.count_snapshots() == 2
     new.scripts["dump"] = RANDOM
-    assert new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: no end within 8 seconds"
+    assert new.fail("backup", LIMIT_SECONDS="8") == "error: nothing was saved: restic did not end within 8 seconds"
     use_bucket(new, store.port)
     assert new.count_snapshots() == 2
     new.scripts["dump"] = DUMP

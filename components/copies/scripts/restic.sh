@@ -32,7 +32,7 @@ explain_exit() { # explain_exit CODE SECONDS: print what an exit code of restic 
         10) echo "the store has no repository $RESTIC_REPOSITORY, or does not know the access key" ;;
         11) echo "the repository is locked by another process" ;;
         12) echo "the repository password is wrong" ;;
-        124 | 137) echo "no end within $2 seconds" ;;
+        124 | 137) echo "restic did not end within $2 seconds" ;;
         *) echo "exit code $1; the log has the reason" ;;
     esac
 }
