@@ -59,6 +59,7 @@ MODULE_GROUPS = {
         "test_upgrading.py",
         "test_memory.py",
         "test_recovery.py",
+        "test_continuous_backups.py",
         "test_postgresql_cluster.py",
         "test_cluster_copies.py",
         "test_rabbitmq_cluster.py",

@@ -23,9 +23,11 @@ from tests.e2e.stores import find_program
 from tests.e2e.tls import Authority, free_port
 
 __all__ = [
+    "BARMAN_CLOUD_IMAGE",
     "create_types",
     "has_condition",
     "represent_operator",
+    "run_barman_cloud",
     "run_cloudnative_pg",
     "run_rabbitmq_operator",
 ]
@@ -33,6 +35,8 @@ __all__ = [
 RABBITMQ_OPERATOR_IMAGE = "docker.io/rabbitmqoperator/cluster-operator:2.16.0"
 CLOUDNATIVE_PG_IMAGE = "ghcr.io/cloudnative-pg/cloudnative-pg:1.30.0"
 """Image of the operator. Each Pod of a cluster copies the operator's program from it."""
+BARMAN_CLOUD_IMAGE = "e2e/barman-cloud:0.14"
+"""Image of the container that the plugin adds to the Pods of a cluster. It has the program of the plugin."""
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 30
 
@@ -49,8 +53,13 @@ def run_rabbitmq_operator(cluster: Cluster, namespaces: Sequence[str], folder: P
 
 
 @contextlib.contextmanager
-def run_cloudnative_pg(cluster: Cluster, namespaces: Sequence[str], folder: Path) -> Iterator[None]:
-    """Run the operator CloudNativePG until the end of the context. Load its image into the node."""
+def run_cloudnative_pg(
+    cluster: Cluster, namespaces: Sequence[str], folder: Path, plugins: Path = Path("/nonexistent")
+) -> Iterator[None]:
+    """Run the operator CloudNativePG until the end of the context. Load its image into the node.
+
+    `plugins` is the folder with the sockets of its plugins, which must run.
+    """
     program = find_program("cloudnative-pg-manager")
     (folder / "operator").mkdir()  # where the operator searches its programs, one for each architecture
     shutil.copy(program, folder / "operator/manager_amd64")
@@ -60,11 +69,32 @@ def run_cloudnative_pg(cluster: Cluster, namespaces: Sequence[str], folder: Path
     for name, content in zip(("apiserver.crt", "apiserver.key"), Authority().issue("127.0.0.1"), strict=True):
         (folder / name).write_bytes(content)
     command = [program, "controller", f"--webhook-port={free_port()}"]
-    environment = {"WATCH_NAMESPACE": ",".join(namespaces), "WEBHOOK_CERT_DIR": str(folder)}
+    environment = {
+        "WATCH_NAMESPACE": ",".join(namespaces),
+        "WEBHOOK_CERT_DIR": str(folder),
+        "PLUGIN_SOCKET_DIR": str(plugins),
+    }
     with create_types(cluster, "postgresql.cnpg.io"), _run(cluster, "cnpg-system", command, environment, folder):
         labels = {"app.kubernetes.io/name": "cloudnative-pg"}
         represent_operator(cluster, "cnpg-system", labels, CLOUDNATIVE_PG_IMAGE, environment)
         yield
+
+
+@contextlib.contextmanager
+def run_barman_cloud(cluster: Cluster, folder: Path) -> Iterator[Path]:
+    """Run the Barman Cloud plugin of CloudNativePG until the end of the context. Yield the folder with its socket."""
+    name = f"{BARMAN_CLOUD_IMAGE.replace('/', '-').replace(':', '-')}/plugin-barman-cloud"
+    program = find_program(str(Path(variable("IMAGE_PROGRAMS")) / name))
+    sockets = folder / "sockets"
+    sockets.mkdir()
+    options = (f"--plugin-path={sockets}", f"--health-probe-bind-address=127.0.0.1:{free_port()}")
+    command = [program, "operator", *options, "--metrics-secure=false"]
+    environment = {"SIDECAR_IMAGE": f"docker.io/{BARMAN_CLOUD_IMAGE}"}
+    with create_types(cluster, "barmancloud.cnpg.io"), _run(cluster, "barman-cloud", command, environment, folder):
+        labels = {"app": "barman-cloud"}
+        represent_operator(cluster, "barman-cloud", labels, "ghcr.io/cloudnative-pg/plugin-barman-cloud:v0.14.0", {})
+        wait_for(START_TIMEOUT_SECONDS, "the plugin listens", lambda: any(sockets.iterdir()) or None)
+        yield sockets
 
 
 def represent_operator(

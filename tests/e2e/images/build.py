@@ -315,6 +315,21 @@ GLUSTERFS = Image(
     },
 )
 
+# The official image of the plugin has no operating system. Its container has the user of the servers.
+BARMAN_CLOUD = Image(
+    name="docker.io/e2e/barman-cloud:0.14",
+    folder="barman-cloud",
+    suite="trixie",
+    packages=("barman-cli-cloud", "python3-boto3", "python3-snappy", "ca-certificates"),
+    version="3.",
+    user="barman",
+    home="/var/lib/barman",
+    directories=(),
+    programs=("plugin-barman-cloud",),
+    finish="ln -s /usr/local/bin/plugin-barman-cloud /manager",  # the probe of the container runs it
+    config={"Env": [f"PATH={SYSTEM_PATH}"]},
+)
+
 IMAGES = {
     image.short: image
     for image in (
@@ -334,6 +349,7 @@ IMAGES = {
         ),
         INFLUXDB,
         GLUSTERFS,
+        BARMAN_CLOUD,
         build_postgres_image(15, "bookworm"),
     )
 }
@@ -449,7 +465,9 @@ def main() -> None:
         description="Build the images of the end-to-end tests and load them into the lab's node."
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(IMAGES)}. Default: all")
-    names = parser.parse_args().names or [name for name, image in IMAGES.items() if PROGRAMS or not image.programs]
+    names = parser.parse_args().names or [
+        name for name, image in IMAGES.items() if all(map(Path.is_file, image.sources))
+    ]
     if unknown := sorted(set(names) - set(IMAGES)):
         parser.error(f"unknown images {', '.join(unknown)}; use {', '.join(IMAGES)}")
     program = os.environ.get("LAB_IMAGE")
