@@ -83,7 +83,7 @@ test: lint ## run the linters and tests (a quarter of an hour); skips tests whos
 test-slow: .venv/.installed-dev ## run the tests that take long: killed updates and servers, password changes, pages (a quarter of an hour)
 	@$(TEST) -m 'slow and not long'
 
-test-long: .venv/.installed-dev ## run operators of clusters, and backups of every engine, on a node with containers (half an hour)
+test-long: .venv/.installed-dev ## run operators of clusters, and backups of every engine, on a node with containers (an hour)
 	@$(TEST) -m long
 
 first-starts: .venv/.installed-dev ## kill servers in their first start and under writes, and correct faulty ones (20 minutes)
