@@ -18,8 +18,8 @@ RESTIC_IMAGE = "docker.io/restic/restic:0.19.1"
 RESTIC_RESOURCES = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
 TOOLS_PATH = "/tools"
 FILES_PATH = "/etc/restic"
-MEMORY_TARGET = "128MiB"
-"""restic needs 130 MiB with it, and 190 MiB without it (GOMEMLIMIT of Go's runtime)."""
+RUNTIME = {"GOMEMLIMIT": "160MiB", "GOGC": "150"}
+"""Variables of Go's runtime: restic frees memory less often than by default, for 5 % of throughput, but at 160 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Repository:
             "RESTIC_OPTIONS": self.access.options,
             "RESTIC_REPOSITORY": self.access.repository,
             "RESTIC_HOST": self.path.replace("/", "."),
-            "GOMEMLIMIT": MEMORY_TARGET,
+            **RUNTIME,
             **self.access.variables,
             **{name: f"{FILES_PATH}/{name}" for name in self.access.files},
         }

@@ -37,7 +37,7 @@ for name in $(env | sed -n 's/^APPLICATION_\([A-Z_]*\)=.*/\1/p'); do
 done
 # shellcheck disable=SC2086 # the variable holds several names
 (
-    unset RESTIC_REPOSITORY GOMEMLIMIT $PRIVATE
+    unset RESTIC_REPOSITORY GOMEMLIMIT GOGC $PRIVATE
     export SCRATCH=true
     exec sh "$SCRIPTS/start"
 ) &
