@@ -117,7 +117,7 @@ lint: .venv/.installed-dev ## check format, style, types and shell scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck scripts/*.sh .ci/run components/engines/scripts/*/*.sh components/copies/scripts/*.sh
+	@$(BIN)/shellcheck scripts/*.sh .ci/run components/engines/scripts/*.sh components/engines/scripts/*/*.sh components/copies/scripts/*.sh
 
 schema: .venv/.installed ## write stacks/schema.json, docs/reference.md, docs/changes.md and the tables of engines
 	@$(BIN)/python -m stacks schema

@@ -51,6 +51,10 @@ def read_releases() -> Releases:
     return releases
 
 
+BEGIN = (SCRIPTS_FOLDER / "begin.sh").read_text(encoding="utf-8")
+"""Shell script of all engines that begins a copy with its inventory."""
+
+
 @cache
 def read_script(engine: str, name: str) -> str:
     """Return the content of `scripts/<engine>/<name>.sh`."""
@@ -172,8 +176,8 @@ class CopyScripts:
     """
 
     dump: str
-    """Shell script that writes a copy to standard output: the inventory, an empty line and the data, of one moment. It
-    fails if the copy is not complete."""
+    """Shell script that writes a copy to standard output: the inventory, an empty line and the data, of one moment. The
+    script `begin` writes the first two. It fails if the copy is not complete."""
     restore: str
     """Shell script that reads the data of a copy from standard input. It fails, and changes nothing, if the database
     holds data already."""
@@ -198,6 +202,7 @@ class CopyScripts:
     def files(self) -> Mapping[str, str]:
         """The scripts by their names in the folder."""
         scripts = {
+            "begin": BEGIN,
             "dump": self.dump,
             "restore": self.restore,
             "inventory": self.inventory,

@@ -16,6 +16,7 @@ from time import sleep
 
 import pytest
 
+from components.engines.definition import BEGIN
 from tests.e2e.stores import ACCESS_KEY, SECRET_KEY, USERNAME, Proxy, RunningStore, serve_rest, serve_s3
 from tests.e2e.stores import PASSWORD as STORE_PASSWORD
 
@@ -33,7 +34,7 @@ VERIFY = {
     "restore": RESTORE,
 }
 """Scripts of a server whose data is a file."""
-DUMP = 'sh "${0%/*}/inventory"; echo; cat "$DATABASE"'
+DUMP = 'sh "${0%/*}/inventory" >"$WORK/lines"; sh "${0%/*}/begin" <"$WORK/lines"; cat "$DATABASE"'
 
 
 class Backups:
@@ -46,7 +47,7 @@ class Backups:
         """Data of the server that verifies backups."""
         self.database.write_text("table a 2\ntable b 3\n")
         self.variables = {"RESTIC_REPOSITORY": str(self.repository), "RESTIC_PASSWORD": PASSWORD, "RESTIC_HOST": HOST}
-        self.scripts = {"dump": DUMP, "inventory": 'sort "$DATABASE"'}
+        self.scripts = {"begin": BEGIN, "dump": DUMP, "inventory": 'sort "$DATABASE"'}
 
     def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a script. Assert that its output has no password."""
@@ -191,9 +192,9 @@ def test_old_backups_are_deleted(backups: Backups) -> None:
     [
         ("exit 4", "cannot read the database"),
         (f"{DUMP}; exit 4", ""),
-        ("echo; echo data", "the database is empty"),
-        ("echo table a 2", "the dump ended in its inventory"),
-        ('echo table a 2; echo; head -c 30000000 /dev/zero; exec sh -c "kill -9 \\$\\$"', ""),
+        ('sh "${0%/*}/begin" </dev/null; echo data', "the database is empty"),
+        ("echo table a 2", "the dump has no inventory"),
+        ('echo table a 2 | sh "${0%/*}/begin"; head -c 30000000 /dev/zero; exec sh -c "kill -9 \\$\\$"', ""),
     ],
 )
 def test_failed_dump_leaves_no_backup(backups: Backups, dump: str, reason: str) -> None:
@@ -210,7 +211,7 @@ def test_failed_dump_leaves_no_backup(backups: Backups, dump: str, reason: str) 
 
 
 def test_dump_that_does_not_end_is_stopped(backups: Backups) -> None:
-    backups.scripts["dump"] = "echo table a 2; echo; exec sleep 60"
+    backups.scripts["dump"] = 'echo table a 2 | sh "${0%/*}/begin"; exec sleep 60'
     assert backups.fail("backup", LIMIT_SECONDS="3") == "error: nothing was saved: restic did not end within 3 seconds"
     assert backups.count_snapshots() == 0
 
@@ -343,7 +344,9 @@ def test_lack_of_memory_is_the_reason_of_a_failure(saved: Backups) -> None:
 
 
 def test_report_has_the_number_of_entries_that_changed_during_the_backup(saved: Backups) -> None:
-    saved.scripts["dump"] = "echo table a; echo 'changed: table b: '; echo; echo table a; echo table b: 1"
+    saved.scripts["dump"] = (
+        "printf '%s\\n' 'table a' 'changed: table b: ' | sh \"${0%/*}/begin\"; echo table a; echo table b: 1"
+    )
     saved.succeed("backup")
     assert saved.succeed("verify").endswith("seconds; 1 entries changed during the backup")
 
@@ -452,7 +455,7 @@ def test_repository_that_cannot_be_read_fails_the_verification(
 # Stores that fail
 
 
-RANDOM = "echo table a 2; echo; head -c 60000000 /dev/urandom"
+RANDOM = 'echo table a 2 | sh "${0%/*}/begin"; head -c 60000000 /dev/urandom'
 """A dump that no store receives in a moment."""
 
 
@@ -587,7 +590,7 @@ def test_full_store_fails_the_backup_until_it_has_space(new: Backups) -> None:
 def test_slow_store_is_used_up_to_the_limit(new: Backups, store: RunningStore) -> None:
     proxy = Proxy(store.port, bytes_per_second=500_000)
     use_bucket(new, proxy.port)
-    new.scripts["dump"] = "echo table a 2; echo; head -c 1000000 /dev/urandom"
+    new.scripts["dump"] = RANDOM.replace("60000000", "1000000")
     new.succeed("backup")
     assert new.count_snapshots() == 2
     new.scripts["dump"] = RANDOM
@@ -660,7 +663,7 @@ def test_wrong_clock_fails_a_run_before_the_dump(new: Backups, store: RunningSto
 
 def test_restore_into_a_running_server_needs_no_prefix(backups: Backups) -> None:
     """The Job of a restore has the variables of the target, and those of the repository."""
-    backups.scripts = {**VERIFY, "dump": DUMP}
+    backups.scripts = {**VERIFY, "begin": BEGIN, "dump": DUMP}
     backups.succeed("backup")
     message = backups.succeed("receive", PRODUCER="snapshot", BACKUP="latest", ADDRESS="127.0.0.1")
     assert message.startswith("copied 2 entries in ")

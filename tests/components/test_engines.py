@@ -244,6 +244,7 @@ def test_every_script_file_has_a_user() -> None:
 
 def test_copy_scripts_read_only_the_connection_secret() -> None:
     given = {"ADDRESS", "PORT", "USERNAME", "PASSWORD", "DATABASE", "REPLICA_SET", "TLS", "CA_FILE"}
+    given |= {"ENTRIES", "REJECT_EMPTY"}
     for engine in ENGINES.values():
         account = {key.upper() for key in engine.build_account("shop", "main").engine_keys}
         for name, script in engine.copy_scripts.files.items() if engine.copy_scripts else ():

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from components.engines.definition import BEGIN
+
 ROOT = Path(__file__).resolve().parents[2]
 RECEIVE = ROOT / "components" / "copies" / "scripts" / "receive.sh"
 SCRIPTS = {
-    "dump": 'sh "${0%/*}/inventory"; echo; cat "$DATABASE"',
+    "begin": BEGIN,
+    "dump": 'sh "${0%/*}/inventory" >"$WORK/lines"; sh "${0%/*}/begin" <"$WORK/lines"; cat "$DATABASE"',
     "restore": 'cat >"$DATABASE"',
     "inventory": 'sort "$DATABASE"',
     "empty": ': >"$DATABASE"',
@@ -85,7 +88,11 @@ def test_overwrite_changes_nothing_if_the_source_cannot_be_read(copy: Copy) -> N
 @pytest.mark.parametrize(
     ("script", "content", "report"),
     [
-        ("dump", "echo; echo row; exit 4", "the source failed with exit code 4; the log has the reason"),
+        (
+            "dump",
+            'sh "${0%/*}/begin" </dev/null; echo row; exit 4',
+            "the source failed with exit code 4; the log has the reason",
+        ),
         ("dump", "echo table a 2; exit 0", "cannot read the source: exit code 1; the log has the reason"),
         ("dump", "echo refused >&2; exit 3", "cannot read the source: exit code 3; the log has the reason"),
         (
@@ -105,7 +112,7 @@ def test_failure_of_a_script_fails_the_copy(copy: Copy, script: str, content: st
 
 
 def test_restore_that_ends_early_ends_the_source(copy: Copy) -> None:
-    copy.scripts |= {"restore": "exit 7", "dump": "echo; while :; do echo row; done"}
+    copy.scripts |= {"restore": "exit 7", "dump": 'sh "${0%/*}/begin" </dev/null; while :; do echo row; done'}
     assert copy.run().returncode == 1
     assert copy.report.startswith("the restore failed with exit code 7")
 

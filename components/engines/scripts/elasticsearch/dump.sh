@@ -12,11 +12,12 @@ write_documents() { write_part documents "$work/part"; }
 
 list_indices >"$work/names"
 moment=
+: >"$work/inventory"
 if [ -s "$work/names" ]; then
     moment=$(open_moment)
-    SNAPSHOT=$moment sh "${0%/*}/inventory"
+    SNAPSHOT=$moment sh "${0%/*}/inventory" >"$work/inventory"
 fi
-echo
+sh "${0%/*}/begin" <"$work/inventory"
 while read -r index; do
     # The answer is {"<index>": {"aliases": ..., "mappings": ..., "settings": ...}}; the inner part creates the same index.
     ask "$(encode "$index")?filter_path=${unwanted#,}" >"$work/definition"

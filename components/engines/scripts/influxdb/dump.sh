@@ -13,7 +13,7 @@ SCRIPT
 SNAPSHOT=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 ! has_values 1h || SNAPSHOT=$end
 export SNAPSHOT
-sh "${0%/*}/inventory"
-echo
+sh "${0%/*}/inventory" >"$work/inventory"
+sh "${0%/*}/begin" <"$work/inventory"
 query "$start" "$SNAPSHOT" | awk -f "$work/values.awk" -f "$work/parts.awk"
 echo end

@@ -44,6 +44,7 @@ END {
 }
 SCRIPT
 LC_ALL=C awk -f "$work/merge.awk" "$work/log" "$work/before" "$work/after" >"$work/inventory"
-LC_ALL=C sort -u "$work/inventory"
-printf '\n%s\n' "$DATABASE"
+LC_ALL=C sort -u "$work/inventory" >"$work/lines"
+sh "${0%/*}/begin" <"$work/lines"
+printf '%s\n' "$DATABASE"
 gzip -dc "$work/archive"

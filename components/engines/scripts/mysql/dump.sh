@@ -64,8 +64,7 @@ kill "$lock" 2>/dev/null || { echo 'error: inventory and dump did not begin with
 kill "$input" 2>/dev/null || :
 wait "$input" "$lock" 2>/dev/null || : # bash reports how they end
 wait "$inventory"
-cat "$work/inventory"
-echo
+sh "${0%/*}/begin" <"$work/inventory"
 # mysqldump omits the character set of the database, on which new tables and texts in routines depend.
 run_mysql <<'STATEMENT'
 SELECT CONCAT('ALTER DATABASE CHARACTER SET ', default_character_set_name, ' COLLATE ', default_collation_name, ' ;')

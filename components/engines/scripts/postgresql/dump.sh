@@ -9,12 +9,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cat >"$work/write" <<'SCRIPT'
 set -eu
-SNAPSHOT=$snapshot sh "$inventory"
-echo
+SNAPSHOT=$snapshot sh "$scripts/inventory" >"$work/inventory"
+sh "$scripts/begin" <"$work/inventory"
 pg_dump --no-password --snapshot="$snapshot" --format=custom --compress=0 --no-owner --no-privileges
 : >"$work/complete"
 SCRIPT
-export work inventory="${0%/*}/inventory" PGOPTIONS='-c idle_in_transaction_session_timeout=0'
+export work scripts="${0%/*}" PGOPTIONS='-c idle_in_transaction_session_timeout=0'
 run_psql --file=- <<'STATEMENTS'
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT pg_export_snapshot() AS snapshot \gset

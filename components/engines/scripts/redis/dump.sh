@@ -5,7 +5,7 @@
 set -eu
 # shellcheck source=components/engines/scripts/redis/connect.sh
 . "${0%/*}/connect"
-inventory="$(cd "${0%/*}" && pwd)/inventory"
+scripts=$(cd "${0%/*}" && pwd)
 # A path of a socket has at most 107 characters, so use a relative one.
 cd "$work"
 pid=
@@ -85,9 +85,8 @@ done <numbers
 
 rewrite
 mv commands all
-SOCKET=socket TLS='' USERNAME='' PASSWORD='' DATABASE=0 sh "$inventory" >lines
-cat lines
-echo
+SOCKET=socket TLS='' USERNAME='' PASSWORD='' DATABASE=0 sh "$scripts/inventory" >lines
+sh "$scripts/begin" <lines
 # The functions come first and then the number of the database, which is another one in the target.
 copy FLUSHALL
 rewrite
