@@ -19,7 +19,8 @@ RESTIC_RESOURCES = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"me
 TOOLS_PATH = "/tools"
 FILES_PATH = "/etc/restic"
 RUNTIME = {"GOMEMLIMIT": "160MiB", "GOGC": "150"}
-"""Variables of Go's runtime: restic frees memory less often than by default, for 5 % of throughput, but at 160 MiB."""
+"""Variables of restic's Go runtime. GOGC: restic frees memory less often than by default,
+which saves 5 % of the time. GOMEMLIMIT: restic always frees memory at 160 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)

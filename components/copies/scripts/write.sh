@@ -1,7 +1,7 @@
 #!/bin/sh
 # Write a copy of a group to standard output, and the number of its entries to WORK/entries. A new Pod cannot reach every
-# server at once, so a dump that fails before its inventory begins again. The dump has the output of this script: another
-# process between them would cost time.
+# server at once, so a dump that fails before its inventory begins again. The dump writes to the output of this script, because
+# another process between them would need time for all the data.
 set -u
 export ENTRIES="$WORK/entries"
 rm -f "$ENTRIES"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Read an inventory from standard input, and write it and an empty line to standard output: so each copy begins. The file
-# ENTRIES, if there is one, gets the number of entries. REJECT_EMPTY=true rejects an empty inventory.
+# Begin a copy: read its inventory from standard input, and write the inventory and an empty line to standard output. If
+# ENTRIES is set, the script writes the number of entries to this file. REJECT_EMPTY=true rejects an empty inventory.
 set -eu
 report=${ENTRIES:-/dev/null}
 : >"$report"

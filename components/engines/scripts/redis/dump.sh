@@ -38,8 +38,8 @@ redis-cli "$@" -e INFO >info 2>error && [ ! -s error ] || fail "cannot read the 
 # The server counts its memory in bytes, cgroups count the Pod's.
 used=$(sed -n 's/^used_memory:\([0-9]*\).*/\1/p' info)
 available=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || echo max)
-# A backup also runs restic.
-needed=$((used + 192 * 1024 * 1024))
+# A backup also runs restic, which needs about 200 MiB.
+needed=$((used + 256 * 1024 * 1024))
 [ "$available" = max ] || [ "$needed" -le "$available" ] ||
     fail "the source uses $used bytes of memory; this Pod needs $needed, and has $available" /dev/null
 # Valkey 9 gives fields that expire to a replica, and not to a client. A replica with TLS needs a certificate of its own.
